@@ -1,0 +1,166 @@
+//! The command line of `edge-a` and `edge-b`.
+
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{CommandFactory, FromArgMatches, Parser};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::{Daemon, Role, Settings, StartError};
+
+/// Compute threads may be in the middle of a layer; the process does not wait longer for its runtime.
+const RUNTIME_WAIT: Duration = Duration::from_millis(500);
+
+#[derive(Parser)]
+#[command(version, disable_help_subcommand = true)]
+struct Cli {
+    #[command(flatten)]
+    settings: Settings,
+    /// TOML file with the same settings (underscores for dashes); command line and environment win over it
+    #[arg(long, env = "TWINMASK_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+const AFTER: &str = "\
+Prints `listening on ADDR` to stdout when ready; logs go to stderr (JSON unless that is a terminal).
+SIGTERM, SIGINT: take no new sessions, finish what runs, exit within 10 s. SIGHUP: load models anew.
+Exit codes: 0 ok, 2 usage, 3 configuration or files, 4 network.";
+
+fn command(role: Role) -> clap::Command {
+    let about = match role {
+        Role::A => "The mask edge of twinmask: computes the linear layers of a network on masks that it expands from a seed",
+        Role::B => "The data edge of twinmask: computes the linear layers of a network on masked shares that devices upload",
+    };
+    let kernels = format!(
+        "How linear layers are computed: auto, or one that this build has on this processor: {} [default: auto]",
+        twinmask_gemm::kernel_names().join(", ")
+    );
+    Cli::command().name(role.to_string()).bin_name(role.to_string()).about(about).after_help(AFTER).mut_arg("kernel", |a| a.help(kernels))
+}
+
+/// Runs the edge `role` with the settings of command line, environment and file until it is told to end.
+#[must_use]
+pub fn run(role: Role) -> ExitCode {
+    let matches = command(role).get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|e| e.exit());
+    match settings(cli).and_then(|settings| serve(settings, role)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{role}: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn settings(cli: Cli) -> Result<Settings, StartError> {
+    let file = cli.config.as_deref().map(Settings::read).transpose()?;
+    Ok(cli.settings.or(file.unwrap_or_default()))
+}
+
+fn serve(settings: Settings, role: Role) -> Result<(), StartError> {
+    log_to_stderr(settings.log.as_deref())?;
+    let kernel = settings.kernel()?;
+    let config = settings.config(role)?;
+    let system = |e: std::io::Error| StartError::Config(format!("the system gives no threads or signals: {e}"));
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(system)?;
+    let result = runtime.block_on(async {
+        let signals = Signals::new().map_err(system)?;
+        let daemon = Daemon::start(config, role, kernel).await?;
+        announce(&daemon);
+        signals.attend(&daemon).await;
+        daemon.shutdown().await;
+        Ok(())
+    });
+    runtime.shutdown_timeout(RUNTIME_WAIT);
+    result
+}
+
+/// The line that scripts wait for. Nobody reading it is no reason to stop.
+fn announce(daemon: &Daemon) {
+    let mut out = std::io::stdout();
+    let _ = writeln!(out, "listening on {}", daemon.addr()).and_then(|()| out.flush());
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Returns when the edge is to end.
+    async fn attend(mut self, daemon: &Daemon) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => break,
+                _ = self.interrupt.recv() => break,
+                _ = self.hang_up.recv() => reload(daemon).await,
+            }
+        }
+        tracing::info!("going down");
+    }
+}
+
+async fn reload(daemon: &Daemon) {
+    let edge = Arc::clone(daemon.edge());
+    match tokio::task::spawn_blocking(move || edge.reload()).await {
+        Ok(Ok(())) => tracing::info!("models loaded anew"),
+        Ok(Err(error)) => tracing::error!(%error, "models not loaded; what was there is served on"),
+        Err(error) => tracing::error!(%error, "loading models failed; what was there is served on"),
+    }
+}
+
+fn log_to_stderr(filter: Option<&str>) -> Result<(), StartError> {
+    let wrong = |e: &dyn std::fmt::Display| StartError::Config(format!("log filter: {e}"));
+    let filter = match filter {
+        Some(text) => EnvFilter::try_new(text).map_err(|e| wrong(&e))?,
+        None => EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")),
+    };
+    let to_terminal = std::io::stderr().is_terminal();
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(to_terminal);
+    let set = if to_terminal { logs.try_init() } else { logs.json().try_init() };
+    set.map_err(|e| wrong(&e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_and_arguments_are_consistent() {
+        for role in [Role::A, Role::B] {
+            let mut command = command(role);
+            command.clone().debug_assert();
+            let help = command.render_help().to_string();
+            for word in ["--dir", "TWINMASK_LISTEN", "portable", "SIGHUP", &role.to_string()] {
+                assert!(help.contains(word), "{word} in {help}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_command_line_wins_over_the_file() {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let path = dir.path().join("edge.toml");
+        std::fs::write(&path, "dir = \"/from-file\"\nqueue = 5\n").expect("writes");
+        let file = path.to_str().expect("UTF-8");
+        let arguments = ["edge-a", "--config", file, "--queue", "6"];
+        let cli = Cli::from_arg_matches(&command(Role::A).get_matches_from(arguments)).expect("good arguments");
+        let settings = settings(cli).expect("a good file");
+        assert_eq!(settings.queue.map(|q| q.get()), Some(6));
+        assert_eq!(settings.dir, Some("/from-file".into()));
+        assert!(command(Role::A).try_get_matches_from(["edge-a", "--threads", "0"]).is_err());
+    }
+}

@@ -1,0 +1,162 @@
+//! What all sessions of an edge share.
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use twinmask_gemm::Kernel;
+use twinmask_transport::Connection;
+
+use crate::compute::locked;
+use crate::meters::Meters;
+use crate::models::Models;
+use crate::pool::Pool;
+use crate::{Config, Limits, Role, StartError, session};
+
+/// An edge without its endpoint: models, compute threads, limits. [`Daemon`](crate::Daemon) gives it connections over
+/// QUIC; a test may give it connections in memory.
+pub struct Edge {
+    pub(crate) role: Role,
+    pub(crate) limits: Limits,
+    pub(crate) kernel: Arc<dyn Kernel>,
+    pub(crate) pool: Pool,
+    pub(crate) meters: Meters,
+    pub(crate) draining: watch::Sender<bool>,
+    dir: PathBuf,
+    models: RwLock<Arc<Models>>,
+    /// Sessions by device.
+    sessions: Mutex<HashMap<String, usize>>,
+    /// Smoothed duration of an inference, ms: what a device is told to wait when the edge is busy.
+    typical_ms: AtomicU64,
+}
+
+impl Edge {
+    /// Loads the models in the configured folder and starts the compute threads. Blocks for the time that takes.
+    ///
+    /// # Errors
+    /// An unreadable folder or a bad bundle.
+    pub fn load(config: &Config, role: Role, kernel: Arc<dyn Kernel>) -> Result<Arc<Edge>, StartError> {
+        let models = Models::load(&config.dir, &*kernel, &Models::default())?;
+        let positive = |n: usize| NonZeroUsize::new(n).unwrap_or(NonZeroUsize::MIN);
+        let edge = Edge {
+            role,
+            limits: config.limits.clone(),
+            pool: Pool::new(positive(config.threads), positive(config.limits.queue)),
+            meters: Meters::new(role),
+            draining: watch::channel(false).0,
+            dir: config.dir.clone(),
+            models: RwLock::default(),
+            sessions: Mutex::default(),
+            typical_ms: AtomicU64::new(50),
+            kernel,
+        };
+        edge.take(models);
+        Ok(Arc::new(edge))
+    }
+
+    /// Reads the models anew; sessions that are open keep theirs. Blocks for the time that takes.
+    ///
+    /// # Errors
+    /// As [`Edge::load`]; the edge then serves what it did before.
+    pub fn reload(&self) -> Result<(), StartError> {
+        self.take(Models::load(&self.dir, &*self.kernel, &self.models())?);
+        Ok(())
+    }
+
+    fn take(&self, models: Models) {
+        if models.len() == 0 {
+            tracing::warn!(dir = %self.dir.display(), "no models: have the owner add one and copy the edge's folder here, then send SIGHUP");
+        }
+        self.meters.models.set(models.len() as f64);
+        *self.models.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(models);
+    }
+
+    pub(crate) fn models(&self) -> Arc<Models> {
+        Arc::clone(&self.models.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Serves one connection until it ends; the peer is told how.
+    pub async fn serve(self: Arc<Self>, connection: Connection) {
+        session::serve(&self, &connection).await;
+    }
+
+    /// Takes no new sessions and inferences from now on; sessions end when what runs is done, at the latest after
+    /// [`Limits::drain`].
+    pub fn drain(&self) {
+        self.draining.send_replace(true);
+    }
+
+    /// Whether devices may come.
+    ///
+    /// # Errors
+    /// The reason why not.
+    pub fn readiness(&self) -> Result<(), String> {
+        if *self.draining.borrow() {
+            return Err("going down".to_owned());
+        }
+        if self.models().len() == 0 {
+            return Err(format!("no models in {}", self.dir.join("models").display()));
+        }
+        Ok(())
+    }
+
+    /// Counters in the text format of Prometheus.
+    #[must_use]
+    pub fn metrics(&self) -> String {
+        self.meters.render()
+    }
+
+    /// A place for a session of `device`.
+    ///
+    /// # Errors
+    /// The limit that is reached, in words for the device.
+    pub(crate) fn admit(self: &Arc<Self>, device: &str) -> Result<Admission, String> {
+        let mut sessions = locked(&self.sessions);
+        let all: usize = sessions.values().sum();
+        if all >= self.limits.max_sessions {
+            return Err(format!("this edge has {all} sessions and takes no more (max_sessions); try again later"));
+        }
+        let own = sessions.entry(device.to_owned()).or_default();
+        if *own >= self.limits.max_sessions_per_device {
+            return Err(format!("this device has {own} sessions here and gets no more (max_sessions_per_device)"));
+        }
+        *own += 1;
+        self.meters.sessions.increment(1);
+        self.meters.sessions_total.increment(1);
+        Ok(Admission { edge: Arc::clone(self), device: device.to_owned() })
+    }
+
+    pub(crate) fn finished(&self, inference: Duration) {
+        let ms = inference.as_millis().min(60_000) as u64;
+        let _ = self.typical_ms.fetch_update(Relaxed, Relaxed, |t| Some((7 * t + ms) / 8));
+        self.meters.inferences.increment(1);
+    }
+
+    /// When a device that is told "busy" should come again: after about an inference.
+    pub(crate) fn retry_after_ms(&self) -> u32 {
+        self.typical_ms.load(Relaxed).clamp(10, 5000) as u32
+    }
+}
+
+/// A session's place; free again when dropped.
+pub(crate) struct Admission {
+    edge: Arc<Edge>,
+    device: String,
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        let mut sessions = locked(&self.edge.sessions);
+        if let Some(own) = sessions.get_mut(&self.device) {
+            *own -= 1;
+            if *own == 0 {
+                sessions.remove(&self.device);
+            }
+        }
+        self.edge.meters.sessions.decrement(1);
+    }
+}

@@ -1,0 +1,270 @@
+//! One session (PROTOCOL.md, "Sessions and counters"): from the connection of a device to its end.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, Semaphore};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use twinmask_model::bundle::short;
+use twinmask_transport::frame_io::{FrameIoError, read_frame, write_frame};
+use twinmask_transport::{Connection, RecvHalf, SendHalf};
+use twinmask_wire::message::{Claim, Claimed, Open, Opened, Prf, Secret};
+use twinmask_wire::payload::Encoder;
+use twinmask_wire::session::{EdgeSession, LIFETIME};
+use twinmask_wire::{CloseCode, Codec, FrameType, WireError};
+
+use crate::compute::{self, Shares, locked};
+use crate::inference;
+use crate::models::Model;
+use crate::pool::Pending;
+use crate::service::{Admission, Edge};
+use crate::Role;
+
+/// Why a session or an inference ends early.
+#[derive(Debug)]
+pub(crate) enum Fault {
+    /// The session is closed with this code and text.
+    Refused(CloseCode, String),
+    /// The peer took longer than it may; its inference is given up.
+    Stalled,
+    /// The stream or connection is gone: nobody is left to tell.
+    Gone,
+}
+
+impl From<WireError> for Fault {
+    fn from(error: WireError) -> Fault {
+        Fault::Refused(error.close_code(), error.to_string())
+    }
+}
+
+impl From<FrameIoError> for Fault {
+    fn from(error: FrameIoError) -> Fault {
+        match error {
+            FrameIoError::Wire(error) => error.into(),
+            FrameIoError::Finished | FrameIoError::Io(_) => Fault::Gone,
+        }
+    }
+}
+
+pub(crate) fn refused(code: CloseCode, text: impl Into<String>) -> Fault {
+    Fault::Refused(code, text.into())
+}
+
+/// What the inferences of one session share. Gone with the session, the seed wiped.
+pub(crate) struct Session {
+    pub(crate) edge: Arc<Edge>,
+    pub(crate) model: Arc<Model>,
+    /// At edge A, and only there.
+    pub(crate) seed: Option<Arc<Secret>>,
+    /// Places for inferences.
+    pub(crate) places: Arc<Semaphore>,
+    began: Instant,
+    counters: Mutex<EdgeSession>,
+    /// Somebody who waits for a counter to be claimed should look again.
+    claimed: Notify,
+    /// Of answers.
+    encoder: Mutex<Encoder>,
+    _admission: Admission,
+}
+
+impl Session {
+    fn new(edge: &Arc<Edge>, model: Arc<Model>, open: Open, admission: Admission) -> Session {
+        Session {
+            edge: Arc::clone(edge),
+            model,
+            seed: open.seed.map(Arc::new),
+            places: Arc::new(Semaphore::new(edge.limits.max_in_flight.into())),
+            began: Instant::now(),
+            counters: Mutex::new(match edge.role {
+                Role::A => EdgeSession::at_a(),
+                Role::B => EdgeSession::at_b(),
+            }),
+            claimed: Notify::new(),
+            encoder: Mutex::new(Encoder::new(open.codec)),
+            _admission: admission,
+        }
+    }
+
+    fn claim(&self, counter: u64) -> Result<(), WireError> {
+        locked(&self.counters).claim(counter, self.began.elapsed())?;
+        self.claimed.notify_waiters();
+        Ok(())
+    }
+
+    /// Begins the inference `counter`. As `CLAIM` and `INFER` come on different streams, edge A waits a little for the
+    /// former.
+    pub(crate) async fn begin(&self, counter: u64) -> Result<(), WireError> {
+        let begin = || locked(&self.counters).begin(counter, self.began.elapsed());
+        let granted = async {
+            loop {
+                let mut claimed = std::pin::pin!(self.claimed.notified());
+                claimed.as_mut().enable(); // from here on no claim is missed
+                if begin().is_ok() {
+                    return;
+                }
+                claimed.await;
+            }
+        };
+        match self.edge.role {
+            Role::A => timeout(self.edge.limits.claim, granted).await.map_err(|_| WireError::Counter(counter)),
+            Role::B => begin(),
+        }
+    }
+
+    /// Puts round `r` into the compute queue.
+    pub(crate) async fn compute(self: &Arc<Self>, r: usize, shares: Shares) -> Pending<Result<(Codec, Vec<u8>), WireError>> {
+        let session = Arc::clone(self);
+        let job = move |worker: &mut _| compute::round(&session.model, r, shares, &session.encoder, worker);
+        self.edge.pool.submit(job).await
+    }
+}
+
+/// Serves one connection until it ends.
+pub(crate) async fn serve(edge: &Arc<Edge>, connection: &Connection) {
+    let device = connection.peer().role.to_string();
+    let mut inferences = JoinSet::new();
+    let fault = match attend(edge, connection, &mut inferences).await {
+        Ok(never) => match never {},
+        Err(fault) => fault,
+    };
+    // Closed first, so that the device hears the reason before its streams end.
+    match fault {
+        Fault::Refused(code, text) => {
+            tracing::warn!(device, ?code, text, "session closed");
+            edge.meters.refused(&format!("{code:?}"));
+            connection.close(code as u32, &text);
+        }
+        Fault::Stalled => {
+            tracing::warn!(device, "no OPEN in time");
+            edge.meters.refused("Stalled");
+            connection.close(CloseCode::Limit as u32, "no OPEN in time");
+        }
+        Fault::Gone => tracing::info!(device, reason = ?connection.close_reason(), "session ended"),
+    }
+    drop(inferences);
+    let (sent, received) = connection.udp_bytes();
+    edge.meters.bytes(sent, received);
+}
+
+enum Never {}
+
+async fn attend(
+    edge: &Arc<Edge>,
+    connection: &Connection,
+    inferences: &mut JoinSet<Result<(), Fault>>,
+) -> Result<Never, Fault> {
+    let twinmask_transport::Role::Device(name) = &connection.peer().role else {
+        return Err(refused(CloseCode::Role, format!("{} serves devices, and you are {}", edge.role, connection.peer().role)));
+    };
+    if *edge.draining.borrow() {
+        return Err(going_down());
+    }
+    let admission = edge.admit(name).map_err(|text| refused(CloseCode::Limit, text))?;
+    let opening = timeout(edge.limits.handshake, open(edge, connection, admission)).await;
+    let (session, send, recv) = opening.map_err(|_| Fault::Stalled)??;
+    tracing::info!(device = name, model = session.model.title, address = %connection.peer().address, "session opened");
+    let mut control = std::pin::pin!(control(&session, send, recv));
+    let mut expired = std::pin::pin!(sleep(LIFETIME));
+    let mut draining = edge.draining.subscribe();
+    loop {
+        let room = inferences.len() < edge.limits.streams();
+        tokio::select! {
+            fault = &mut control => fault?,
+            () = &mut expired => return Err(WireError::Expired.into()),
+            Some(done) = inferences.join_next() => outcome(done)?,
+            stream = connection.accept_bi(), if room => {
+                let (send, recv) = stream.map_err(|_| Fault::Gone)?;
+                inferences.spawn(inference::serve(Arc::clone(&session), send, recv));
+            }
+            _ = connection.closed() => return Err(Fault::Gone),
+            _ = draining.wait_for(|d| *d) => break,
+        };
+    }
+    let mut late = std::pin::pin!(sleep(edge.limits.drain));
+    loop {
+        tokio::select! {
+            fault = &mut control => fault?,
+            done = inferences.join_next() => match done {
+                Some(done) => outcome(done)?,
+                None => return Err(going_down()),
+            },
+            _ = connection.closed() => return Err(Fault::Gone),
+            () = &mut late => return Err(going_down()),
+        };
+    }
+}
+
+fn going_down() -> Fault {
+    refused(CloseCode::Draining, "this edge is going down; try another replica, or later")
+}
+
+/// The fault of an inference that ends its session.
+fn outcome(done: Result<Result<(), Fault>, tokio::task::JoinError>) -> Result<(), Fault> {
+    done.unwrap_or_else(|e| {
+        tracing::error!(error = %e, "the task of an inference failed");
+        Err(refused(CloseCode::Internal, "something failed inside the edge; its log says what"))
+    })
+}
+
+/// `OPEN` and `OPENED` on the first stream.
+async fn open(
+    edge: &Arc<Edge>,
+    connection: &Connection,
+    admission: Admission,
+) -> Result<(Arc<Session>, SendHalf, RecvHalf), Fault> {
+    let (mut send, mut recv) = connection.accept_bi().await.map_err(|_| Fault::Gone)?;
+    let open: Open = read_frame(&mut recv, |h| h.expect(FrameType::Open, &[], "OPEN")).await?.body()?;
+    match (edge.role, &open.seed) {
+        (Role::A, None) => return Err(refused(CloseCode::Protocol, "edge A needs a mask seed in OPEN")),
+        (Role::B, Some(_)) => {
+            let text = "edge B must never get a mask seed: are the two addresses swapped? The seed is void, use a new one";
+            return Err(refused(CloseCode::Protocol, text));
+        }
+        _ => {}
+    }
+    if !open.prfs.contains(&Prf::ChaCha20) {
+        return Err(refused(CloseCode::Protocol, "this edge has the PRF ChaCha20 only, and OPEN does not offer it"));
+    }
+    let models = edge.models();
+    let Some(model) = models.get(&open.digest) else {
+        let text = format!("no model {} here; this edge holds: {}", short(&open.digest), models.list());
+        return Err(refused(CloseCode::UnknownModel, text));
+    };
+    let opened = Opened {
+        prf: Prf::ChaCha20,
+        max_in_flight: edge.limits.max_in_flight,
+        kernel: edge.kernel.name().to_owned(),
+    };
+    let session = Arc::new(Session::new(edge, Arc::clone(model), open, admission));
+    write_frame(&mut send, FrameType::Opened, &opened, Codec::Packed, &[]).await?;
+    Ok((session, send, recv))
+}
+
+/// The control stream behind `OPENED`: claims at edge A, nothing at edge B. Its end is not the session's.
+async fn control(session: &Session, mut send: SendHalf, mut recv: RecvHalf) -> Result<(), Fault> {
+    loop {
+        let due = |h: &twinmask_wire::FrameHeader| match session.edge.role {
+            Role::A => h.expect(FrameType::Claim, &[], "CLAIM"),
+            Role::B => Err(WireError::Unexpected { found: h.kind, expected: "nothing (edge B grants no counters)" }),
+        };
+        let claim: Claim = match read_frame(&mut recv, due).await {
+            Ok(frame) => frame.body()?,
+            Err(FrameIoError::Wire(error)) => return Err(error.into()),
+            Err(FrameIoError::Finished | FrameIoError::Io(_)) => std::future::pending().await,
+        };
+        session.claim(claim.counter)?;
+        let claimed = Claimed { counter: claim.counter };
+        if write_frame(&mut send, FrameType::Claimed, &claimed, Codec::Packed, &[]).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// Bounds `step` of an inference in time.
+pub(crate) async fn within<T>(
+    stall: Duration,
+    step: impl Future<Output = Result<T, FrameIoError>>,
+) -> Result<T, Fault> {
+    Ok(timeout(stall, step).await.map_err(|_| Fault::Stalled)??)
+}

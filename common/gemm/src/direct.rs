@@ -1,0 +1,165 @@
+//! The driver of all native kernels: direct convolution (and fully connected layers as convolutions of one pixel)
+//! over a [`Layout`], in tiles of a few pixels by a few blocks of 16 output channels.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::layout::{Block, LANES, Layout, Row};
+use crate::{Geometry, Input, Linear, Scratch};
+
+/// Output positions whose input is kept in cache while all weights go by.
+const PIXELS: usize = 64;
+/// Most blocks in a tile.
+pub(crate) const MAX_BLOCKS: usize = 4;
+/// Most pixels in a tile.
+pub(crate) const MAX_PIXELS: usize = 6;
+
+/// What a tile reads.
+pub(crate) struct Tile<'a, W> {
+    /// The input's bytes from each pixel's first on, each `span` long.
+    pub(crate) pixels: [&'a [u8]; MAX_PIXELS],
+    /// Offset of each unit within `pixels[i]`.
+    pub(crate) offsets: &'a [u32],
+    /// Bytes between the planes of a unit.
+    pub(crate) plane_bytes: usize,
+    /// Each block's weights, `[unit][lane][element]`.
+    pub(crate) weights: [&'a [W]; MAX_BLOCKS],
+}
+
+/// The inner loop of a native kernel; a value of the type proves that the CPU has the instructions.
+pub(crate) trait Micro: Copy + Send + Sync + 'static {
+    /// A packed weight.
+    type Weight: Copy + Default + Send + Sync;
+    /// Bytes of an element in one plane.
+    const ELEMENT: usize;
+
+    /// Narrows a weight; it fits, or the micro-kernel would not have been chosen.
+    fn narrow(weight: i16) -> Self::Weight;
+
+    /// Planes that `Z_2^k` takes.
+    fn planes(k: u32) -> usize {
+        (k as usize).div_ceil(8 * Self::ELEMENT)
+    }
+
+    /// Blocks and pixels of the best tile.
+    fn tile_size(self, planes: usize, blocks: usize) -> (usize, usize);
+
+    /// Splits one row of the input into planes.
+    fn split(self, row: &Row<'_>, planes: usize, out: &mut [u8]);
+
+    /// Computes a tile: `out[pixel * blocks + block][lane]`. `blocks` and `pixels` are those of
+    /// [`tile_size`](Self::tile_size), or 1 pixel.
+    fn tile(self, tile: &Tile<'_, Self::Weight>, planes: usize, blocks: usize, pixels: usize, out: &mut [[u32; LANES]]);
+
+    /// Turns the sums of `count` pixels, `step` apart in `sums`, of `channels` lanes into rows of `y`, `stride` apart.
+    fn store(self, sums: &[[u32; LANES]], step: usize, channels: usize, y: &mut [u32], stride: usize, count: usize) {
+        store_plain(sums, step, channels, y, stride, count);
+    }
+}
+
+/// [`Micro::store`] without special instructions.
+pub(crate) fn store_plain(sums: &[[u32; LANES]], step: usize, channels: usize, y: &mut [u32], stride: usize, count: usize) {
+    for lane in 0..channels {
+        for (out, sums) in y[lane * stride..][..count].iter_mut().zip(sums.iter().step_by(step)) {
+            *out = sums[lane];
+        }
+    }
+}
+
+/// The sums of a panel: `[pixel][block][lane]`, `[u32; LANES]` each.
+type Sums = [[u32; LANES]; PIXELS * MAX_BLOCKS];
+
+/// A layer packed for the micro-kernel `M`.
+pub(crate) struct Direct<M: Micro> {
+    micro: M,
+    name: &'static str,
+    layout: Layout,
+    planes: usize,
+    weights: Vec<M::Weight>,
+}
+
+impl<M: Micro> Direct<M> {
+    /// Packs a layer.
+    pub(crate) fn prepare(micro: M, name: &'static str, geometry: &Geometry, weights: &[i16], k: u32) -> Arc<dyn Linear> {
+        let planes = M::planes(k);
+        let layout = Layout::new(geometry, M::ELEMENT, planes);
+        let weights = layout.pack(weights, M::narrow);
+        Arc::new(Self { micro, name, layout, planes, weights })
+    }
+
+    /// Computes `pixels` (at most [`PIXELS`]) positions of `blocks`, all of one group, into `y`, whose rows (one per
+    /// channel) are `stride` apart.
+    fn panel(&self, bytes: &[u8], bases: &[usize], blocks: Range<usize>, sums: &mut Sums, y: &mut [u32], stride: usize) {
+        let n = blocks.len();
+        let group: &[Block] = &self.layout.blocks[blocks.clone()];
+        let (_, best) = self.micro.tile_size(self.planes, n);
+        let per_block = self.layout.block_weights();
+        let span = self.layout.span - self.layout.blocks.last().map_or(0, |b| b.offset);
+        let weights = std::array::from_fn(|b| {
+            let index = blocks.start + b.min(n - 1);
+            &self.weights[index * per_block..][..per_block]
+        });
+        let mut done = 0;
+        while done < bases.len() {
+            let pixels = if bases.len() - done == 1 { 1 } else { best };
+            // A tile at the end steps back over positions that are done already, or repeats the last one.
+            let first = done.min(bases.len().saturating_sub(pixels));
+            let tile = Tile {
+                pixels: std::array::from_fn(|p| {
+                    let base = bases[(first + p.min(pixels - 1)).min(bases.len() - 1)];
+                    &bytes[base + group[0].offset..][..span]
+                }),
+                offsets: &self.layout.offsets,
+                plane_bytes: self.layout.plane_bytes,
+                weights,
+            };
+            self.micro.tile(&tile, self.planes, n, pixels, &mut sums[first * n..(first + pixels) * n]);
+            done = first + pixels;
+        }
+        for (b, block) in group.iter().enumerate() {
+            let from = (block.channel - group[0].channel) * stride;
+            self.micro.store(&sums[b..], n, block.count, &mut y[from..], stride, bases.len());
+        }
+    }
+}
+
+impl<M: Micro> Linear for Direct<M> {
+    fn geometry(&self) -> &Geometry {
+        self.layout.geometry()
+    }
+
+    fn picked(&self) -> &'static str {
+        self.name
+    }
+
+    fn channel_step(&self) -> usize {
+        self.layout.channel_step()
+    }
+
+    fn load(&self, xs: &[&[u32]], input: &mut Input) {
+        self.layout.load(xs, input, |row, out| self.micro.split(row, self.planes, out));
+    }
+
+    fn part(&self, input: &Input, channels: Range<usize>, y: &mut [u32], _: &mut Scratch) {
+        let n = input.items * self.layout.positions();
+        assert_eq!(y.len(), channels.len() * n, "output length of {:?}", self.geometry());
+        let blocks = self.layout.blocks_of(&channels);
+        let (wide, _) = self.micro.tile_size(self.planes, MAX_BLOCKS);
+        let (mut bases, mut sums) = ([0; PIXELS], [[0; LANES]; PIXELS * MAX_BLOCKS]);
+        for start in (0..n).step_by(PIXELS) {
+            let bases = &mut bases[..PIXELS.min(n - start)];
+            for (i, base) in bases.iter_mut().enumerate() {
+                *base = self.layout.base(start + i);
+            }
+            let mut first = blocks.start;
+            while first < blocks.end {
+                let Block { offset, channel, .. } = self.layout.blocks[first];
+                let same_group = self.layout.blocks[first..blocks.end].iter().take(wide).take_while(|b| b.offset == offset);
+                let last = first + same_group.count();
+                let y = &mut y[(channel - channels.start) * n + start..];
+                self.panel(&input.bytes, bases, first..last, &mut sums, y, n);
+                first = last;
+            }
+        }
+    }
+}

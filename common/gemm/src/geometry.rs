@@ -1,0 +1,289 @@
+//! Shapes of linear layers. One type serves planning, kernels, integrity checks and the wire's length limits.
+
+use serde::{Deserialize, Serialize};
+
+/// Most elements that a layer's input, output or weights may have (2^28: 1 GiB of u32).
+pub const MAX_ELEMENTS: u64 = 1 << 28;
+
+/// The geometry is impossible or too large.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("impossible layer geometry: {0}")]
+pub struct GeometryError(pub String);
+
+/// A 2-D convolution of one image; 1-D convolutions have `h = kh = 1`.
+///
+/// Input `[c_in, h, w]`, weights `[c_out, c_in / groups, kh, kw]`, output `[c_out, out_h, out_w]`, all row-major.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Conv {
+    /// Input channels.
+    pub c_in: u32,
+    /// Input height.
+    pub h: u32,
+    /// Input width.
+    pub w: u32,
+    /// Output channels.
+    pub c_out: u32,
+    /// Kernel height.
+    pub kh: u32,
+    /// Kernel width.
+    pub kw: u32,
+    /// Steps down and right.
+    pub stride: [u32; 2],
+    /// Zeros at top, left, bottom, right.
+    pub pad: [u32; 4],
+    /// Distance of kernel taps down and right.
+    pub dilation: [u32; 2],
+    /// Channel groups; divides `c_in` and `c_out`.
+    pub groups: u32,
+}
+
+impl Conv {
+    /// Output height; 0 when the kernel is larger than the padded input.
+    #[must_use]
+    pub const fn out_h(&self) -> u32 {
+        out_size(self.h, self.pad[0], self.pad[2], self.kh, self.dilation[0], self.stride[0])
+    }
+
+    /// Output width; 0 when the kernel is larger than the padded input.
+    #[must_use]
+    pub const fn out_w(&self) -> u32 {
+        out_size(self.w, self.pad[1], self.pad[3], self.kw, self.dilation[1], self.stride[1])
+    }
+
+    /// Whether every input channel is convolved on its own.
+    #[must_use]
+    pub const fn is_depthwise(&self) -> bool {
+        self.groups > 1 && self.groups == self.c_in
+    }
+}
+
+const fn out_size(n: u32, before: u32, after: u32, kernel: u32, dilation: u32, stride: u32) -> u32 {
+    let span = dilation as u64 * (kernel as u64 - 1) + 1;
+    let padded = n as u64 + before as u64 + after as u64;
+    if padded < span { 0 } else { ((padded - span) / stride as u64 + 1) as u32 }
+}
+
+/// A fully connected layer applied to each of `rows` rows.
+///
+/// Input `[rows, inputs]`, weights `[outputs, inputs]`, output `[rows, outputs]`, all row-major.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Fc {
+    /// Rows that the same weights are applied to; 1 for a classifier head.
+    pub rows: u32,
+    /// Input features.
+    pub inputs: u32,
+    /// Output features.
+    pub outputs: u32,
+}
+
+/// The shape of one linear layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Geometry {
+    /// Convolution.
+    Conv(Conv),
+    /// Fully connected.
+    Fc(Fc),
+}
+
+impl Geometry {
+    /// Checks that every size is positive, groups divide the channels, the kernel fits the padded input, and
+    /// no tensor (the padded input among them) exceeds [`MAX_ELEMENTS`]. All other methods may be relied on afterwards.
+    ///
+    /// # Errors
+    /// [`GeometryError`] naming what is wrong.
+    pub fn validate(&self) -> Result<(), GeometryError> {
+        let bad = |text: String| Err(GeometryError(text));
+        match self {
+            Self::Conv(c) => {
+                let sizes = [c.c_in, c.h, c.w, c.c_out, c.kh, c.kw, c.stride[0], c.stride[1], c.dilation[0], c.dilation[1], c.groups];
+                if sizes.contains(&0) {
+                    return bad(format!("a size of zero in {c:?}"));
+                }
+                if sizes.iter().chain(&c.pad).any(|&s| s > 1 << 24) {
+                    return bad(format!("a size above 2^24 in {c:?}"));
+                }
+                if c.c_in % c.groups != 0 || c.c_out % c.groups != 0 {
+                    return bad(format!("{} groups do not divide {} and {} channels", c.groups, c.c_in, c.c_out));
+                }
+                if c.out_h() == 0 || c.out_w() == 0 {
+                    return bad(format!("the {}x{} kernel does not fit the padded {}x{} input", c.kh, c.kw, c.h, c.w));
+                }
+                let (padded_h, padded_w) = (c.h + c.pad[0] + c.pad[2], c.w + c.pad[1] + c.pad[3]);
+                if [c.c_in, padded_h, padded_w].iter().map(|&s| u128::from(s)).product::<u128>() > u128::from(MAX_ELEMENTS) {
+                    return bad(format!("more than {MAX_ELEMENTS} elements after padding in {c:?}"));
+                }
+            }
+            Self::Fc(f) => {
+                if f.rows == 0 || f.inputs == 0 || f.outputs == 0 {
+                    return bad(format!("a size of zero in {f:?}"));
+                }
+            }
+        }
+        let (input, output, weights) = self.sizes();
+        if [input, output, weights].iter().any(|&n| n > u128::from(MAX_ELEMENTS)) {
+            return bad(format!("{input} inputs, {output} outputs, {weights} weights: more than {MAX_ELEMENTS}"));
+        }
+        Ok(())
+    }
+
+    fn sizes(&self) -> (u128, u128, u128) {
+        let p = |xs: &[u32]| xs.iter().map(|&x| u128::from(x)).product::<u128>();
+        match self {
+            Self::Conv(c) => {
+                (p(&[c.c_in, c.h, c.w]), p(&[c.c_out, c.out_h(), c.out_w()]), p(&[c.c_out, c.c_in / c.groups, c.kh, c.kw]))
+            }
+            Self::Fc(f) => (p(&[f.rows, f.inputs]), p(&[f.rows, f.outputs]), p(&[f.outputs, f.inputs])),
+        }
+    }
+
+    /// Elements of the input.
+    #[must_use]
+    pub fn in_len(&self) -> usize {
+        self.sizes().0 as usize
+    }
+
+    /// Elements of the output.
+    #[must_use]
+    pub fn out_len(&self) -> usize {
+        self.sizes().1 as usize
+    }
+
+    /// Elements of the weights: [`out_channels`](Self::out_channels) x [`fan_in`](Self::fan_in).
+    #[must_use]
+    pub fn weight_len(&self) -> usize {
+        self.sizes().2 as usize
+    }
+
+    /// Rows of the weight matrix: output channels or features.
+    #[must_use]
+    pub const fn out_channels(&self) -> usize {
+        match self {
+            Self::Conv(c) => c.c_out as usize,
+            Self::Fc(f) => f.outputs as usize,
+        }
+    }
+
+    /// Weights per output channel, in `[c_in / groups, kh, kw]` or `[inputs]` order.
+    #[must_use]
+    pub fn fan_in(&self) -> usize {
+        self.weight_len() / self.out_channels()
+    }
+
+    /// Output positions per channel: `out_h * out_w`, or rows.
+    #[must_use]
+    pub const fn positions(&self) -> usize {
+        match self {
+            Self::Conv(c) => c.out_h() as usize * c.out_w() as usize,
+            Self::Fc(f) => f.rows as usize,
+        }
+    }
+
+    /// Index into the output of `channel` at `position`.
+    #[must_use]
+    pub const fn output_index(&self, channel: usize, position: usize) -> usize {
+        match self {
+            Self::Conv(_) => channel * self.positions() + position,
+            Self::Fc(f) => position * f.outputs as usize + channel,
+        }
+    }
+
+    /// The channel of output element `index`, the inverse of [`output_index`](Self::output_index).
+    #[must_use]
+    pub const fn channel_of(&self, index: usize) -> usize {
+        match self {
+            Self::Conv(_) => index / self.positions(),
+            Self::Fc(f) => index % f.outputs as usize,
+        }
+    }
+
+    /// Multiply-accumulates of one application, padding counted as the kernel sees it.
+    #[must_use]
+    pub fn macs(&self) -> u64 {
+        self.out_len() as u64 * self.fan_in() as u64
+    }
+
+    /// Calls `tap(weight index within the row, input index)` for every input element that output
+    /// (`channel`, `position`) reads; taps in the zero padding are skipped.
+    pub fn taps(&self, channel: usize, position: usize, mut tap: impl FnMut(usize, usize)) {
+        match self {
+            Self::Fc(f) => {
+                let row = position * f.inputs as usize;
+                for i in 0..f.inputs as usize {
+                    tap(i, row + i);
+                }
+            }
+            Self::Conv(c) => {
+                let (per_group, h, w) = ((c.c_in / c.groups) as usize, i64::from(c.h), i64::from(c.w));
+                let first = channel / (c.c_out / c.groups) as usize * per_group;
+                let (oy, ox) = (position / c.out_w() as usize, position % c.out_w() as usize);
+                let top = oy as i64 * i64::from(c.stride[0]) - i64::from(c.pad[0]);
+                let left = ox as i64 * i64::from(c.stride[1]) - i64::from(c.pad[1]);
+                let mut weight = 0;
+                for ch in first..first + per_group {
+                    for ky in 0..i64::from(c.kh) {
+                        let y = top + ky * i64::from(c.dilation[0]);
+                        for kx in 0..i64::from(c.kw) {
+                            let x = left + kx * i64::from(c.dilation[1]);
+                            if (0..h).contains(&y) && (0..w).contains(&x) {
+                                tap(weight, (ch as i64 * h * w + y * w + x) as usize);
+                            }
+                            weight += 1;
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn conv() -> Conv {
+        Conv { c_in: 3, h: 224, w: 224, c_out: 64, kh: 11, kw: 11, stride: [4, 4], pad: [2; 4], dilation: [1, 1], groups: 1 }
+    }
+
+    #[test]
+    fn alexnet_conv1() {
+        let g = Geometry::Conv(conv());
+        g.validate().expect("valid");
+        assert_eq!((g.in_len(), g.out_len(), g.fan_in()), (150_528, 64 * 55 * 55, 363));
+        assert_eq!(g.macs(), 70_276_800);
+    }
+
+    #[test]
+    fn output_index_and_channel_are_inverse() {
+        for g in [
+            Geometry::Conv(Conv { h: 20, w: 17, ..conv() }),
+            Geometry::Fc(Fc { rows: 3, inputs: 5, outputs: 7 }),
+        ] {
+            let mut seen = vec![false; g.out_len()];
+            for ch in 0..g.out_channels() {
+                for p in 0..g.positions() {
+                    let i = g.output_index(ch, p);
+                    assert_eq!(g.channel_of(i), ch);
+                    assert!(!std::mem::replace(&mut seen[i], true));
+                }
+            }
+            assert!(seen.iter().all(|&s| s));
+        }
+    }
+
+    #[test]
+    fn impossible_shapes_are_refused() {
+        for c in [
+            Conv { groups: 2, ..conv() },
+            Conv { stride: [0, 1], ..conv() },
+            Conv { kh: 300, ..conv() },
+            Conv { c_in: 0, ..conv() },
+            Conv { h: u32::MAX, pad: [u32::MAX; 4], ..conv() },
+            Conv { c_out: 1 << 24, ..conv() },
+            Conv { pad: [1 << 20; 4], stride: [1 << 20; 2], ..conv() },
+        ] {
+            assert!(Geometry::Conv(c).validate().is_err(), "{c:?}");
+        }
+        assert!(Geometry::Fc(Fc { rows: 1, inputs: 1 << 20, outputs: 1 << 20 }).validate().is_err());
+        assert!(Geometry::Fc(Fc { rows: 0, inputs: 1, outputs: 1 }).validate().is_err());
+    }
+}

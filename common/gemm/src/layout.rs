@@ -1,0 +1,243 @@
+//! How the native kernels see a layer: the input as rows of bytes, spatially padded, channels innermost, and the
+//! reduction as a list of 4-byte units read at fixed offsets from each output position. There is no im2col copy.
+//!
+//! A row holds its planes one after the other; an element takes `element` bytes of each plane (one byte of the share,
+//! one 16-bit digit, or all four bytes), so a unit is 4, 2 or 1 neighbouring elements. Units may start at any byte.
+
+use crate::{Conv, Fc, Geometry, Input};
+
+/// Lanes of a block: output channels that share one weight vector of 16 units.
+pub(crate) const LANES: usize = 16;
+
+/// Stands for a weight of zero that fills up a unit.
+const FILL: u32 = u32::MAX;
+
+/// Up to [`LANES`] neighbouring output channels of one group.
+#[derive(Clone, Copy)]
+pub(crate) struct Block {
+    /// First output channel.
+    pub(crate) channel: usize,
+    /// Channels, 1..=16.
+    pub(crate) count: usize,
+    /// Bytes from the start of a pixel to the first channel that the group reads.
+    pub(crate) offset: usize,
+}
+
+/// One row of an input: element (channel, column) is `x[channel * area + column]`. It becomes element
+/// `column * channels + channel` of each plane, planes `plane_bytes` apart.
+pub(crate) struct Row<'a> {
+    pub(crate) x: &'a [u32],
+    pub(crate) area: usize,
+    pub(crate) channels: usize,
+    pub(crate) columns: usize,
+    pub(crate) plane_bytes: usize,
+}
+
+/// The layout of one layer for one element size.
+pub(crate) struct Layout {
+    geometry: Geometry,
+    conv: Conv,
+    /// Bytes per element in one plane.
+    element: usize,
+    /// Bytes from one plane of a row to the next.
+    pub(crate) plane_bytes: usize,
+    row_bytes: usize,
+    item_bytes: usize,
+    /// Byte offset of each unit of the reduction from the position's first byte.
+    pub(crate) offsets: Vec<u32>,
+    /// Weight of each element of each unit, as an index into the channel's row, or [`FILL`].
+    taps: Vec<u32>,
+    /// Blocks in channel order.
+    pub(crate) blocks: Vec<Block>,
+    /// Bytes that the units reach beyond a position's first byte, over all planes and groups.
+    pub(crate) span: usize,
+}
+
+impl Layout {
+    /// Lays out a validated `geometry` for `planes` planes of `element` bytes.
+    pub(crate) fn new(geometry: &Geometry, element: usize, planes: usize) -> Self {
+        let conv = match *geometry {
+            Geometry::Conv(conv) => conv,
+            Geometry::Fc(fc) => one_pixel(fc),
+        };
+        let padded = |size: u32, before: u32, after: u32| (size + before + after) as usize;
+        let plane_bytes = padded(conv.w, conv.pad[1], conv.pad[3]) * conv.c_in as usize * element;
+        let row_bytes = planes * plane_bytes;
+        let mut layout = Self {
+            geometry: *geometry,
+            conv,
+            element,
+            plane_bytes,
+            row_bytes,
+            item_bytes: padded(conv.h, conv.pad[0], conv.pad[2]) * row_bytes,
+            offsets: Vec::new(),
+            taps: Vec::new(),
+            blocks: blocks(&conv, element),
+            span: 0,
+        };
+        layout.list_units();
+        let last_offset = layout.offsets.iter().max().map_or(0, |&o| o as usize);
+        let last_group = layout.blocks.last().map_or(0, |b| b.offset);
+        layout.span = last_group + last_offset + (planes - 1) * plane_bytes + 4;
+        layout
+    }
+
+    /// Fills `offsets` and `taps`: kernel rows are contiguous bytes where neither groups nor dilation cut them.
+    fn list_units(&mut self) {
+        let c = self.conv;
+        let per_group = c.c_in / c.groups;
+        let pixel = c.c_in as usize * self.element;
+        let whole_rows = c.groups == 1 && (c.dilation[1] == 1 || c.kw == 1);
+        for ky in 0..c.kh {
+            let row = ky as usize * c.dilation[0] as usize * self.row_bytes;
+            if whole_rows {
+                self.run(row, c.kw * per_group, |j| (j % per_group * c.kh + ky) * c.kw + j / per_group);
+            } else {
+                for kx in 0..c.kw {
+                    let start = row + kx as usize * c.dilation[1] as usize * pixel;
+                    self.run(start, per_group, |j| (j * c.kh + ky) * c.kw + kx);
+                }
+            }
+        }
+    }
+
+    /// Adds a run of `len` neighbouring elements at byte `start`; `tap` names the weight of its j-th.
+    fn run(&mut self, start: usize, len: u32, tap: impl Fn(u32) -> u32) {
+        let per_unit = self.unit_elements() as u32;
+        for first in (0..len).step_by(per_unit as usize) {
+            self.offsets.push((start + first as usize * self.element) as u32);
+            self.taps.extend((first..first + per_unit).map(|j| if j < len { tap(j) } else { FILL }));
+        }
+    }
+
+    /// Elements in a 4-byte unit.
+    pub(crate) const fn unit_elements(&self) -> usize {
+        4 / self.element
+    }
+
+    /// Weights of one block: units x 16 lanes x elements of a unit.
+    pub(crate) fn block_weights(&self) -> usize {
+        self.taps.len() * LANES
+    }
+
+    /// Packs `weights` (`[out_channels, fan_in]`) as `[block][unit][lane][element]`, absent ones `W::default()`.
+    pub(crate) fn pack<W: Copy + Default>(&self, weights: &[i16], narrow: impl Fn(i16) -> W) -> Vec<W> {
+        assert_eq!(weights.len(), self.geometry.weight_len(), "weights of {:?}", self.geometry);
+        let (fan_in, per_unit) = (self.geometry.fan_in(), self.unit_elements());
+        let mut packed = vec![W::default(); self.blocks.len() * self.block_weights()];
+        for (block, out) in self.blocks.iter().zip(packed.chunks_exact_mut(self.block_weights())) {
+            for lane in 0..block.count {
+                let row = &weights[(block.channel + lane) * fan_in..][..fan_in];
+                for (unit, taps) in self.taps.chunks_exact(per_unit).enumerate() {
+                    let at = (unit * LANES + lane) * per_unit;
+                    for (w, &tap) in out[at..at + per_unit].iter_mut().zip(taps) {
+                        if tap != FILL {
+                            *w = narrow(row[tap as usize]);
+                        }
+                    }
+                }
+            }
+        }
+        packed
+    }
+
+    /// Indices of the blocks that make up `channels`.
+    ///
+    /// # Panics
+    /// If a block lies across an end of the range.
+    pub(crate) fn blocks_of(&self, channels: &std::ops::Range<usize>) -> std::ops::Range<usize> {
+        let index = |channel: usize| self.blocks.partition_point(|b| b.channel < channel);
+        let (first, last) = (index(channels.start), index(channels.end));
+        let end = if last == 0 { 0 } else { self.blocks[last - 1].channel + self.blocks[last - 1].count };
+        let starts = self.blocks.get(first).is_none_or(|b| b.channel == channels.start);
+        assert!(first < last && starts && end == channels.end, "channels {channels:?} cut a block of {:?}", self.geometry);
+        first..last
+    }
+
+    /// Output channels between which work can be divided.
+    pub(crate) fn channel_step(&self) -> usize {
+        let per_group = (self.conv.c_out / self.conv.groups) as usize;
+        if self.conv.groups == 1 || per_group.is_multiple_of(LANES) { LANES } else { per_group }
+    }
+
+    /// Output positions of one item.
+    pub(crate) const fn positions(&self) -> usize {
+        self.conv.out_h() as usize * self.conv.out_w() as usize
+    }
+
+    /// The first byte that output `index` (item, then position) reads, for channel groups at offset 0.
+    pub(crate) const fn base(&self, index: usize) -> usize {
+        let (item, position) = (index / self.positions(), index % self.positions());
+        let (oy, ox) = (position / self.conv.out_w() as usize, position % self.conv.out_w() as usize);
+        let right = self.conv.stride[1] as usize * self.conv.c_in as usize * self.element;
+        item * self.item_bytes + oy * self.conv.stride[0] as usize * self.row_bytes + ox * right
+    }
+
+    /// Writes the inputs `xs`, padded and split into planes by `split`, into `input`.
+    pub(crate) fn load(&self, xs: &[&[u32]], input: &mut Input, split: impl Fn(&Row<'_>, &mut [u8])) {
+        let per_input = self.geometry.in_len();
+        let item_len = self.conv.c_in as usize * self.conv.h as usize * self.conv.w as usize;
+        assert!(matches!(self.geometry, Geometry::Fc(_)) || xs.len() == 1, "a convolution takes one input at a time");
+        assert!(xs.iter().all(|x| x.len() == per_input), "input length of {:?}", self.geometry);
+        input.items = xs.len() * (per_input / item_len);
+        // Units at the end of a row may reach past it, by less than a unit.
+        input.bytes.resize(input.items * self.item_bytes + 4, 0);
+        let items = xs.iter().flat_map(|x| x.chunks_exact(item_len));
+        for (x, bytes) in items.zip(input.bytes.chunks_exact_mut(self.item_bytes)) {
+            self.load_item(x, bytes, &split);
+        }
+    }
+
+    fn load_item(&self, x: &[u32], bytes: &mut [u8], split: &impl Fn(&Row<'_>, &mut [u8])) {
+        let c = &self.conv;
+        let (w, area) = (c.w as usize, c.w as usize * c.h as usize);
+        let pixel = c.c_in as usize * self.element;
+        for (py, row) in bytes.chunks_exact_mut(self.row_bytes).enumerate() {
+            let Some(y) = py.checked_sub(c.pad[0] as usize).filter(|&y| y < c.h as usize) else {
+                row.fill(0);
+                continue;
+            };
+            let (left, right) = (c.pad[1] as usize * pixel, self.plane_bytes - c.pad[3] as usize * pixel);
+            for plane in row.chunks_exact_mut(self.plane_bytes) {
+                plane[..left].fill(0);
+                plane[right..].fill(0);
+            }
+            let source = Row { x: &x[y * w..], area, channels: c.c_in as usize, columns: w, plane_bytes: self.plane_bytes };
+            split(&source, &mut row[left..]);
+        }
+    }
+
+    /// The shape.
+    pub(crate) const fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+}
+
+/// A fully connected layer is a 1x1 convolution of one pixel, each row an item.
+const fn one_pixel(fc: Fc) -> Conv {
+    Conv {
+        c_in: fc.inputs,
+        h: 1,
+        w: 1,
+        c_out: fc.outputs,
+        kh: 1,
+        kw: 1,
+        stride: [1, 1],
+        pad: [0; 4],
+        dilation: [1, 1],
+        groups: 1,
+    }
+}
+
+fn blocks(conv: &Conv, element: usize) -> Vec<Block> {
+    let (per_group_out, per_group_in) = ((conv.c_out / conv.groups) as usize, (conv.c_in / conv.groups) as usize);
+    (0..conv.groups as usize)
+        .flat_map(|group| {
+            (0..per_group_out).step_by(LANES).map(move |first| Block {
+                channel: group * per_group_out + first,
+                count: LANES.min(per_group_out - first),
+                offset: group * per_group_in * element,
+            })
+        })
+        .collect()
+}

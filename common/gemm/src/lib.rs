@@ -1,0 +1,154 @@
+//! Exact integer linear layers over `Z_2^k`, by interchangeable kernels chosen at run time.
+//!
+//! A [`Kernel`] packs a layer's weights once ([`Kernel::prepare`]) and gives a [`Linear`] that is applied to
+//! shares: in one step ([`Linear::apply`]), or laid out once ([`Linear::load`]) and computed by several threads over
+//! disjoint output channels ([`Linear::part`]), also for several devices at once so that the weights are read once.
+//! This is the one crate of the workspace that may use `unsafe`; every kernel is held against [`naive`](naive::apply).
+
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod direct;
+mod geometry;
+mod kernels;
+mod layout;
+pub mod naive;
+#[cfg(feature = "openblas")]
+mod openblas;
+
+#[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "read by the x86-64 kernels"))]
+mod planes;
+mod portable;
+#[cfg(target_arch = "x86_64")]
+mod transpose;
+#[cfg(target_arch = "x86_64")]
+mod vnni;
+
+use std::ops::Range;
+use std::sync::Arc;
+
+pub use geometry::{Conv, Fc, Geometry, GeometryError, MAX_ELEMENTS};
+pub use kernels::{UnknownKernel, default_kernel, kernel, kernel_names};
+#[cfg(feature = "openblas")]
+pub use openblas::corename as openblas_corename;
+
+/// Widest signed weight that kernels must take, in bits.
+pub const MAX_WEIGHT_BITS: u32 = 16;
+
+/// The input of one layer in the form that its kernel reads; filled by [`Linear::load`], reused from call to call,
+/// and shared by the threads that compute parts of the output.
+#[derive(Default)]
+pub struct Input {
+    /// Images: inputs for a convolution, rows of all inputs for a fully connected layer.
+    items: usize,
+    bytes: Vec<u8>,
+    #[cfg_attr(not(feature = "openblas"), expect(dead_code, reason = "the BLAS kernel's form"))]
+    f64s: Vec<f64>,
+}
+
+impl Input {
+    /// Items that [`Linear::load`] put in: images of a convolution, rows of a fully connected layer.
+    #[must_use]
+    pub const fn items(&self) -> usize {
+        self.items
+    }
+}
+
+/// Buffers that a [`Linear`] reuses from call to call; one per worker thread.
+#[derive(Default)]
+pub struct Scratch {
+    input: Input,
+    u32s: Vec<u32>,
+    #[cfg_attr(not(feature = "openblas"), expect(dead_code, reason = "the BLAS kernel's matrices"))]
+    f64s: [Vec<f64>; 2],
+}
+
+/// A way of computing linear layers.
+pub trait Kernel: Send + Sync {
+    /// Its name on the command line and in reports.
+    fn name(&self) -> &'static str;
+
+    /// Packs `weights` (`[out_channels, fan_in]` row-major, signed, at most [`MAX_WEIGHT_BITS`] wide) of a layer of
+    /// validated `geometry`, to be applied in `Z_2^k`.
+    ///
+    /// # Panics
+    /// If `weights` is not `geometry.weight_len()` long, or `k` not in 2..=32.
+    fn prepare(&self, geometry: &Geometry, weights: &[i16], k: u32) -> Arc<dyn Linear>;
+}
+
+/// One layer, ready to be applied.
+///
+/// Results are congruent to `W·x` mod 2^k for x congruent mod 2^k; bits k and above are unspecified on both sides
+/// (packing drops them).
+pub trait Linear: Send + Sync {
+    /// The shape that it was prepared for.
+    fn geometry(&self) -> &Geometry;
+
+    /// The kernel that really computes it; `auto` chooses by layer.
+    fn picked(&self) -> &'static str;
+
+    /// Smallest step, in output channels, at which the work may be divided.
+    fn channel_step(&self) -> usize;
+
+    /// Lays out the inputs `xs`, each `in_len` long, for [`part`](Self::part): one for a convolution, one or more
+    /// devices' for a fully connected layer.
+    ///
+    /// # Panics
+    /// If an input has another length, or a convolution is given other than one.
+    fn load(&self, xs: &[&[u32]], input: &mut Input);
+
+    /// Computes the output `channels` for everything in `input` into `y`, `[channels, items, positions]` row-major,
+    /// where `items` is [`Input::items`] and `positions` is `out_h * out_w` (1 when fully connected). For one image or
+    /// one row that is a slice of the output itself; else [`item`] takes out what belongs to one row.
+    ///
+    /// # Panics
+    /// If `channels` is not one of the ranges of [`split`], or `y` has another length.
+    fn part(&self, input: &Input, channels: Range<usize>, y: &mut [u32], scratch: &mut Scratch);
+
+    /// Computes all of `y = W·x` on this thread.
+    ///
+    /// # Panics
+    /// If the slices are not `in_len` and `out_len` long.
+    fn apply(&self, x: &[u32], y: &mut [u32], scratch: &mut Scratch) {
+        let geometry = self.geometry();
+        assert_eq!(y.len(), geometry.out_len(), "output length of {geometry:?}");
+        let mut input = std::mem::take(&mut scratch.input);
+        self.load(&[x], &mut input);
+        let channels = geometry.out_channels();
+        if matches!(geometry, Geometry::Conv(_)) || input.items == 1 {
+            self.part(&input, 0..channels, y, scratch);
+        } else {
+            let mut by_channel = std::mem::take(&mut scratch.u32s);
+            by_channel.resize(y.len(), 0);
+            self.part(&input, 0..channels, &mut by_channel, scratch);
+            for (row, out) in y.chunks_exact_mut(channels).enumerate() {
+                item(&by_channel, input.items, row, out);
+            }
+            scratch.u32s = by_channel;
+        }
+        scratch.input = input;
+    }
+}
+
+/// Divides the output channels of `linear` into at most `parts` ranges of nearly equal work, none of them empty.
+#[must_use]
+pub fn split(linear: &dyn Linear, parts: usize) -> Vec<Range<usize>> {
+    let (channels, step) = (linear.geometry().out_channels(), linear.channel_step());
+    let steps = channels.div_ceil(step);
+    let parts = parts.clamp(1, steps);
+    (0..parts).map(|p| p * steps / parts * step..((p + 1) * steps / parts * step).min(channels)).collect()
+}
+
+/// Takes item `index` out of the output `y` of a fully connected layer, `[channels, items]`.
+///
+/// # Panics
+/// If `y` is not `out.len() * items` long or there is no such item.
+pub fn item(y: &[u32], items: usize, index: usize, out: &mut [u32]) {
+    assert!(y.len() == out.len() * items && index < items, "item {index} of {items} in {} elements", y.len());
+    for (o, of_channel) in out.iter_mut().zip(y.chunks_exact(items)) {
+        *o = of_channel[index];
+    }
+}
+
+#[cfg(test)]
+#[path = "oracle_tests.rs"]
+mod tests;

@@ -1,0 +1,236 @@
+//! Every kernel of this build on this CPU against the naive oracle.
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+
+/// Splitmix64: seeded, so that a failure names its case.
+struct Rng(u64);
+
+impl Rng {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// Uniform in `low..=high`.
+    fn range(&mut self, low: u32, high: u32) -> u32 {
+        low + (self.next() % u64::from(high - low + 1)) as u32
+    }
+
+    fn inputs(&mut self, n: usize) -> Vec<u32> {
+        (0..n).map(|_| self.next() as u32).collect()
+    }
+
+    /// Weights of `bits` bits, the most negative one among them now and then.
+    fn weights(&mut self, n: usize, bits: u32) -> Vec<i16> {
+        (0..n).map(|_| ((self.next() as i64) >> (64 - bits)) as i16).collect()
+    }
+
+    fn conv(&mut self) -> Geometry {
+        loop {
+            let groups = *[1, 1, 1, 2, 3, 8].get(self.next() as usize % 6).unwrap();
+            let per_group = [1, 1, 2, 3, 4, 5, 16, 17][self.next() as usize % 8];
+            let out_per_group = [1, 2, 7, 15, 16, 17, 48, 70][self.next() as usize % 8];
+            let one_d = self.next().is_multiple_of(4);
+            let conv = Conv {
+                c_in: groups * per_group,
+                h: if one_d { 1 } else { self.range(1, 14) },
+                w: self.range(1, 14),
+                c_out: groups * out_per_group,
+                kh: if one_d { 1 } else { self.range(1, 5) },
+                kw: self.range(1, 5),
+                stride: [self.range(1, 4), self.range(1, 4)],
+                pad: if one_d { [0, self.range(0, 3), 0, self.range(0, 3)] } else { [(); 4].map(|()| self.range(0, 3)) },
+                dilation: [self.range(1, 3), self.range(1, 3)],
+                groups,
+            };
+            let geometry = Geometry::Conv(conv);
+            if geometry.validate().is_ok() && geometry.macs() < 1 << 20 {
+                return geometry;
+            }
+        }
+    }
+
+    fn fc(&mut self) -> Geometry {
+        let rows = if self.next().is_multiple_of(2) { 1 } else { self.range(2, 70) };
+        Geometry::Fc(Fc { rows, inputs: self.range(1, 90), outputs: self.range(1, 140) })
+    }
+}
+
+fn kernels() -> Vec<Arc<dyn Kernel>> {
+    kernel_names().into_iter().map(|name| kernel(name).unwrap()).collect()
+}
+
+fn expected(geometry: &Geometry, weights: &[i16], x: &[u32]) -> Vec<u32> {
+    let mut y = vec![0; geometry.out_len()];
+    naive::apply(geometry, weights, x, &mut y);
+    y
+}
+
+fn assert_congruent(found: &[u32], expected: &[u32], k: u32, what: &str) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    let keep = twinmask_ring::mask(k);
+    let bad = found.iter().zip(expected).position(|(f, e)| (f ^ e) & keep != 0);
+    assert!(bad.is_none(), "element {bad:?} differs mod 2^{k}: {what}");
+}
+
+fn check(kernel: &dyn Kernel, geometry: &Geometry, weights: &[i16], x: &[u32], k: u32, scratch: &mut Scratch) {
+    let what = format!("{} {geometry:?} k={k}", kernel.name());
+    let mut y = vec![0xdead_beef; geometry.out_len()];
+    kernel.prepare(geometry, weights, k).apply(x, &mut y, scratch);
+    assert_congruent(&y, &expected(geometry, weights, x), k, &what);
+}
+
+#[test]
+fn random_layers() {
+    for kernel in kernels() {
+        let (mut rng, mut scratch) = (Rng(1), Scratch::default());
+        for case in 0..620u32 {
+            let geometry = if case.is_multiple_of(4) { rng.fc() } else { rng.conv() };
+            // Every width of the ring with weights of every width.
+            let (k, bits) = (2 + case % 31, 1 + case / 31 % MAX_WEIGHT_BITS);
+            let (weights, x) = (rng.weights(geometry.weight_len(), bits), rng.inputs(geometry.in_len()));
+            check(&*kernel, &geometry, &weights, &x, k, &mut scratch);
+        }
+    }
+}
+
+#[test]
+fn extremes() {
+    let conv = |c_in, c_out, kernel, groups| {
+        let (pad, one) = ([1, 0, 2, 1], [1, 1]);
+        Geometry::Conv(Conv { c_in, h: 7, w: 6, c_out, kh: kernel, kw: kernel, stride: one, pad, dilation: one, groups })
+    };
+    let shapes = [
+        conv(64, 20, 3, 1),
+        conv(3, 64, 5, 1),
+        conv(32, 32, 3, 32),
+        Geometry::Fc(Fc { rows: 1, inputs: 9216, outputs: 33 }),
+        Geometry::Fc(Fc { rows: 5, inputs: 9216, outputs: 18 }),
+    ];
+    for kernel in kernels() {
+        let mut scratch = Scratch::default();
+        for geometry in &shapes {
+            for weight in [127i16, -128, 2047, -2047, i16::MAX, i16::MIN] {
+                let weights = vec![weight; geometry.weight_len()];
+                for k in [2, 8, 9, 16, 17, 24, 25, 31, 32] {
+                    for share in [twinmask_ring::mask(k), 1 << (k - 1), (1 << (k - 1)) - 1, 0x7f80_8000, u32::MAX] {
+                        let x = vec![share; geometry.in_len()];
+                        let mut y = vec![1; geometry.out_len()];
+                        kernel.prepare(geometry, &weights, k).apply(&x, &mut y, &mut scratch);
+                        let what = format!("{} {geometry:?} k={k} w={weight} x={share:x}", kernel.name());
+                        assert_congruent(&y, &constant(geometry, weight, share), k, &what);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The output for equal weights and equal inputs: taps that hit the input, times both.
+fn constant(geometry: &Geometry, weight: i16, share: u32) -> Vec<u32> {
+    let product = share.wrapping_mul(i32::from(weight) as u32);
+    let mut y = vec![0; geometry.out_len()];
+    for position in 0..geometry.positions() {
+        let mut taps = 0u32;
+        geometry.taps(0, position, |_, _| taps += 1);
+        for channel in 0..geometry.out_channels() {
+            y[geometry.output_index(channel, position)] = product.wrapping_mul(taps);
+        }
+    }
+    y
+}
+
+#[test]
+fn known_networks_first_layers_and_wide_reductions() {
+    let (dilation, groups) = ([1, 1], 1);
+    let shapes = [
+        Geometry::Conv(Conv { c_in: 3, h: 39, w: 39, c_out: 64, kh: 11, kw: 11, stride: [4, 4], pad: [2; 4], dilation, groups }),
+        Geometry::Conv(Conv { c_in: 3, h: 31, w: 31, c_out: 24, kh: 7, kw: 7, stride: [2, 2], pad: [3; 4], dilation, groups }),
+        Geometry::Conv(Conv { c_in: 64, h: 9, w: 9, c_out: 192, kh: 5, kw: 5, stride: [1, 1], pad: [2; 4], dilation, groups }),
+        Geometry::Conv(Conv { c_in: 256, h: 14, w: 14, c_out: 80, kh: 1, kw: 1, stride: [2, 2], pad: [0; 4], dilation, groups }),
+        Geometry::Conv(Conv { c_in: 96, h: 8, w: 8, c_out: 96, kh: 1, kw: 7, stride: [1, 1], pad: [0, 3, 0, 3], dilation, groups }),
+        Geometry::Fc(Fc { rows: 1, inputs: 9216, outputs: 70 }),
+        Geometry::Fc(Fc { rows: 3, inputs: 4096, outputs: 100 }),
+    ];
+    for kernel in kernels() {
+        let (mut rng, mut scratch) = (Rng(7), Scratch::default());
+        for geometry in &shapes {
+            for (k, bits) in [(32, 12), (24, 8), (28, 12), (32, 16), (16, 8)] {
+                let (weights, x) = (rng.weights(geometry.weight_len(), bits), rng.inputs(geometry.in_len()));
+                check(&*kernel, geometry, &weights, &x, k, &mut scratch);
+            }
+        }
+    }
+}
+
+#[test]
+fn parts_on_threads_make_the_whole() {
+    for kernel in kernels() {
+        let mut rng = Rng(3);
+        for case in 0..60 {
+            let geometry = if case % 3 == 0 { rng.fc() } else { rng.conv() };
+            let (weights, x) = (rng.weights(geometry.weight_len(), 12), rng.inputs(geometry.in_len()));
+            let linear = kernel.prepare(&geometry, &weights, 32);
+            let (parts, mut input) = (split(&*linear, 1 + case % 4), Input::default());
+            assert_eq!((parts[0].start, parts.last().unwrap().end), (0, geometry.out_channels()));
+            assert!(parts.windows(2).all(|w| w[0].end == w[1].start) && parts.iter().all(|p| !p.is_empty()));
+            linear.load(&[&x], &mut input);
+            let items = input.items();
+            let mut y = vec![0; geometry.out_len()];
+            std::thread::scope(|scope| {
+                let (mut rest, linear, input) = (&mut y[..], &linear, &input);
+                for channels in parts {
+                    let (part, others) = rest.split_at_mut(channels.len() * (geometry.out_len() / geometry.out_channels()));
+                    rest = others;
+                    scope.spawn(move || linear.part(input, channels, part, &mut Scratch::default()));
+                }
+            });
+            if let Geometry::Fc(fc) = geometry {
+                let by_channel = y.clone();
+                for (row, out) in y.chunks_exact_mut(fc.outputs as usize).enumerate() {
+                    item(&by_channel, items, row, out);
+                }
+            }
+            assert_congruent(&y, &expected(&geometry, &weights, &x), 32, &format!("{} {geometry:?}", kernel.name()));
+        }
+    }
+}
+
+#[test]
+fn several_devices_share_one_pass_over_the_weights() {
+    for kernel in kernels() {
+        let (mut rng, mut input) = (Rng(5), Input::default());
+        for (rows, devices) in [(1, 1), (1, 2), (1, 3), (1, 7), (4, 2), (1, 65), (30, 5)] {
+            let geometry = Geometry::Fc(Fc { rows, inputs: 77, outputs: 50 });
+            let weights = rng.weights(geometry.weight_len(), 8);
+            let xs: Vec<Vec<u32>> = (0..devices).map(|_| rng.inputs(geometry.in_len())).collect();
+            let linear = kernel.prepare(&geometry, &weights, 20);
+            linear.load(&xs.iter().map(Vec::as_slice).collect::<Vec<_>>(), &mut input);
+            assert_eq!(input.items(), rows as usize * devices);
+            let mut y = vec![0; geometry.out_len() * devices];
+            linear.part(&input, 0..50, &mut y, &mut Scratch::default());
+            let mut out = [0; 50];
+            for (device, x) in xs.iter().enumerate() {
+                for (row, want) in expected(&geometry, &weights, x).chunks_exact(50).enumerate() {
+                    item(&y, input.items(), device * rows as usize + row, &mut out);
+                    assert_congruent(&out, want, 20, kernel.name());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn kernels_are_known_by_name() {
+    for name in kernel_names() {
+        assert_eq!(kernel(name).unwrap().name(), name);
+    }
+    let error = kernel("cuda").err().unwrap();
+    assert_eq!(error.offered, kernel_names());
+    assert!(error.to_string().contains("'cuda'") && error.to_string().contains("portable"), "{error}");
+    assert!(kernel_names().contains(&default_kernel().name()));
+}

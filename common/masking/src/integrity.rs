@@ -1,0 +1,207 @@
+//! Integrity checks (PROTOCOL.md, "Integrity"). `sample:N` recomputes N output positions per layer on each share, so
+//! it knows which edge lied; positions are drawn after the answers have come.
+
+use std::str::FromStr;
+
+use twinmask_gemm::naive;
+use twinmask_model::bundle::Rows;
+use twinmask_model::plan::Plan;
+use twinmask_ring::mask;
+
+use crate::random;
+
+/// Most positions per layer that may be asked for.
+pub const MAX_SAMPLES: u32 = 65_536;
+
+/// Which checks run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Integrity {
+    /// Output positions recomputed per layer; 0 for none.
+    pub samples: u32,
+}
+
+impl Default for Integrity {
+    /// `sample:16`, the protocol's default.
+    fn default() -> Self {
+        Self { samples: 16 }
+    }
+}
+
+impl FromStr for Integrity {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "none" {
+            return Ok(Self { samples: 0 });
+        }
+        match text.strip_prefix("sample:").map(str::parse) {
+            Some(Ok(samples)) if (1..=MAX_SAMPLES).contains(&samples) => Ok(Self { samples }),
+            _ => Err(format!("'{text}' is no integrity check: none or sample:N with N from 1 to {MAX_SAMPLES}")),
+        }
+    }
+}
+
+impl std::fmt::Display for Integrity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.samples {
+            0 => f.write_str("none"),
+            n => write!(f, "sample:{n}"),
+        }
+    }
+}
+
+/// Whom a failed check points at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Liar {
+    /// Edge A answered wrongly.
+    A,
+    /// Edge B answered wrongly.
+    B,
+    /// Both did.
+    Both,
+}
+
+impl std::fmt::Display for Liar {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::A => "edge A",
+            Self::B => "edge B",
+            Self::Both => "both edges",
+        })
+    }
+}
+
+/// A wrong answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IntegrityError {
+    /// An answer has another length than the plan says.
+    #[error("layer {layer}: {liar} answered {found} elements instead of {expected}")]
+    Length {
+        /// Layer name.
+        layer: String,
+        /// Who.
+        liar: Liar,
+        /// Elements answered.
+        found: usize,
+        /// Elements due.
+        expected: usize,
+    },
+    /// A spot check failed.
+    #[error("layer {layer}: {liar} answered wrongly (spot check at {positions} positions); the result was discarded, do not trust that edge")]
+    Sample {
+        /// Layer name.
+        layer: String,
+        /// Who.
+        liar: Liar,
+        /// Positions that were checked.
+        positions: u32,
+    },
+    /// The device holds no weight rows to check with.
+    #[error("layer {layer}: this device holds no weight rows to spot-check with; issue it with --sample-rows, or run with --integrity none")]
+    NoRows {
+        /// Layer name.
+        layer: String,
+    },
+}
+
+/// The two edges' answers to one layer, `[out_len]` each, in `Z_2^k`.
+#[derive(Debug, Clone, Copy)]
+pub struct Answers<'a> {
+    /// Edge A's `W·R`.
+    pub z_a: &'a [u32],
+    /// Edge B's `W·v`.
+    pub z_b: &'a [u32],
+}
+
+/// Checks answers before they are unmasked.
+pub struct Checker {
+    integrity: Integrity,
+    rows: Vec<Rows>,
+}
+
+impl Checker {
+    /// With the weight rows of each layer.
+    ///
+    /// # Errors
+    /// [`IntegrityError::NoRows`] when rows that `integrity` needs are missing.
+    pub fn new(integrity: Integrity, rows: Vec<Rows>, plan: &Plan) -> Result<Self, IntegrityError> {
+        let bare = rows.iter().position(|r| r.channels.is_empty());
+        match bare {
+            Some(l) if integrity.samples > 0 => Err(IntegrityError::NoRows { layer: plan.layers[l].name.clone() }),
+            _ => Ok(Self { integrity, rows }),
+        }
+    }
+
+    /// What is checked.
+    #[must_use]
+    pub const fn integrity(&self) -> Integrity {
+        self.integrity
+    }
+
+    /// Checks the answers of layer `l` to the shares `r` (edge A's) and `v` (edge B's).
+    pub(crate) fn check_layer(
+        &self,
+        plan: &Plan,
+        l: usize,
+        r: &[u32],
+        v: &[u32],
+        answers: &Answers<'_>,
+    ) -> Result<(), IntegrityError> {
+        let layer = &plan.layers[l];
+        let expected = layer.geometry.out_len();
+        for (liar, z) in [(Liar::A, answers.z_a), (Liar::B, answers.z_b)] {
+            if z.len() != expected {
+                return Err(IntegrityError::Length { layer: layer.name.clone(), liar, found: z.len(), expected });
+            }
+        }
+        let n = self.integrity.samples;
+        if n == 0 {
+            return Ok(());
+        }
+        let (a, b) = self.sample(plan, l, [(r, answers.z_a), (v, answers.z_b)]);
+        let liar = match (a, b) {
+            (true, true) => return Ok(()),
+            (false, true) => Liar::A,
+            (true, false) => Liar::B,
+            (false, false) => Liar::Both,
+        };
+        Err(IntegrityError::Sample { layer: layer.name.clone(), liar, positions: n })
+    }
+
+    /// Whether each edge's answer is right at N fresh random positions; all positions are always computed, so that
+    /// the time tells nothing.
+    fn sample(&self, plan: &Plan, l: usize, edges: [(&[u32], &[u32]); 2]) -> (bool, bool) {
+        let (geometry, rows) = (&plan.layers[l].geometry, &self.rows[l]);
+        let (fan_in, keep, n) = (geometry.fan_in(), mask(plan.k_of(l)), self.integrity.samples as usize);
+        let bounds = [rows.channels.len() as u64, geometry.positions() as u64];
+        let drawn = random::below(2 * n, |i| bounds[i % 2]);
+        let mut right = [true; 2];
+        for pair in drawn.chunks_exact(2) {
+            let (row, position) = (pair[0], pair[1]);
+            let channel = rows.channels[row] as usize;
+            let weights = &rows.weights[row * fan_in..][..fan_in];
+            let at = geometry.output_index(channel, position);
+            for (ok, (share, z)) in right.iter_mut().zip(&edges) {
+                let expected = naive::dot(geometry, weights, channel, position, share);
+                *ok &= expected & keep == z[at] & keep;
+            }
+        }
+        (right[0], right[1])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_parse_and_print() {
+        for text in ["none", "sample:1", "sample:16"] {
+            assert_eq!(text.parse::<Integrity>().expect("valid").to_string(), text);
+        }
+        for text in ["", "sample", "sample:0", "sample:x", "sample:70000", "all"] {
+            assert!(text.parse::<Integrity>().is_err(), "{text}");
+        }
+        assert_eq!(Integrity::default().to_string(), "sample:16");
+    }
+}

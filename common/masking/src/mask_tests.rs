@@ -1,0 +1,235 @@
+use super::*;
+use crate::integrity::{Integrity, Liar};
+use std::collections::BTreeMap;
+use twinmask_gemm::{Conv, Fc, Geometry, naive};
+use twinmask_model::bundle::{DeviceBundle, DeviceModel, Rows};
+use twinmask_model::graph::Graph;
+use twinmask_model::plan::{Group, Layer, Plan};
+use twinmask_model::preprocess::Preprocess;
+use twinmask_model::ring_plan::Profile;
+use twinmask_ring::pack;
+
+fn words(label: &str, n: usize) -> Vec<u32> {
+    let mut out = vec![0; n];
+    Key::derive("test", &[label.as_bytes()]).fill(0, 32, &mut out);
+    out
+}
+
+struct World {
+    plan: Plan,
+    weights: Vec<Vec<i16>>,
+    bundle: DeviceBundle,
+}
+
+/// Two sibling convolutions and a fully connected layer, with the keys that an owner would make.
+fn world() -> World {
+    let conv = |c_out, kh, pad| {
+        let pad = [pad; 4];
+        Geometry::Conv(Conv { c_in: 3, h: 9, w: 8, c_out, kh, kw: kh, stride: [1, 1], pad, dilation: [1, 1], groups: 1 })
+    };
+    let geometries = [conv(4, 3, 1), conv(5, 1, 0), Geometry::Fc(Fc { rows: 1, inputs: 40, outputs: 6 })];
+    let weights: Vec<Vec<i16>> = geometries
+        .iter()
+        .enumerate()
+        .map(|(i, g)| words(&format!("w{i}"), g.weight_len()).iter().map(|w| (w % 255) as i16 - 127).collect())
+        .collect();
+    let layer = |i: usize, group| {
+        let bound = 127 * geometries[i].fan_in() as u64 * 127;
+        Layer { name: format!("layer{i}"), geometry: geometries[i], group, w_bits: 8, bound }
+    };
+    let plan = Plan {
+        layers: vec![layer(0, 0), layer(1, 0), layer(2, 1)],
+        groups: vec![
+            Group { len: 216, k: 24, x_bits: 7, signed: true, layers: vec![0, 1] },
+            Group { len: 40, k: 32, x_bits: 7, signed: true, layers: vec![2] },
+        ],
+        rounds: vec![vec![0], vec![1]],
+    };
+    plan.validate().expect("valid plan");
+    let (key, digest) = ([3u8; 32], [4u8; 32]);
+    let s_out = (0..3)
+        .map(|l| {
+            let g = plan.layers[l].group;
+            let k = plan.k_of(l);
+            let s = crate::keys::s_in(&key, &digest, g, k, plan.groups[g as usize].len as usize);
+            let mut z = vec![0; geometries[l].out_len()];
+            naive::apply(&geometries[l], &weights[l], &s, &mut z);
+            let mut packed = Vec::new();
+            pack::pack(&z, k, &mut packed);
+            Zeroizing::new(packed)
+        })
+        .collect();
+    let rows = weights
+        .iter()
+        .zip(&geometries)
+        .map(|(w, g)| Rows { channels: (0..g.out_channels() as u32).collect(), weights: w.clone() })
+        .collect();
+    let model = DeviceModel {
+        model: "test".into(),
+        version: 1,
+        digest,
+        profile: Profile::Balanced,
+        plan: plan.clone(),
+        graph: Graph { constants: BTreeMap::new(), ..Graph::default() },
+        layers: vec![],
+        preprocess: Preprocess::preset("unit").expect("a preset"),
+        labels: vec![],
+    };
+    World { plan, weights, bundle: DeviceBundle { model, key: Zeroizing::new(key), s_out, rows } }
+}
+
+fn inputs(plan: &Plan, g: usize) -> Vec<i32> {
+    words(&format!("x{g}"), plan.groups[g].len as usize).iter().map(|w| (w % 255) as i32 - 127).collect()
+}
+
+/// What an honest edge answers.
+fn edge(w: &World, l: usize, share: &[u32]) -> Vec<u32> {
+    let mut z = vec![0; w.plan.layers[l].geometry.out_len()];
+    naive::apply(&w.plan.layers[l].geometry, &w.weights[l], share, &mut z);
+    z.iter().map(|v| v & low_bits(w.plan.k_of(l))).collect()
+}
+
+fn checker(w: &World, samples: u32) -> Checker {
+    Checker::new(Integrity { samples }, w.bundle.rows.clone(), &w.plan).expect("rows are there")
+}
+
+fn masker(w: &World) -> (Arc<DeviceKeys>, Masker) {
+    let keys = Arc::new(DeviceKeys::expand(&w.bundle).expect("own keys"));
+    (Arc::clone(&keys), Masker::new(keys, SessionSeed::generate()))
+}
+
+#[test]
+fn unmasked_answers_are_the_plain_integers() {
+    let w = world();
+    let (keys, mut masker) = masker(&w);
+    for counter in 0..3 {
+        let mut masks = masker.begin(counter).expect("fresh counter");
+        for (g, group) in w.plan.groups.iter().enumerate() {
+            let x = inputs(&w.plan, g);
+            let pending = masks.mask(g, &x).expect("fits");
+            let z: Vec<_> = group
+                .layers
+                .iter()
+                .map(|&l| (edge(&w, l as usize, pending.share_a()), edge(&w, l as usize, pending.share_b())))
+                .collect();
+            let answers: Vec<_> = z.iter().map(|(z_a, z_b)| Answers { z_a, z_b }).collect();
+            let opened = pending.open(&keys, &checker(&w, 16), &answers).expect("honest");
+            for (&l, y) in group.layers.iter().zip(opened) {
+                let plain: Vec<u32> = x.iter().map(|&v| v as u32).collect();
+                let expected = {
+                    let mut z = vec![0; y.len()];
+                    naive::apply(&w.plan.layers[l as usize].geometry, &w.weights[l as usize], &plain, &mut z);
+                    z
+                };
+                assert!(y.iter().zip(expected).all(|(&y, e)| y == e as i32), "layer {l}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_mask_is_used_once() {
+    let w = world();
+    let (_, mut masker) = masker(&w);
+    let mut masks = masker.begin(5).expect("fresh counter");
+    let x = inputs(&w.plan, 0);
+    masks.mask(0, &x).expect("first");
+    assert_eq!(masks.mask(0, &x).expect_err("second"), MaskError::GroupUsed(0));
+    assert_eq!(masker.begin(5).expect_err("again"), MaskError::CounterUsed { counter: 5, last: 5 });
+    assert!(masker.begin(4).is_err());
+    masker.begin(6).expect("ascending");
+}
+
+#[test]
+fn inputs_out_of_range_are_refused() {
+    let w = world();
+    let (_, mut masker) = masker(&w);
+    let mut masks = masker.begin(0).expect("fresh counter");
+    let mut x = inputs(&w.plan, 0);
+    assert!(matches!(masks.mask(0, &x[1..]), Err(MaskError::Input { .. })));
+    x[7] = 128;
+    assert!(matches!(masks.mask(0, &x), Err(MaskError::Input { .. })));
+    x[7] = -127;
+    masks.mask(0, &x).expect("a refused input burns no mask");
+}
+
+#[test]
+fn the_liar_is_named_and_nothing_is_unmasked() {
+    let w = world();
+    let (keys, mut masker) = masker(&w);
+    // Every output wrong by one: a single sampled position suffices.
+    for (counter, (lie_a, lie_b, liar)) in
+        [(1, 0, Liar::A), (0, 1, Liar::B), (1, 1, Liar::Both)].into_iter().enumerate()
+    {
+        let pending = masker.begin(counter as u64).and_then(|mut m| m.mask(1, &inputs(&w.plan, 1))).expect("fits");
+        let lied = |share: &[u32], lie: u32| edge(&w, 2, share).iter().map(|z| z.wrapping_add(lie)).collect::<Vec<_>>();
+        let (z_a, z_b) = (lied(pending.share_a(), lie_a), lied(pending.share_b(), lie_b));
+        let error = pending.open(&keys, &checker(&w, 1), &[Answers { z_a: &z_a, z_b: &z_b }]).expect_err("caught");
+        assert_eq!(error, IntegrityError::Sample { layer: "layer2".into(), liar, positions: 1 });
+    }
+}
+
+#[test]
+fn one_wrong_output_in_n_is_missed_as_often_as_the_protocol_says() {
+    let w = world();
+    let (keys, mut masker) = masker(&w);
+    let check = checker(&w, 4);
+    let (trials, mut missed) = (2000u32, 0u32);
+    for counter in 0..trials {
+        let pending = masker.begin(counter.into()).and_then(|mut m| m.mask(1, &inputs(&w.plan, 1))).expect("fits");
+        let (z_a, mut z_b) = (edge(&w, 2, pending.share_a()), edge(&w, 2, pending.share_b()));
+        z_b[3] ^= 1;
+        missed += u32::from(pending.open(&keys, &check, &[Answers { z_a: &z_a, z_b: &z_b }]).is_ok());
+    }
+    // (1 - 1/6)^4 = 0.482; the bounds are six standard deviations away.
+    let rate = f64::from(missed) / f64::from(trials);
+    assert!((0.41..0.55).contains(&rate), "{rate}");
+}
+
+#[test]
+fn answers_of_another_length_are_refused() {
+    let w = world();
+    let (keys, mut masker) = masker(&w);
+    let pending = masker.begin(0).and_then(|mut m| m.mask(1, &inputs(&w.plan, 1))).expect("fits");
+    let (z_a, z_b) = (edge(&w, 2, pending.share_a()), edge(&w, 2, pending.share_b()));
+    let error = pending.open(&keys, &checker(&w, 0), &[Answers { z_a: &z_a, z_b: &z_b[1..] }]).expect_err("short");
+    assert!(matches!(error, IntegrityError::Length { liar: Liar::B, found: 5, expected: 6, .. }));
+}
+
+#[test]
+fn sampling_needs_rows() {
+    let w = world();
+    let none = vec![Rows { channels: vec![], weights: vec![] }; 3];
+    assert!(matches!(Checker::new(Integrity { samples: 1 }, none.clone(), &w.plan), Err(IntegrityError::NoRows { .. })));
+    assert!(Checker::new(Integrity { samples: 0 }, none, &w.plan).is_ok());
+}
+
+/// Each share alone is uniform whatever the data: a chi-square test on the top byte of both shares of a constant tensor.
+/// (The seed of a session is random; the bound is so wide that a fair source fails once in 10^9.)
+#[test]
+fn each_share_alone_looks_uniform() {
+    let w = world();
+    let (_, mut masker) = masker(&w);
+    let (mut a, mut b) = ([0u32; 256], [0u32; 256]);
+    let rounds = 500;
+    for counter in 0..rounds {
+        let pending = masker.begin(counter).and_then(|mut m| m.mask(0, &vec![5; 216])).expect("fits");
+        pending.share_a().iter().for_each(|v| a[(v >> 16) as usize] += 1);
+        pending.share_b().iter().for_each(|v| b[(v >> 16) as usize] += 1);
+    }
+    let expected = f64::from(rounds as u32 * 216) / 256.0;
+    for counts in [a, b] {
+        let chi: f64 = counts.iter().map(|&c| (f64::from(c) - expected).powi(2) / expected).sum();
+        assert!((120.0..420.0).contains(&chi), "chi-square {chi} at 255 degrees of freedom");
+    }
+}
+
+#[test]
+fn secrets_are_not_printed() {
+    let w = world();
+    let (keys, mut masker) = masker(&w);
+    let text = format!("{keys:?} {masker:?}");
+    let pending = masker.begin(0).and_then(|mut m| m.mask(0, &inputs(&w.plan, 0))).expect("fits");
+    assert_eq!(text, "DeviceKeys(..) Masker { keys: DeviceKeys(..), seed: SessionSeed(..), last: None }");
+    assert_eq!(format!("{pending:?}"), "Pending(group 0, ..)");
+}

@@ -1,0 +1,86 @@
+use super::*;
+use crate::graph::{Binary, PoolKind, Unary};
+
+fn window(kernel: u32, stride: u32, pad: u32) -> Window {
+    Window { kernel: [kernel; 2], stride: [stride; 2], pad: [pad; 4], dilation: [1; 2] }
+}
+
+#[test]
+fn convolutions() {
+    let op = Op::Conv { window: window(11, 4, 2), groups: 1 };
+    assert_eq!(infer(&op, &[&[1, 3, 224, 224], &[64, 3, 11, 11], &[64]]), Ok(vec![1, 64, 55, 55]));
+    for bad in [
+        vec![&[2u32, 3, 224, 224][..], &[64, 3, 11, 11]],
+        vec![&[1, 3, 224, 224], &[64, 4, 11, 11]],
+        vec![&[1, 3, 224, 224], &[64, 3, 11, 11], &[63]],
+        vec![&[1, 3, 2, 2], &[64, 3, 11, 11]],
+        vec![&[1, 3, 224, 224]],
+    ] {
+        assert!(infer(&op, &bad).is_err(), "{bad:?}");
+    }
+    let one = Op::Conv { window: Window { kernel: [1, 3], stride: [1, 2], pad: [0, 1, 0, 1], dilation: [1, 1] }, groups: 1 };
+    assert_eq!(infer(&one, &[&[1, 8, 20], &[4, 8, 3]]), Ok(vec![1, 4, 10]));
+    let up = Op::ConvTranspose { window: window(2, 2, 0), output_padding: [0, 0], groups: 1 };
+    assert_eq!(infer(&up, &[&[1, 8, 7, 7], &[8, 4, 2, 2]]), Ok(vec![1, 4, 14, 14]));
+}
+
+#[test]
+fn pools_with_ceil() {
+    let pool = |ceil| Op::Pool { window: window(3, 2, 0), kind: PoolKind::Max, ceil };
+    assert_eq!(infer(&pool(false), &[&[1, 8, 56, 56]]), Ok(vec![1, 8, 27, 27]));
+    assert_eq!(infer(&pool(true), &[&[1, 8, 56, 56]]), Ok(vec![1, 8, 28, 28]));
+    // A window that would start behind the input does not count.
+    let op = Op::Pool { window: Window { kernel: [2, 2], stride: [2, 2], pad: [1, 1, 1, 1], dilation: [1, 1] }, kind: PoolKind::Max, ceil: true };
+    assert_eq!(infer(&op, &[&[1, 1, 4, 4]]), Ok(vec![1, 1, 3, 3]));
+    assert_eq!(infer(&op, &[&[1, 1, 3, 3]]), Ok(vec![1, 1, 2, 2]));
+}
+
+#[test]
+fn shapes_of_the_rest() {
+    assert_eq!(infer(&Op::Dense, &[&[1, 7, 5], &[3, 5], &[3]]), Ok(vec![1, 7, 3]));
+    assert_eq!(infer(&Op::MatMul, &[&[1, 4, 2, 3], &[3, 5]]), Ok(vec![1, 4, 2, 5]));
+    assert!(infer(&Op::MatMul, &[&[2, 3], &[2, 3]]).is_err());
+    assert_eq!(infer(&Op::Binary(Binary::Add), &[&[1, 8, 4, 4], &[8, 1, 1]]), Ok(vec![1, 8, 4, 4]));
+    assert_eq!(infer(&Op::Concat { axis: 1 }, &[&[1, 2, 3], &[1, 5, 3]]), Ok(vec![1, 7, 3]));
+    assert!(infer(&Op::Concat { axis: 1 }, &[&[1, 2, 3], &[1, 5, 4]]).is_err());
+    assert!(infer(&Op::Transpose { perm: vec![0, 0, 1] }, &[&[1, 2, 3]]).is_err());
+    assert_eq!(infer(&Op::Slice { start: vec![0, 3], step: vec![1, -2], size: vec![1, 2] }, &[&[1, 4]]), Ok(vec![1, 2]));
+    assert!(infer(&Op::Slice { start: vec![0, 3], step: vec![1, -2], size: vec![1, 3] }, &[&[1, 4]]).is_err());
+    assert!(infer(&Op::Reshape { shape: vec![3, 3] }, &[&[1, 8]]).is_err());
+    assert!(infer(&Op::Expand { shape: vec![2, 3] }, &[&[2, 1]]).is_ok());
+    assert!(infer(&Op::Expand { shape: vec![1, 3] }, &[&[2, 1]]).is_err());
+}
+
+fn small() -> Graph {
+    let mut g = Graph::default();
+    let x = g.add_value("x", vec![1, 3, 4, 4]);
+    g.input = x;
+    let w = g.add_constant("w", vec![2, 3, 3, 3], vec![0.5; 54]);
+    let y = g.add_node("conv", Op::Conv { window: window(3, 1, 1), groups: 1 }, vec![x, w], "y").expect("fits");
+    let z = g.add_node("relu", Op::Unary(Unary::Relu), vec![y], "z").expect("fits");
+    g.outputs = vec![z];
+    g
+}
+
+#[test]
+fn a_checked_graph_passes_and_mutations_do_not() {
+    check(&small(), 1 << 20).expect("valid");
+    assert!(check(&small(), 100).expect_err("cap").reason.contains("cap"));
+    let mutations: [fn(&mut Graph); 8] = [
+        |g| g.nodes.swap(0, 1),
+        |g| g.nodes[0].inputs[0] = 77,
+        |g| g.nodes[1].output = 99,
+        |g| g.nodes[1].output = g.nodes[0].output,
+        |g| g.values[2].shape = vec![1, 2, 4, 5],
+        |g| g.outputs = vec![],
+        |g| g.input = 1,
+        |g| {
+            g.constants.insert(1, vec![0.0; 53]);
+        },
+    ];
+    for (i, m) in mutations.iter().enumerate() {
+        let mut g = small();
+        m(&mut g);
+        assert!(check(&g, 1 << 20).is_err(), "mutation {i}");
+    }
+}

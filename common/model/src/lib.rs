@@ -1,0 +1,13 @@
+//! Graph IR, layer plan and signed bundles.
+
+pub mod bundle;
+pub mod codec;
+pub mod container;
+pub mod cost;
+pub mod graph;
+pub mod infer;
+pub mod plan;
+pub mod range;
+pub mod ring_plan;
+pub mod preprocess;
+pub mod rounds;

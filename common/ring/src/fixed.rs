@@ -1,0 +1,103 @@
+//! Fixed point with the dynamic scale (PROTOCOL.md, "Ring and fixed point"): the device sees the plaintext
+//! activation, so each tensor is scaled by its own largest magnitude. The scale never leaves the device.
+
+/// Below this magnitude a tensor counts as zero: its integers are 0 and its scale 1.
+pub const TINY: f32 = 7.888_609e-31; // 2^-100
+
+/// An activation holds NaN or infinity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("element {index} of {len} is not finite")]
+pub struct NotFinite {
+    /// Position of the first such element.
+    pub index: usize,
+    /// Length of the tensor.
+    pub len: usize,
+}
+
+/// Largest magnitude of an integer activation of `bits` magnitude bits: `2^bits - 1`.
+#[must_use]
+pub const fn x_max(bits: u32) -> i32 {
+    assert!(bits >= 1 && bits <= 15, "activation bits out of range");
+    (1 << bits) - 1
+}
+
+/// Quantizes `x` to `bits` magnitude bits: `clamp(round_ties_even(x * (x_max / m)))` with `m = max|x|`, into
+/// `[-x_max, x_max]` if `signed`, else `[0, x_max]`. Returns the scale `m / x_max` of one integer step, or 1
+/// for a tensor whose largest magnitude is under [`TINY`].
+///
+/// # Errors
+/// [`NotFinite`] when `x` holds NaN or infinity; `out` is then unspecified.
+///
+/// # Panics
+/// If the two slices differ in length.
+pub fn quantize(x: &[f32], bits: u32, signed: bool, out: &mut [i32]) -> Result<f32, NotFinite> {
+    assert_eq!(x.len(), out.len(), "quantize: slices of one length");
+    let m = max_magnitude(x)?;
+    let top = x_max(bits);
+    if m < TINY {
+        out.fill(0);
+        return Ok(1.0);
+    }
+    let (factor, low, high) = (top as f32 / m, if signed { -top as f32 } else { 0.0 }, top as f32);
+    for (q, &v) in out.iter_mut().zip(x) {
+        *q = (v * factor).round_ties_even().clamp(low, high) as i32;
+    }
+    Ok(m / top as f32)
+}
+
+/// `max|x|`, or the first element that is not finite.
+fn max_magnitude(x: &[f32]) -> Result<f32, NotFinite> {
+    // On the bit patterns, so that NaN and infinity sort above every finite value and the loop vectorises.
+    let bits = x.iter().fold(0u32, |m, v| m.max(v.to_bits() & 0x7fff_ffff));
+    let m = f32::from_bits(bits);
+    if m.is_finite() {
+        return Ok(m);
+    }
+    let index = x.iter().position(|v| !v.is_finite()).unwrap_or(0);
+    Err(NotFinite { index, len: x.len() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn q(x: &[f32], bits: u32, signed: bool) -> (Vec<i32>, f32) {
+        let mut out = vec![99; x.len()];
+        let scale = quantize(x, bits, signed, &mut out).expect("finite");
+        (out, scale)
+    }
+
+    #[test]
+    fn vectors() {
+        assert_eq!(q(&[1.0, -1.0, 0.5, 0.0], 3, true), (vec![7, -7, 4, 0], 1.0 / 7.0));
+        assert_eq!(q(&[1.0, -1.0, 0.5, 0.0], 3, false), (vec![7, 0, 4, 0], 1.0 / 7.0));
+        // Ties go to even: 0.5 * 1 = 0.5 -> 0, 1.5 -> 2, 2.5 -> 2.
+        assert_eq!(q(&[7.0, 0.5, 1.5, 2.5], 3, true).0, vec![7, 0, 2, 2]);
+    }
+
+    #[test]
+    fn tiny_tensors_are_zero_with_scale_one() {
+        assert_eq!(TINY, 2f32.powi(-100));
+        assert_eq!(q(&[0.0, -0.0], 8, true), (vec![0, 0], 1.0));
+        assert_eq!(q(&[1e-31], 8, true), (vec![0], 1.0));
+        let (ints, scale) = q(&[1e-30], 8, true);
+        assert_eq!(ints, vec![255]);
+        assert!(scale > 0.0);
+    }
+
+    #[test]
+    fn extremes_stay_in_range() {
+        for bits in 1..=15 {
+            let (ints, scale) = q(&[f32::MAX, f32::MIN, f32::MIN_POSITIVE], bits, true);
+            assert_eq!(ints, vec![x_max(bits), -x_max(bits), 0]);
+            assert!(scale.is_finite());
+        }
+    }
+
+    #[test]
+    fn not_finite_is_named() {
+        let mut out = [0; 3];
+        assert_eq!(quantize(&[1.0, f32::NAN, 2.0], 8, true, &mut out), Err(NotFinite { index: 1, len: 3 }));
+        assert_eq!(quantize(&[1.0, 2.0, f32::NEG_INFINITY], 8, true, &mut out), Err(NotFinite { index: 2, len: 3 }));
+    }
+}

@@ -1,0 +1,94 @@
+//! From quinn's errors to ours.
+
+use quinn::{ConnectionError, TransportErrorCode};
+
+use crate::{CloseReason, TransportError};
+
+/// Longest text of a peer that we show, characters: it is untrusted.
+const MAX_TEXT: usize = 512;
+
+/// Why there is no connection to (client) or from (server) `address`.
+pub(crate) fn handshake_error(address: &str, error: ConnectionError, unanswered: TransportError) -> TransportError {
+    let address = address.to_owned();
+    let code = match &error {
+        ConnectionError::TimedOut => return unanswered,
+        ConnectionError::VersionMismatch => return TransportError::Version { address },
+        ConnectionError::ConnectionClosed(frame) => Some(frame.error_code),
+        ConnectionError::TransportError(error) => Some(error.code),
+        _ => None,
+    };
+    if code.and_then(alert) == Some(ALERT_NO_APPLICATION_PROTOCOL) {
+        return TransportError::Version { address };
+    }
+    if let (ConnectionError::ConnectionClosed(_), Some(TransportErrorCode::CONNECTION_REFUSED)) = (&error, code) {
+        return TransportError::Busy { address };
+    }
+    match close_reason(error) {
+        CloseReason::RefusedUs(reason) => TransportError::RefusedUs { address, reason },
+        reason => TransportError::Closed { address, reason },
+    }
+}
+
+/// How an established connection ended.
+pub(crate) fn close_reason(error: ConnectionError) -> CloseReason {
+    match error {
+        ConnectionError::ApplicationClosed(frame) => {
+            CloseReason::Peer { code: code_u32(frame.error_code), text: sanitized(&frame.reason) }
+        }
+        ConnectionError::LocallyClosed => CloseReason::Local,
+        ConnectionError::TimedOut => CloseReason::TimedOut,
+        ConnectionError::Reset => CloseReason::Restarted,
+        ConnectionError::ConnectionClosed(frame) => match alert(frame.error_code).and_then(refusal) {
+            Some(reason) => CloseReason::RefusedUs(reason),
+            None => CloseReason::Failed(sanitized(frame.to_string().as_bytes())),
+        },
+        other => CloseReason::Failed(sanitized(other.to_string().as_bytes())),
+    }
+}
+
+/// Application codes are u32 in this project; a larger one of a foreign peer is shown as the largest.
+pub(crate) fn code_u32(code: quinn::VarInt) -> u32 {
+    u32::try_from(code.into_inner()).unwrap_or(u32::MAX)
+}
+
+fn sanitized(text: &[u8]) -> String {
+    String::from_utf8_lossy(text).chars().filter(|c| !c.is_control()).take(MAX_TEXT).collect()
+}
+
+const ALERT_NO_APPLICATION_PROTOCOL: u8 = 120;
+
+/// The TLS alert inside a QUIC error code (RFC 9001, section 4.8).
+fn alert(code: TransportErrorCode) -> Option<u8> {
+    u64::from(code).checked_sub(0x100).and_then(|alert| u8::try_from(alert).ok())
+}
+
+/// What the peer's TLS alert says about our certificate (RFC 8446, section 6.2); `None` for alerts about other things.
+fn refusal(alert: u8) -> Option<&'static str> {
+    Some(match alert {
+        42 | 43 | 46 => "it is malformed or not meant for this use",
+        44 => "the owner has revoked it",
+        45 => "it has expired or is not valid yet by the peer's clock",
+        48 | 51 => "it was not issued by the owner of the peer: the two belong to different deployments",
+        49 => "its role has no business there, or both ends hold the same key",
+        116 => "none was sent",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn alerts_are_found_in_quic_codes_only_where_they_are() {
+        assert_eq!(alert(TransportErrorCode::crypto(48)), Some(48));
+        assert_eq!(alert(TransportErrorCode::CONNECTION_REFUSED), None);
+        assert!(refusal(48).is_some() && refusal(40).is_none());
+    }
+
+    #[test]
+    fn foreign_text_is_cut_and_cleaned() {
+        assert_eq!(sanitized(b"a\x1b[31mb\n\xff"), "a[31mb\u{fffd}");
+        assert_eq!(sanitized(&[b'x'; 2000]).len(), MAX_TEXT);
+    }
+}

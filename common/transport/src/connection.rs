@@ -1,0 +1,163 @@
+//! A connection to a peer whose identity has been checked, over QUIC or in memory.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quinn::{Endpoint, VarInt};
+
+use crate::certificate::Facts;
+use crate::classify::close_reason;
+use crate::memory::MemoryEnd;
+use crate::{CloseReason, Fingerprint, RecvHalf, Role, SendHalf, TransportError};
+
+/// Longest wait of [`Connection::shutdown`].
+const SHUTDOWN_WAIT: Duration = Duration::from_secs(1);
+
+/// Who sits at the other end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// The role in its certificate.
+    pub role: Role,
+    /// Its public key: different peers must have different ones, which a device checks for its two edges.
+    pub key_fingerprint: Fingerprint,
+    /// Its address at the time of the handshake.
+    pub address: SocketAddr,
+}
+
+/// A handle to a connection; clones are handles to the same one. When the last handle and stream is dropped, the
+/// connection closes with code 0.
+#[derive(Clone)]
+pub struct Connection {
+    peer: Arc<Peer>,
+    link: Link,
+}
+
+#[derive(Clone)]
+enum Link {
+    /// With its endpoint on the client's side, which has one of its own.
+    Quic(quinn::Connection, Option<Endpoint>),
+    Memory(Arc<MemoryEnd>),
+}
+
+impl Connection {
+    pub(crate) fn quic(
+        connection: quinn::Connection,
+        endpoint: Option<Endpoint>,
+        facts: Facts,
+        address: SocketAddr,
+    ) -> Connection {
+        let peer = Peer { role: facts.role, key_fingerprint: facts.key, address };
+        Connection { peer: Arc::new(peer), link: Link::Quic(connection, endpoint) }
+    }
+
+    pub(crate) fn memory(peer: Peer, end: Arc<MemoryEnd>) -> Connection {
+        Connection { peer: Arc::new(peer), link: Link::Memory(end) }
+    }
+
+    pub(crate) fn memory_end(&self) -> Option<&MemoryEnd> {
+        match &self.link {
+            Link::Quic(..) => None,
+            Link::Memory(end) => Some(end),
+        }
+    }
+
+    /// Who sits at the other end.
+    pub fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    /// Opens a stream. The peer's [`Connection::accept_bi`] may not return before something was written to it.
+    /// Waits while the peer has its maximum of streams open. Cancel safe.
+    ///
+    /// # Errors
+    /// [`TransportError::Closed`].
+    pub async fn open_bi(&self) -> Result<(SendHalf, RecvHalf), TransportError> {
+        match &self.link {
+            Link::Quic(connection, _) => match connection.open_bi().await {
+                Ok((send, recv)) => Ok((SendHalf::quic(send), RecvHalf::quic(recv))),
+                Err(error) => Err(self.ended(close_reason(error))),
+            },
+            Link::Memory(end) => end.open().await.map_err(|reason| self.ended(reason)),
+        }
+    }
+
+    /// The next stream that the peer opened. Cancel safe.
+    ///
+    /// # Errors
+    /// [`TransportError::Closed`].
+    pub async fn accept_bi(&self) -> Result<(SendHalf, RecvHalf), TransportError> {
+        match &self.link {
+            Link::Quic(connection, _) => match connection.accept_bi().await {
+                Ok((send, recv)) => Ok((SendHalf::quic(send), RecvHalf::quic(recv))),
+                Err(error) => Err(self.ended(close_reason(error))),
+            },
+            Link::Memory(end) => end.accept().await.map_err(|reason| self.ended(reason)),
+        }
+    }
+
+    fn ended(&self, reason: CloseReason) -> TransportError {
+        TransportError::Closed { address: format!("{} at {}", self.peer.role, self.peer.address), reason }
+    }
+
+    /// Closes at once, with an application code and text for the peer (QUIC cuts a text that does not fit in a
+    /// packet). What was written but not yet received is lost. Only the first call counts.
+    pub fn close(&self, code: u32, text: &str) {
+        match &self.link {
+            Link::Quic(connection, _) => connection.close(VarInt::from_u32(code), text.as_bytes()),
+            Link::Memory(end) => end.close(code, text),
+        }
+    }
+
+    /// As [`Connection::close`]; on the client's side also waits, up to 1 s, until the peer has been told. A process that
+    /// is about to exit needs that.
+    pub async fn shutdown(&self, code: u32, text: &str) {
+        self.close(code, text);
+        if let Link::Quic(_, Some(endpoint)) = &self.link {
+            let _ = tokio::time::timeout(SHUTDOWN_WAIT, endpoint.wait_idle()).await;
+        }
+    }
+
+    /// Waits until the connection has ended, and says how. Cancel safe.
+    pub async fn closed(&self) -> CloseReason {
+        match &self.link {
+            Link::Quic(connection, _) => close_reason(connection.closed().await),
+            Link::Memory(end) => end.closed().await,
+        }
+    }
+
+    /// How the connection ended; `None` while it stands.
+    pub fn close_reason(&self) -> Option<CloseReason> {
+        match &self.link {
+            Link::Quic(connection, _) => connection.close_reason().map(close_reason),
+            Link::Memory(end) => end.close_reason(),
+        }
+    }
+
+    /// UDP payload bytes (sent, received) by the QUIC stack's own counters, handshake included; in memory the bytes
+    /// written to streams by either side.
+    pub fn udp_bytes(&self) -> (u64, u64) {
+        match &self.link {
+            Link::Quic(connection, _) => {
+                let stats = connection.stats();
+                (stats.udp_tx.bytes, stats.udp_rx.bytes)
+            }
+            Link::Memory(end) => end.bytes(),
+        }
+    }
+
+    /// The smoothed round trip; zero in memory.
+    pub fn round_trip(&self) -> Duration {
+        match &self.link {
+            Link::Quic(connection, _) => connection.rtt(),
+            Link::Memory(_) => Duration::ZERO,
+        }
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Connection({} at {})", self.peer.role, self.peer.address)
+    }
+}

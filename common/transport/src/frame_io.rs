@@ -1,0 +1,143 @@
+//! Frames over streams (PROTOCOL.md, "Wire"). A reader checks the header against the plan before it makes room for the
+//! payload, and makes that room only as the bytes arrive.
+
+use std::io;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use twinmask_wire::frame::{self, FrameHeader, FrameType, HEADER_LEN};
+use twinmask_wire::{Codec, WireError};
+use zeroize::Zeroizing;
+
+/// Most bytes that are set aside before any of a payload has arrived; from there on room grows with what arrives.
+const FIRST_STEP: usize = 1 << 20;
+
+/// A frame as it arrived: its payload has the announced length, its body is not decoded yet.
+pub struct Frame {
+    /// The fixed part.
+    pub header: FrameHeader,
+    /// The body's encoding; wiped when dropped, as that of `OPEN` holds the mask seed.
+    pub body: Zeroizing<Vec<u8>>,
+    /// The payload, encoded as `header.codec` says.
+    pub payload: Vec<u8>,
+}
+
+impl Frame {
+    /// The body.
+    ///
+    /// # Errors
+    /// [`WireError::Malformed`] when it is no encoding of a `T` or longer than it.
+    pub fn body<T: DeserializeOwned>(&self) -> Result<T, WireError> {
+        frame::decode_body(&self.body)
+    }
+}
+
+/// Why a frame could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum FrameIoError {
+    /// The peer's bytes are refused.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    /// The peer has finished the stream, at the end of a frame.
+    #[error("the peer has finished the stream")]
+    Finished,
+    /// The stream or its connection has ended; [`StreamError::of`](crate::StreamError::of) tells how.
+    #[error(transparent)]
+    Io(io::Error),
+}
+
+/// Reads a frame. `check` sees its header before body and payload are read or any room is made for them: there the
+/// caller holds it against the plan with [`FrameHeader::expect`].
+///
+/// Not cancel safe: a reader that is dropped half way loses its place in the stream.
+///
+/// # Errors
+/// [`FrameIoError`]; a stream that is finished inside a frame is [`WireError::Malformed`].
+pub async fn read_frame<R: AsyncRead + Unpin>(
+    recv: &mut R,
+    check: impl FnOnce(&FrameHeader) -> Result<(), WireError>,
+) -> Result<Frame, FrameIoError> {
+    let mut head = [0; HEADER_LEN];
+    let first = recv.read(&mut head).await.map_err(FrameIoError::Io)?;
+    if first == 0 {
+        return Err(FrameIoError::Finished);
+    }
+    recv.read_exact(&mut head[first..]).await.map_err(cut_off)?;
+    let header = FrameHeader::parse(&head)?;
+    check(&header)?;
+    let mut body = Zeroizing::new(vec![0; header.body_len]);
+    recv.read_exact(&mut body).await.map_err(cut_off)?;
+    let mut payload = Vec::with_capacity(header.payload_len.min(FIRST_STEP));
+    recv.take(header.payload_len as u64).read_to_end(&mut payload).await.map_err(FrameIoError::Io)?;
+    if payload.len() < header.payload_len {
+        return Err(cut_off(io::ErrorKind::UnexpectedEof.into()));
+    }
+    Ok(Frame { header, body, payload })
+}
+
+fn cut_off(error: io::Error) -> FrameIoError {
+    if error.kind() == io::ErrorKind::UnexpectedEof {
+        WireError::Malformed("the stream ends inside a frame".to_owned()).into()
+    } else {
+        FrameIoError::Io(error)
+    }
+}
+
+/// Writes a frame, and waits until the stream has taken it. A frame without payload is `Codec::Packed` with `&[]`.
+///
+/// # Errors
+/// [`FrameIoError::Io`].
+///
+/// # Panics
+/// As [`frame::encode_head`].
+pub async fn write_frame<W: AsyncWrite + Unpin, T: Serialize>(
+    send: &mut W,
+    kind: FrameType,
+    body: &T,
+    codec: Codec,
+    payload: &[u8],
+) -> Result<(), FrameIoError> {
+    let head = Zeroizing::new(frame::encode_head(kind, body, codec, payload.len()));
+    send.write_all(&head).await.map_err(FrameIoError::Io)?;
+    send.write_all(payload).await.map_err(FrameIoError::Io)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use twinmask_wire::message::Round;
+
+    const PARTS: [(usize, u32); 1] = [(4, 8)];
+
+    async fn written(payload: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        write_frame(&mut out, FrameType::Round, &Round { round: 7 }, Codec::Packed, payload).await.expect("memory");
+        out
+    }
+
+    async fn read(bytes: &[u8]) -> Result<Frame, FrameIoError> {
+        read_frame(&mut &bytes[..], |h| h.expect(FrameType::Round, &PARTS, "a round")).await
+    }
+
+    #[tokio::test]
+    async fn a_frame_comes_back_and_every_truncation_is_told_apart() {
+        let bytes = written(&[1, 2, 3, 4]).await;
+        let frame = read(&bytes).await.expect("own frame");
+        assert_eq!((frame.body::<Round>().expect("a round").round, &frame.payload[..]), (7, &[1, 2, 3, 4][..]));
+        assert!(matches!(read(&[]).await, Err(FrameIoError::Finished)));
+        for n in 1..bytes.len() {
+            assert!(matches!(read(&bytes[..n]).await, Err(FrameIoError::Wire(WireError::Malformed(_)))), "cut to {n}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_header_is_refused_before_anything_behind_it_is_read() {
+        let mut bytes = written(&[1, 2, 3, 4]).await;
+        bytes[12..16].copy_from_slice(&(1u32 << 30).to_le_bytes());
+        let mut rest = &bytes[..];
+        let refused = read_frame(&mut rest, |h| h.expect(FrameType::Round, &PARTS, "a round")).await;
+        assert!(matches!(refused, Err(FrameIoError::Wire(WireError::Shape { found: 0x4000_0000, expected: 4 }))));
+        assert_eq!(rest.len(), bytes.len() - HEADER_LEN);
+    }
+}

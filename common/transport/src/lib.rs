@@ -1,0 +1,33 @@
+//! QUIC endpoints, mutual TLS identities and limits of twinmask, with an in-memory twin for tests.
+//!
+//! What travels inside the streams is none of this crate's business (that is `twinmask-wire`); who sits at the other
+//! end is: every [`Connection`] has a [`Peer`] whose [`Role`] was read from a certificate of the owner's private CA,
+//! and a connection whose peer is not who it should be never comes into existence (PROTOCOL.md, "Wire").
+
+mod certificate;
+mod classify;
+mod connection;
+mod error;
+pub mod frame_io;
+mod identity;
+mod limits;
+mod memory;
+mod quic;
+mod role;
+mod server;
+mod stream;
+mod tls;
+
+pub use certificate::{Fingerprint, utc};
+pub use connection::{Connection, Peer};
+pub use error::{CloseReason, IdentityError, StreamError, TransportError};
+pub use identity::{CA_FILE, CERT_FILE, Identity, KEY_FILE, check_private_permissions};
+pub use limits::TransportLimits;
+pub use memory::{memory_pair, sever};
+pub use quic::Client;
+pub use role::{InvalidRole, MAX_DEVICE_NAME, Role};
+pub use server::Server;
+pub use stream::{RecvHalf, SendHalf};
+
+/// The TLS application protocol of twinmask: the only version negotiation there is (PROTOCOL.md, "Wire").
+pub const ALPN: &[u8] = b"twinmask/1";

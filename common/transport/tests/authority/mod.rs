@@ -1,0 +1,83 @@
+//! A small CA, and servers and clients around it.
+#![allow(dead_code, clippy::unwrap_used, unreachable_pub)]
+
+use std::time::{Duration, SystemTime};
+
+use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType};
+use twinmask_transport::{Client, Connection, Identity, Role, Server, TransportError, TransportLimits};
+
+pub const DAY: i64 = 24 * 3600;
+/// Long enough for a loaded machine.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+pub struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    pub pem: String,
+}
+
+impl Authority {
+    pub fn new(name: &str) -> Authority {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        let key = KeyPair::generate().unwrap();
+        let pem = params.self_signed(&key).unwrap().pem();
+        Authority { issuer: Issuer::new(params, key), pem }
+    }
+
+    /// A certificate with these URIs and this key, valid for the days given relative to now.
+    pub fn certify(&self, uris: &[String], dns: Option<&str>, key: &KeyPair, days: (i64, i64)) -> String {
+        let epoch = rcgen::date_time_ymd(1970, 1, 1);
+        let now_s = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() as i64;
+        let at = |day: i64| epoch + Duration::from_secs((now_s + day * DAY) as u64);
+        let mut params = CertificateParams::default();
+        (params.not_before, params.not_after) = (at(days.0), at(days.1));
+        params.subject_alt_names = uris.iter().map(|uri| SanType::URI(uri.as_str().try_into().unwrap())).collect();
+        params.subject_alt_names.extend(dns.map(|name| SanType::DnsName(name.try_into().unwrap())));
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
+        params.signed_by(key, &self.issuer).unwrap().pem()
+    }
+
+    pub fn with_key(&self, role: &Role, key: &KeyPair, days: (i64, i64)) -> Identity {
+        let cert = self.certify(&[role.uri()], role.dns_name(), key, days);
+        Identity::from_pem(cert.as_bytes(), key.serialize_pem().as_bytes(), self.pem.as_bytes()).unwrap()
+    }
+
+    pub fn lasting(&self, role: &Role, days: (i64, i64)) -> Identity {
+        self.with_key(role, &KeyPair::generate().unwrap(), days)
+    }
+
+    pub fn issue(&self, role: &Role) -> Identity {
+        self.lasting(role, (-1, 30))
+    }
+}
+
+pub fn device() -> Role {
+    Role::device("cam-1").unwrap()
+}
+
+/// Short timeouts, so that a killed peer is noticed soon.
+pub fn quick() -> TransportLimits {
+    TransportLimits { keep_alive_ms: 300, idle_timeout_ms: 1500, ..TransportLimits::lan() }
+}
+
+pub async fn listen(identity: Identity, limits: TransportLimits) -> (Server, String) {
+    let server = Server::bind("127.0.0.1:0", identity, limits).await.unwrap();
+    let address = server.local_addr().unwrap().to_string();
+    (server, address)
+}
+
+pub async fn dial(address: &str, expected: &Role, identity: &Identity) -> Result<Connection, TransportError> {
+    Client::connect(address, expected, identity, &TransportLimits::lan(), PATIENCE).await
+}
+
+/// What both sides say when `client` looks for `expected` and meets `server`.
+pub async fn meet(
+    server: Identity,
+    client: &Identity,
+    expected: &Role,
+) -> (Result<Connection, TransportError>, Result<Connection, TransportError>) {
+    let (mut server, address) = listen(server, TransportLimits::lan()).await;
+    let (dialled, accepted) = tokio::join!(dial(&address, expected, client), server.accept());
+    (dialled, accepted.unwrap())
+}

@@ -1,0 +1,351 @@
+//! Who may talk to whom, over real QUIC.
+#![allow(clippy::unwrap_used)]
+
+mod authority;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use authority::{Authority, device, dial, listen, meet};
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use rcgen::KeyPair;
+use rustls::client::{ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
+use rustls::{NamedGroup, RootCertStore};
+use tokio::io::AsyncWriteExt;
+use twinmask_transport::{Client, CloseReason, Connection, Identity, Role, TransportError, TransportLimits};
+
+type Outcome = Result<Connection, TransportError>;
+
+/// The error, whose text must contain `words`.
+fn failure(outcome: Outcome, words: &str) -> TransportError {
+    let error = outcome.expect_err("connected");
+    assert!(error.to_string().contains(words), "{words:?} is not in: {error}");
+    error
+}
+
+#[tokio::test]
+async fn the_right_peers_meet_and_know_each_other() {
+    let owner = Authority::new("owner");
+    let (a, b, own) = (owner.issue(&Role::EdgeA), owner.issue(&Role::EdgeB), owner.issue(&device()));
+    let (to_a, at_a) = meet(a.clone(), &own, &Role::EdgeA).await;
+    let (to_b, at_b) = meet(b.clone(), &own, &Role::EdgeB).await;
+    let (relay, at_b_too) = meet(b.clone(), &a, &Role::EdgeB).await;
+    let (to_a, to_b) = (to_a.unwrap(), to_b.unwrap());
+    assert_eq!((&to_a.peer().role, to_a.peer().key_fingerprint), (&Role::EdgeA, a.fingerprint()));
+    assert_eq!((&to_b.peer().role, to_b.peer().key_fingerprint), (&Role::EdgeB, b.fingerprint()));
+    assert_ne!(to_a.peer().key_fingerprint, to_b.peer().key_fingerprint);
+    assert_eq!(at_a.unwrap().peer().role, device());
+    assert_eq!(at_b.unwrap().peer().key_fingerprint, own.fingerprint());
+    assert_eq!((&relay.unwrap().peer().role, &at_b_too.unwrap().peer().role), (&Role::EdgeB, &Role::EdgeA));
+}
+
+#[tokio::test]
+async fn another_owners_server_is_refused() {
+    let owner = Authority::new("owner");
+    // The second has the same name as the owner's CA: it fails on the signature, not on the issuer's name.
+    for other in [Authority::new("somebody else"), Authority::new("owner")] {
+        let (client, server) = meet(other.issue(&Role::EdgeA), &owner.issue(&device()), &Role::EdgeA).await;
+        assert!(matches!(failure(client, "was not issued by this owner"), TransportError::WrongIssuer { .. }));
+        assert!(matches!(failure(server, "refused our certificate"), TransportError::RefusedUs { .. }));
+    }
+}
+
+#[tokio::test]
+async fn another_owners_device_is_refused_and_learns_why() {
+    let owner = Authority::new("owner");
+    for other in [Authority::new("somebody else"), Authority::new("owner")] {
+        let key = KeyPair::generate().unwrap();
+        let cert = other.certify(&[device().uri()], None, &key, (-1, 1));
+        let trusts_both = format!("{}{}", other.pem, owner.pem);
+        let own = Identity::from_pem(cert.as_bytes(), key.serialize_pem().as_bytes(), trusts_both.as_bytes()).unwrap();
+        let (client, server) = meet(owner.issue(&Role::EdgeA), &own, &Role::EdgeA).await;
+        assert!(matches!(failure(client, "different deployments"), TransportError::RefusedUs { .. }));
+        assert!(matches!(failure(server, "was not issued by this owner"), TransportError::WrongIssuer { .. }));
+    }
+}
+
+#[tokio::test]
+async fn swapped_addresses_are_named() {
+    let owner = Authority::new("owner");
+    let own = owner.issue(&device());
+    let (client, server) = meet(owner.issue(&Role::EdgeB), &own, &Role::EdgeA).await;
+    let error = failure(client, "is edge-b, but it was named as edge-a: are the two addresses swapped?");
+    assert!(matches!(error, TransportError::WrongRole { expected: Role::EdgeA, found: Role::EdgeB, .. }));
+    failure(server, "refused our certificate");
+    let (client, _) = meet(owner.issue(&Role::EdgeA), &own, &Role::EdgeB).await;
+    failure(client, "is edge-a, but it was named as edge-b");
+}
+
+#[tokio::test]
+async fn one_key_on_both_ends_is_refused_by_either() {
+    let owner = Authority::new("owner");
+    let key = KeyPair::generate().unwrap();
+    let (edge, own) = (owner.with_key(&Role::EdgeA, &key, (-1, 1)), owner.with_key(&device(), &key, (-1, 1)));
+    let (client, _) = meet(edge.clone(), &own, &Role::EdgeA).await;
+    assert!(matches!(failure(client, "same private key"), TransportError::SameIdentity { .. }));
+
+    let (mut server, address) = listen(edge, TransportLimits::lan()).await;
+    let cert = owner.certify(&[device().uri()], None, &key, (-1, 1));
+    let call = stranger(&address, &owner, Some((&cert, &key)), b"twinmask/1");
+    let (_, accepted) = tokio::join!(call, server.accept());
+    assert!(matches!(failure(accepted.unwrap(), "same private key"), TransportError::SameIdentity { .. }));
+}
+
+#[tokio::test]
+async fn only_the_right_roles_dial() {
+    let owner = Authority::new("owner");
+    let wrong = dial("127.0.0.1:9", &Role::EdgeA, &owner.issue(&Role::EdgeB)).await;
+    assert!(matches!(failure(wrong, "edge-b has no business with edge-a"), TransportError::NotADialer { .. }));
+
+    let (mut server, address) = listen(owner.issue(&Role::EdgeA), TransportLimits::lan()).await;
+    let key = KeyPair::generate().unwrap();
+    let cert = owner.certify(&[Role::EdgeB.uri()], None, &key, (-1, 1));
+    let call = stranger(&address, &owner, Some((&cert, &key)), b"twinmask/1");
+    let (seen, accepted) = tokio::join!(call, server.accept());
+    let error = failure(accepted.unwrap(), "edge-b, which has no business with edge-a");
+    assert!(matches!(error, TransportError::RoleNotServed { .. }));
+    assert_eq!(seen, 0x100 + 49, "access_denied");
+}
+
+#[tokio::test]
+async fn exactly_one_role_per_certificate() {
+    let owner = Authority::new("owner");
+    let (mut server, address) = listen(owner.issue(&Role::EdgeA), TransportLimits::lan()).await;
+    let uris = [vec![], vec![device().uri(), Role::EdgeB.uri()], vec!["twinmask://device/../x".to_owned()]];
+    for (uris, words) in uris.into_iter().zip(["names no twinmask role", "more than one", "names a bad role"]) {
+        let key = KeyPair::generate().unwrap();
+        let cert = owner.certify(&uris, Some("cam-1"), &key, (-1, 1));
+        let call = stranger(&address, &owner, Some((&cert, &key)), b"twinmask/1");
+        let (_, accepted) = tokio::join!(call, server.accept());
+        assert!(matches!(failure(accepted.unwrap(), words), TransportError::BadCertificate { .. }));
+    }
+}
+
+#[tokio::test]
+async fn a_client_without_a_certificate_is_refused() {
+    let owner = Authority::new("owner");
+    let (mut server, address) = listen(owner.issue(&Role::EdgeA), TransportLimits::lan()).await;
+    let (seen, accepted) = tokio::join!(stranger(&address, &owner, None, b"twinmask/1"), server.accept());
+    assert!(accepted.unwrap().is_err());
+    assert_eq!(seen, 0x100 + 116, "certificate_required");
+}
+
+#[tokio::test]
+async fn certificates_out_of_their_time_are_refused_with_the_times() {
+    let owner = Authority::new("owner");
+    let own = owner.issue(&device());
+    let (client, _) = meet(owner.lasting(&Role::EdgeA, (-9, -2)), &own, &Role::EdgeA).await;
+    let error = failure(client, "UTC, and this machine's clock says");
+    let TransportError::PeerExpired { not_after_s, now_s, .. } = error else { panic!("{error}") };
+    assert!((now_s - not_after_s - 2 * authority::DAY).abs() < 60, "{not_after_s} {now_s}");
+
+    let (client, _) = meet(owner.lasting(&Role::EdgeA, (2, 9)), &own, &Role::EdgeA).await;
+    assert!(matches!(failure(client, "is valid from"), TransportError::PeerNotYetValid { .. }));
+
+    let old = owner.lasting(&device(), (-9, -2));
+    let (client, server) = meet(owner.issue(&Role::EdgeA), &old, &Role::EdgeA).await;
+    assert!(matches!(failure(client, "expired"), TransportError::RefusedUs { .. }));
+    assert!(matches!(failure(server, "expired at"), TransportError::PeerExpired { .. }));
+}
+
+#[tokio::test]
+async fn another_application_protocol_is_a_version_error_on_both_sides() {
+    let owner = Authority::new("owner");
+    let key = KeyPair::generate().unwrap();
+    let (mut server, address) = listen(owner.issue(&Role::EdgeA), TransportLimits::lan()).await;
+    let cert = owner.certify(&[device().uri()], None, &key, (-1, 1));
+    let call = stranger(&address, &owner, Some((&cert, &key)), b"twinmask/2");
+    let (seen, accepted) = tokio::join!(call, server.accept());
+    assert_eq!(seen, 0x100 + 120, "no_application_protocol");
+    assert!(matches!(failure(accepted.unwrap(), "same version"), TransportError::Version { .. }));
+
+    let cert = owner.certify(&[Role::EdgeA.uri()], Role::EdgeA.dns_name(), &key, (-1, 1));
+    let mut tls = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![der(&cert)], private(&key))
+        .unwrap();
+    tls.alpn_protocols = vec![b"h3".to_vec()];
+    let config = quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls).unwrap()));
+    let other = quinn::Endpoint::server(config, "127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = other.local_addr().unwrap().to_string();
+    let serve = async { other.accept().await.unwrap().await.err().unwrap() };
+    let own = owner.issue(&device());
+    let (_, client) = tokio::join!(serve, dial(&address, &Role::EdgeA, &own));
+    assert!(matches!(failure(client, "does not speak twinmask/1"), TransportError::Version { .. }));
+}
+
+#[tokio::test]
+async fn silence_is_reported_with_the_address() {
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    let own = Authority::new("owner").issue(&device());
+    let begun = Instant::now();
+    let wait = Duration::from_millis(700);
+    let result = Client::connect(&address, &Role::EdgeA, &own, &TransportLimits::lan(), wait).await;
+    let error = failure(result, "is edge-a running there");
+    assert!(matches!(&error, TransportError::Unreachable { address: named, .. } if *named == address));
+    assert!(begun.elapsed() >= wait);
+
+    failure(dial("no-port", &Role::EdgeA, &own).await, "cannot resolve no-port");
+}
+
+#[tokio::test]
+async fn host_names_are_resolved() {
+    let owner = Authority::new("owner");
+    let (mut server, address) = listen(owner.issue(&Role::EdgeA), TransportLimits::lan()).await;
+    let own = owner.issue(&device());
+    let named = address.replace("127.0.0.1", "localhost");
+    let (dialled, accepted) = tokio::join!(dial(&named, &Role::EdgeA, &own), server.accept());
+    assert_eq!(dialled.unwrap().peer().address.to_string(), address);
+    accepted.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_full_or_draining_server_says_so() {
+    let owner = Authority::new("owner");
+    let limits = TransportLimits { max_connections: 1, ..TransportLimits::lan() };
+    let (mut server, address) = listen(owner.issue(&Role::EdgeA), limits).await;
+    let own = owner.issue(&device());
+    let (first, accepted) = tokio::join!(dial(&address, &Role::EdgeA, &own), server.accept());
+    let (first, accepted) = (first.unwrap(), accepted.unwrap().unwrap());
+
+    let second =
+        tokio::select! { r = dial(&address, &Role::EdgeA, &own) => r, _ = server.accept() => panic!("accepted") };
+    assert!(matches!(failure(second, "takes no new connections"), TransportError::Busy { .. }));
+
+    first.shutdown(3, "bye").await;
+    assert_eq!(accepted.closed().await, CloseReason::Peer { code: 3, text: "bye".to_owned() });
+    drop((first, accepted));
+    server.drain();
+    let third =
+        tokio::select! { r = dial(&address, &Role::EdgeA, &own) => r, _ = server.accept() => panic!("accepted") };
+    assert!(matches!(failure(third, "takes no new connections"), TransportError::Busy { .. }));
+}
+
+#[tokio::test]
+async fn closing_the_server_tells_its_clients_and_ends_accept() {
+    let owner = Authority::new("owner");
+    let (mut server, address) = listen(owner.issue(&Role::EdgeB), TransportLimits::lan()).await;
+    let own = owner.issue(&device());
+    let (dialled, _accepted) = tokio::join!(dial(&address, &Role::EdgeB, &own), server.accept());
+    server.close(9, "draining").await;
+    let seen = dialled.unwrap().closed().await;
+    assert_eq!(seen, CloseReason::Peer { code: 9, text: "draining".to_owned() });
+    assert!(server.accept().await.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restarted_edge_is_noticed_long_before_the_idle_timeout() {
+    let owner = Authority::new("owner");
+    let (edge, own) = (owner.issue(&Role::EdgeA), owner.issue(&device()));
+    let limits = TransportLimits { idle_timeout_ms: 60_000, ..TransportLimits::lan() };
+    let host = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let (tell, address) = tokio::sync::oneshot::channel();
+    let (first, first_limits) = (edge.clone(), limits.clone());
+    let accepted = host.spawn(async move {
+        let (mut server, address) = listen(first, first_limits).await;
+        tell.send(address).unwrap();
+        (server.accept().await.unwrap().unwrap(), server)
+    });
+    let address = address.await.unwrap();
+    let connection = Client::connect(&address, &Role::EdgeA, &own, &limits, authority::PATIENCE).await.unwrap();
+    let old = accepted.await.unwrap();
+    // Killed: once nothing runs there any more, letting go of its socket says nothing to the client.
+    tokio::task::spawn_blocking(move || host.shutdown_timeout(authority::PATIENCE)).await.unwrap();
+    drop(old);
+
+    let begun = Instant::now();
+    let mut restarted = twinmask_transport::Server::bind(&address, edge.clone(), limits.clone()).await;
+    while restarted.is_err() && begun.elapsed() < Duration::from_secs(5) {
+        tokio::time::sleep(Duration::from_millis(20)).await; // the old socket goes with its runtime
+        restarted = twinmask_transport::Server::bind(&address, edge.clone(), limits.clone()).await;
+    }
+    let _restarted = restarted.unwrap();
+    assert_eq!(connection.closed().await, CloseReason::Restarted);
+    assert!(begun.elapsed() < Duration::from_secs(20));
+}
+
+fn der(pem: &str) -> CertificateDer<'static> {
+    CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()
+}
+
+fn private(key: &KeyPair) -> PrivateKeyDer<'static> {
+    PrivateKeyDer::try_from(key.serialize_der()).unwrap()
+}
+
+/// The TLS side of a client that is not ours.
+fn stranger_tls(owner: &Authority, cert: Option<(&str, &KeyPair)>, alpn: &[u8]) -> rustls::ClientConfig {
+    let mut roots = RootCertStore::empty();
+    roots.add(der(&owner.pem)).unwrap();
+    let builder = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_root_certificates(roots);
+    let mut tls = match cert {
+        Some((pem, key)) => builder.with_client_auth_cert(vec![der(pem)], private(key)).unwrap(),
+        None => builder.with_no_client_auth(),
+    };
+    tls.alpn_protocols = vec![alpn.to_vec()];
+    tls
+}
+
+async fn call_edge_a(address: &str, tls: rustls::ClientConfig) -> Result<quinn::Connection, quinn::ConnectionError> {
+    let endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
+    let config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
+    endpoint.connect_with(config, address.parse().unwrap(), Role::EdgeA.dns_name().unwrap()).unwrap().await
+}
+
+/// A client that is not ours calls edge A; returns the QUIC code with which it is refused.
+async fn stranger(address: &str, owner: &Authority, cert: Option<(&str, &KeyPair)>, alpn: &[u8]) -> u64 {
+    let error = match call_edge_a(address, stranger_tls(owner, cert, alpn)).await {
+        Ok(connection) => connection.closed().await,
+        Err(error) => error,
+    };
+    match error {
+        quinn::ConnectionError::ConnectionClosed(frame) => frame.error_code.into(),
+        other => panic!("{other}"),
+    }
+}
+
+/// Counts the session tickets that a server sends.
+#[derive(Debug, Default)]
+struct Tickets(AtomicUsize);
+
+impl ClientSessionStore for Tickets {
+    fn set_kx_hint(&self, _: ServerName<'static>, _: NamedGroup) {}
+    fn kx_hint(&self, _: &ServerName<'_>) -> Option<NamedGroup> {
+        None
+    }
+    fn set_tls12_session(&self, _: ServerName<'static>, _: Tls12ClientSessionValue) {}
+    fn tls12_session(&self, _: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
+        None
+    }
+    fn remove_tls12_session(&self, _: &ServerName<'static>) {}
+    fn insert_tls13_ticket(&self, _: ServerName<'static>, _: Tls13ClientSessionValue) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+    fn take_tls13_ticket(&self, _: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
+        None
+    }
+}
+
+#[tokio::test]
+async fn no_session_tickets_are_given_out() {
+    let owner = Authority::new("owner");
+    let (mut server, address) = listen(owner.issue(&Role::EdgeA), TransportLimits::lan()).await;
+    let key = KeyPair::generate().unwrap();
+    let cert = owner.certify(&[device().uri()], None, &key, (-1, 1));
+    let tickets = Arc::new(Tickets::default());
+    let mut tls = stranger_tls(&owner, Some((&cert, &key)), b"twinmask/1");
+    tls.resumption = Resumption::store(tickets.clone());
+    let (called, accepted) = tokio::join!(call_edge_a(&address, tls), server.accept());
+    let (called, accepted) = (called.unwrap(), accepted.unwrap().unwrap());
+    // Tickets would come before any stream's data.
+    accepted.open_bi().await.unwrap().0.write_all(b"!").await.unwrap();
+    called.accept_bi().await.unwrap();
+    assert_eq!(tickets.0.load(Ordering::SeqCst), 0);
+}

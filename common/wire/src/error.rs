@@ -1,0 +1,125 @@
+//! Typed errors: application codes that travel in QUIC close and reset frames, and what a peer's bytes may be
+//! refused for.
+
+/// Application codes of the protocol (PROTOCOL.md, "Wire").
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum CloseCode {
+    /// The session ended as planned.
+    Done = 0,
+    /// Frame version or ALPN that this side does not speak.
+    Version = 1,
+    /// The edge does not hold the model digest that was asked for; the text names both.
+    UnknownModel = 2,
+    /// A payload does not have the length that the plan says.
+    BadShape = 3,
+    /// A counter was claimed or used before, or is out of the window.
+    CounterUsed = 4,
+    /// A limit on sessions, streams or memory is reached.
+    Limit = 5,
+    /// The edge is going down; try another replica or later.
+    Draining = 6,
+    /// A frame that is not expected here, or malformed.
+    Protocol = 7,
+    /// The session is older than 24 h.
+    Expired = 8,
+    /// The role of the peer does not allow this.
+    Role = 9,
+    /// Something failed inside the edge; its log says what.
+    Internal = 10,
+    /// The device ended the session; one code for every reason, so that an edge learns nothing from it.
+    Failed = 11,
+}
+
+impl CloseCode {
+    /// The code with this number.
+    #[must_use]
+    pub fn from_code(code: u64) -> Option<Self> {
+        use CloseCode as C;
+        [
+            C::Done,
+            C::Version,
+            C::UnknownModel,
+            C::BadShape,
+            C::CounterUsed,
+            C::Limit,
+            C::Draining,
+            C::Protocol,
+            C::Expired,
+            C::Role,
+            C::Internal,
+            C::Failed,
+        ]
+        .into_iter()
+        .find(|c| *c as u64 == code)
+    }
+}
+
+/// Bytes of a peer that were refused, or a step that the session does not allow.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WireError {
+    /// Not a twinmask frame, or malformed inside.
+    #[error("malformed frame: {0}")]
+    Malformed(String),
+    /// A frame of another protocol version.
+    #[error("the peer speaks frame version {0}, this program version {ours}: install matching releases", ours = crate::frame::VERSION)]
+    Version(u8),
+    /// A frame that the plan does not expect here.
+    #[error("unexpected frame: {found:?} where {expected} was due")]
+    Unexpected {
+        /// Type that came.
+        found: crate::FrameType,
+        /// What was due.
+        expected: &'static str,
+    },
+    /// A payload whose length is not what the plan says.
+    #[error("payload of {found} bytes where the plan says {expected}")]
+    Shape {
+        /// Bytes announced.
+        found: usize,
+        /// Bytes (or most bytes, for zstd) that the plan allows.
+        expected: usize,
+    },
+    /// A counter claimed or used before, unclaimed, or outside the window.
+    #[error("counter {0} was used before, never claimed, or is out of the window")]
+    Counter(u64),
+    /// The session is older than 24 h.
+    #[error("the session is older than 24 h; open a new one")]
+    Expired,
+    /// The process forked; masks must not be used in two processes.
+    #[error("the session belongs to process {opened}, this is process {now}: open a session after the fork")]
+    Forked {
+        /// Process that opened the session.
+        opened: u32,
+        /// Process that uses it.
+        now: u32,
+    },
+}
+
+impl WireError {
+    /// The code that tells the peer.
+    #[must_use]
+    pub const fn close_code(&self) -> CloseCode {
+        match self {
+            Self::Malformed(_) | Self::Unexpected { .. } => CloseCode::Protocol,
+            Self::Version(_) => CloseCode::Version,
+            Self::Shape { .. } => CloseCode::BadShape,
+            Self::Counter(_) => CloseCode::CounterUsed,
+            Self::Expired | Self::Forked { .. } => CloseCode::Expired,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_round_trip() {
+        for code in 0..12u64 {
+            assert_eq!(CloseCode::from_code(code).map(|c| c as u64), Some(code));
+        }
+        assert_eq!(CloseCode::from_code(12), None);
+        assert_eq!(CloseCode::from_code(u64::MAX), None);
+    }
+}

@@ -1,0 +1,228 @@
+//! Sessions without I/O (PROTOCOL.md, "Sessions and counters"): which counters may be claimed and used, in which
+//! order the frames of an inference come, when a session is over. Time comes in as durations since the session began.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::error::WireError;
+
+/// Sessions end after this time.
+pub const LIFETIME: Duration = Duration::from_secs(24 * 3600);
+/// Edges accept an unseen counter within this distance of the highest.
+pub const WINDOW: u64 = 64;
+
+/// Counters that were seen in a session: each is accepted once, within [`WINDOW`] of the highest.
+#[derive(Debug, Default)]
+pub struct CounterWindow {
+    /// One above the highest counter seen.
+    next: u64,
+    /// Counters seen within the window.
+    seen: BTreeSet<u64>,
+}
+
+impl CounterWindow {
+    /// Accepts `c` once.
+    ///
+    /// # Errors
+    /// [`WireError::Counter`] when `c` was accepted before or is out of the window.
+    pub fn accept(&mut self, c: u64) -> Result<(), WireError> {
+        let too_new = c >= self.next.saturating_add(WINDOW);
+        let too_old = c.saturating_add(WINDOW) < self.next;
+        if too_new || too_old || c == u64::MAX || !self.seen.insert(c) {
+            return Err(WireError::Counter(c));
+        }
+        self.next = self.next.max(c + 1);
+        let oldest = self.next.saturating_sub(WINDOW);
+        self.seen = self.seen.split_off(&oldest);
+        Ok(())
+    }
+}
+
+/// An edge's view of one session.
+#[derive(Debug, Default)]
+pub struct EdgeSession {
+    /// Counters granted by edge A; `None` at edge B, which grants none.
+    claims: Option<(CounterWindow, BTreeSet<u64>)>,
+    begun: CounterWindow,
+}
+
+impl EdgeSession {
+    /// A session at edge A, the referee of counters.
+    #[must_use]
+    pub fn at_a() -> Self {
+        Self { claims: Some(Default::default()), begun: CounterWindow::default() }
+    }
+
+    /// A session at edge B.
+    #[must_use]
+    pub fn at_b() -> Self {
+        Self::default()
+    }
+
+    /// `CLAIM{c}` at edge A: grants each counter once.
+    ///
+    /// # Errors
+    /// When `c` was granted before or is out of the window, the session is over, or this is edge B.
+    pub fn claim(&mut self, c: u64, age: Duration) -> Result<(), WireError> {
+        check_age(age)?;
+        let (window, granted) = self.claims.as_mut().ok_or(WireError::Counter(c))?;
+        window.accept(c)?;
+        granted.insert(c);
+        // A grant that was never used leaves with the window.
+        *granted = granted.split_off(&c.saturating_sub(2 * WINDOW));
+        Ok(())
+    }
+
+    /// `INFER{c}`: begins each counter once; at edge A only a granted one.
+    ///
+    /// # Errors
+    /// When `c` was begun before, never granted (edge A) or is out of the window, or the session is over.
+    pub fn begin(&mut self, c: u64, age: Duration) -> Result<(), WireError> {
+        check_age(age)?;
+        match &mut self.claims {
+            Some((_, granted)) => {
+                if granted.remove(&c) { Ok(()) } else { Err(WireError::Counter(c)) }
+            }
+            None => self.begun.accept(c),
+        }
+    }
+}
+
+fn check_age(age: Duration) -> Result<(), WireError> {
+    if age < LIFETIME { Ok(()) } else { Err(WireError::Expired) }
+}
+
+/// Hands out each round of an inference once, in order.
+#[derive(Debug)]
+pub struct RoundCursor {
+    next: u32,
+    rounds: u32,
+}
+
+impl RoundCursor {
+    /// For an inference of `rounds` rounds.
+    #[must_use]
+    pub const fn new(rounds: u32) -> Self {
+        Self { next: 0, rounds }
+    }
+
+    /// The round that is due, `None` when all are done.
+    #[must_use]
+    pub fn due(&self) -> Option<u32> {
+        (self.next < self.rounds).then_some(self.next)
+    }
+
+    /// Accepts round `r` if it is due.
+    ///
+    /// # Errors
+    /// [`WireError::Malformed`] when another round is due.
+    pub fn accept(&mut self, r: u32) -> Result<(), WireError> {
+        if self.due() != Some(r) {
+            return Err(WireError::Malformed(format!("round {r} where {:?} is due", self.due())));
+        }
+        self.next += 1;
+        Ok(())
+    }
+}
+
+/// The device's view of one session: hands out counters, each once, in the process that opened it.
+#[derive(Debug)]
+pub struct DeviceSession {
+    process: u32,
+    next: u64,
+}
+
+impl DeviceSession {
+    /// A session opened by process `process`.
+    #[must_use]
+    pub const fn new(process: u32) -> Self {
+        Self { process, next: 0 }
+    }
+
+    /// The next counter, for an inference begun by `process` at session age `age`.
+    ///
+    /// # Errors
+    /// [`WireError::Forked`] in another process, [`WireError::Expired`] after 24 h.
+    pub fn next_counter(&mut self, process: u32, age: Duration) -> Result<u64, WireError> {
+        if process != self.process {
+            return Err(WireError::Forked { opened: self.process, now: process });
+        }
+        check_age(age)?;
+        self.next += 1;
+        Ok(self.next - 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Duration = Duration::ZERO;
+
+    #[test]
+    fn a_counter_is_accepted_once_within_the_window() {
+        let mut w = CounterWindow::default();
+        for c in [0, 3, 1, 63, 2, 127] {
+            w.accept(c).expect("unseen, in the window");
+            assert_eq!(w.accept(c), Err(WireError::Counter(c)));
+        }
+        for c in [63, 0, 3, 62, 192, 1 << 40, u64::MAX] {
+            assert!(w.accept(c).is_err(), "{c}");
+        }
+        w.accept(64).expect("within 64 of the highest");
+        w.accept(191).expect("within 64 of the highest");
+        assert!(w.accept(64).is_err());
+        assert!(w.seen.len() <= WINDOW as usize + 1);
+    }
+
+    #[test]
+    fn random_orders_never_accept_twice() {
+        let mut w = CounterWindow::default();
+        let mut accepted = BTreeSet::new();
+        let mut state = 7u64;
+        for _ in 0..20_000 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let c = w.next.saturating_sub(80) + (state >> 33) % 170;
+            if w.accept(c).is_ok() {
+                assert!(accepted.insert(c), "{c} twice");
+            }
+        }
+        assert!(accepted.len() > 1000);
+    }
+
+    #[test]
+    fn edge_a_referees() {
+        let mut a = EdgeSession::at_a();
+        assert!(a.begin(0, NOW).is_err(), "not claimed");
+        a.claim(0, NOW).expect("first claim");
+        assert!(a.claim(0, NOW).is_err(), "claimed twice");
+        a.begin(0, NOW).expect("claimed");
+        assert!(a.begin(0, NOW).is_err(), "begun twice");
+        assert!(a.claim(1, LIFETIME).is_err(), "after 24 h");
+        let mut b = EdgeSession::at_b();
+        b.begin(0, NOW).expect("unseen");
+        assert!(b.begin(0, NOW).is_err(), "begun twice");
+        assert!(b.claim(1, NOW).is_err(), "B grants nothing");
+        assert_eq!(b.begin(1, LIFETIME), Err(WireError::Expired));
+    }
+
+    #[test]
+    fn rounds_come_in_order() {
+        let mut cursor = RoundCursor::new(2);
+        assert!(cursor.accept(1).is_err());
+        cursor.accept(0).expect("due");
+        assert!(cursor.accept(0).is_err());
+        cursor.accept(1).expect("due");
+        assert_eq!(cursor.due(), None);
+        assert!(cursor.accept(2).is_err());
+    }
+
+    #[test]
+    fn a_forked_or_old_session_hands_out_nothing() {
+        let mut s = DeviceSession::new(10);
+        assert_eq!(s.next_counter(10, NOW), Ok(0));
+        assert_eq!(s.next_counter(10, NOW), Ok(1));
+        assert_eq!(s.next_counter(11, NOW), Err(WireError::Forked { opened: 10, now: 11 }));
+        assert_eq!(s.next_counter(10, LIFETIME), Err(WireError::Expired));
+    }
+}

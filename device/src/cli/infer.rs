@@ -1,0 +1,124 @@
+//! `device infer`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+
+use super::report::InferReport;
+use super::{Settings, print_json};
+use crate::error::DeviceError;
+use crate::exec::Values;
+use crate::infer::{Outcome, infer};
+use crate::input::{self, npy};
+use crate::local::Local;
+use crate::network::Network;
+use crate::session::Usage;
+
+/// Arguments of `device infer`.
+#[derive(Debug, Args)]
+pub(crate) struct InferArgs {
+    /// PNG or JPEG pictures, or .npy float32 tensors of the model's input shape.
+    #[arg(required = true)]
+    inputs: Vec<PathBuf>,
+    /// How many classes to show.
+    #[arg(long, default_value_t = 5)]
+    top: usize,
+    /// One JSON object per input and line.
+    #[arg(long)]
+    json: bool,
+    /// Write the first output as .npy (several inputs: stacked on a new first axis).
+    #[arg(long, value_name = "FILE.npy")]
+    save_output: Option<PathBuf>,
+    /// Compute the quantized linear layers on this device (needs all weights); no edge is contacted.
+    #[arg(long)]
+    local: bool,
+}
+
+pub(crate) async fn run(settings: Settings, args: InferArgs) -> Result<(), DeviceError> {
+    let mut runner = Runner::new(&settings, args.local)?;
+    let result = all(&mut runner, &args).await;
+    if let Runner::Private(device, ..) = &mut runner {
+        device.close().await;
+    }
+    result
+}
+
+async fn all(runner: &mut Runner, args: &InferArgs) -> Result<(), DeviceError> {
+    let network = Arc::clone(runner.network());
+    let spec = network.input_spec();
+    let mut saved = Vec::new();
+    for path in &args.inputs {
+        let tensor = input::load(path, &spec).map_err(|e| DeviceError::Config(e.to_string()))?;
+        let (outcome, usage) = runner.infer(tensor).await?;
+        let (mode, check) = runner.labels();
+        let name = path.display().to_string();
+        let report = InferReport::new(name, &network, mode, check, &outcome, usage, args.top);
+        if args.json { print_json(&report) } else { print_text(&report) }
+        saved.push(outcome.outputs.into_iter().next());
+    }
+    match &args.save_output {
+        Some(path) => save(path, saved.into_iter().flatten().collect()),
+        None => Ok(()),
+    }
+}
+
+/// Where the linear layers are computed.
+enum Runner {
+    Private(Box<crate::device::Device>, String),
+    Local { network: Arc<Network>, local: Local, values: Values },
+}
+
+impl Runner {
+    fn new(settings: &Settings, local: bool) -> Result<Self, DeviceError> {
+        if !local {
+            return Ok(Self::Private(Box::new(settings.device()?), settings.integrity().to_string()));
+        }
+        let bundle = settings.load(&settings.open_dir()?)?;
+        let local = Local::new(&bundle)?;
+        let network = Arc::new(Network::new(bundle, settings.integrity())?);
+        let values = Values::new(Arc::clone(&network.program));
+        Ok(Self::Local { network, local, values })
+    }
+
+    fn network(&self) -> &Arc<Network> {
+        match self {
+            Self::Private(device, _) => device.network(),
+            Self::Local { network, .. } => network,
+        }
+    }
+
+    async fn infer(&mut self, tensor: Vec<f32>) -> Result<(Outcome, Usage), DeviceError> {
+        match self {
+            Self::Private(device, _) => device.infer(&tensor).await.map(|i| (i.outcome, i.usage)),
+            Self::Local { network, local, values } => {
+                Ok((infer(network, values, tensor, local).await?, Usage::default()))
+            }
+        }
+    }
+
+    /// Mode and integrity check that were really used.
+    fn labels(&self) -> (String, String) {
+        match self {
+            Self::Private(_, check) => ("split".into(), check.clone()),
+            Self::Local { .. } => ("local".into(), "none".into()),
+        }
+    }
+}
+
+fn print_text(report: &InferReport) {
+    println!("{}", report.input);
+    for entry in &report.top {
+        println!("  {:6.2} %  {}", entry.score * 100.0, entry.label);
+    }
+}
+
+fn save(path: &std::path::Path, outputs: Vec<crate::infer::Output>) -> Result<(), DeviceError> {
+    let Some(first) = outputs.first() else { return Ok(()) };
+    let mut shape: Vec<u32> = first.shape.clone();
+    if outputs.len() > 1 {
+        shape.insert(0, outputs.len() as u32);
+    }
+    let data: Vec<f32> = outputs.iter().flat_map(|o| o.data.iter().copied()).collect();
+    npy::write(path, &shape, &data).map_err(|e| DeviceError::Config(e.to_string()))
+}

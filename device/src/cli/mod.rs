@@ -1,0 +1,73 @@
+//! The `device` command (interface.md, "device").
+
+mod bench;
+mod demo;
+mod infer;
+mod report;
+mod settings;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub use settings::Settings;
+
+use crate::error::DeviceError;
+
+/// Runs neural networks on private data with the heavy layers computed by two edge servers that learn nothing.
+#[derive(Debug, Parser)]
+#[command(name = "device", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    settings: Settings,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Classify pictures (PNG, JPEG) or preprocessed tensors (.npy, float32).
+    Infer(infer::InferArgs),
+    /// Measure latency, bytes and CPU time on seeded random input.
+    Bench(bench::BenchArgs),
+    /// Owner, both edges and a device on this machine's loopback; nothing to set up.
+    Demo(demo::DemoArgs),
+}
+
+/// Runs the command line and returns its exit code: 0 ok, 2 usage, 3 configuration or files, 4 network, 5 protocol or
+/// version, 6 integrity check failed.
+#[must_use]
+pub fn main() -> ExitCode {
+    let Cli { settings, command } = Cli::parse();
+    start_logging();
+    let run = async {
+        let settings = settings.with_file()?;
+        match command {
+            Command::Infer(args) => infer::run(settings, args).await,
+            Command::Bench(args) => bench::run(settings, args).await,
+            Command::Demo(args) => demo::run(settings, args).await,
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let result = runtime.map_err(|e| DeviceError::Config(format!("cannot start: {e}"))).and_then(|rt| rt.block_on(run));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("error: {e}");
+            ExitCode::from(e.exit_code())
+        }
+    }
+}
+
+fn start_logging() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("TWINMASK_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}
+
+/// Writes one line of JSON to standard output; a reader that has gone is no error.
+fn print_json(value: &impl serde::Serialize) {
+    use std::io::Write;
+    let line = serde_json::to_string(value).expect("plain data has a JSON form");
+    let _ = writeln!(std::io::stdout(), "{line}");
+}

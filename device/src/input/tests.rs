@@ -1,0 +1,238 @@
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+
+use image::{DynamicImage, ImageFormat, RgbImage};
+use twinmask_model::preprocess::{Layout, Order};
+
+use super::resample::{Picture, fit};
+use super::*;
+
+fn spec(shape: &[u32], preset: &str) -> InputSpec {
+    InputSpec { shape: shape.to_vec(), preprocess: Preprocess::preset(preset).unwrap() }
+}
+
+/// A picture of every kind of slope; Pillow's answers below are for exactly this one.
+fn pattern(width: u32, height: u32, channels: u32) -> Vec<u8> {
+    let pixel = |y: u32, x: u32, c: u32| (x * 7 + y * 13 + c * 29 + (x * y) % 31 * 5) as u8;
+    (0..height).flat_map(|y| (0..width).flat_map(move |x| (0..channels).map(move |c| pixel(y, x, c)))).collect()
+}
+
+fn hash(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(0u32, |h, &b| h.wrapping_mul(31).wrapping_add(u32::from(b) + 1))
+}
+
+#[test]
+fn resizing_is_pillows_to_the_bit() {
+    // Pillow 12: resize((covering size), BILINEAR), then the middle; hashes for three channels and one.
+    let cases = [
+        ((37, 23), (16, 16), [0x6ffb063, 0x5126bf9]),
+        ((300, 200), (224, 224), [0xd134c7fc, 0x155dfbcf]),
+        ((20, 30), (64, 64), [0x40ff9e3c, 0x66bda806]),
+        ((100, 10), (32, 8), [0xd38de732, 0x571cca34]),
+        ((1, 50), (8, 8), [0xcd909600, 0xe2e73e00]),
+        ((641, 480), (160, 160), [0x4a2ee6a0, 0x63908c2]),
+        ((224, 224), (224, 224), [0xd36ad856, 0x11dfbcd6]),
+        ((225, 224), (224, 224), [0xd36ad856, 0x11dfbcd6]),
+        ((51, 40), (20, 31), [0x3133dbd1, 0x9dbfa043]),
+    ];
+    for ((w, h), (to_w, to_h), hashes) in cases {
+        for (channels, expected) in [3, 1].into_iter().zip(hashes) {
+            let data = pattern(w, h, channels);
+            let picture = Picture { data: &data, width: w as usize, height: h as usize, channels: channels as usize };
+            let fitted = fit(picture, to_w, to_h);
+            assert_eq!(fitted.len(), to_w * to_h * channels as usize);
+            assert_eq!(hash(&fitted), expected, "{w}x{h} to {to_w}x{to_h}, {channels} channels");
+        }
+    }
+}
+
+#[test]
+fn extreme_shapes_are_cropped_before_they_grow() {
+    let data = pattern(1, 65_536, 3);
+    let thin = Picture { data: &data, width: 1, height: 65_536, channels: 3 };
+    // Covering 224 columns takes 14,680,064 rows; only 224 of them are computed.
+    assert_eq!(fit(thin, 224, 224).len(), 224 * 224 * 3);
+}
+
+fn saved(folder: &tempfile::TempDir, name: &str, picture: &DynamicImage, format: ImageFormat) -> PathBuf {
+    let path = folder.path().join(name);
+    picture.save_with_format(&path, format).unwrap();
+    path
+}
+
+#[test]
+fn pictures_become_tensors() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = vec![255, 0, 0, 0, 255, 0, 0, 0, 255, 10, 200, 77];
+    let rgb = DynamicImage::from(RgbImage::from_raw(4, 1, data.clone()).unwrap());
+    let png = saved(&folder, "rgb.png", &rgb, ImageFormat::Png);
+    let planes = load(&png, &spec(&[1, 3, 1, 4], "raw")).unwrap();
+    assert_eq!(planes, [255.0, 0.0, 0.0, 10.0, 0.0, 255.0, 0.0, 200.0, 0.0, 0.0, 255.0, 77.0]);
+    // Pillow's convert("L") of the same pixels.
+    assert_eq!(load(&png, &spec(&[1, 1, 1, 4], "raw")).unwrap(), [76.0, 150.0, 29.0, 129.0]);
+    let mut bgr = spec(&[1, 1, 4, 3], "raw");
+    bgr.preprocess.layout = Layout::Nhwc;
+    assert_eq!(load(&png, &bgr).unwrap(), data.iter().map(|&v| f32::from(v)).collect::<Vec<_>>());
+    bgr.preprocess.order = Order::Bgr;
+    // Mean and deviation belong to the model's channels: the first is blue.
+    bgr.preprocess.mean = vec![1.0, 0.0, 0.0];
+    assert_eq!(load(&png, &bgr).unwrap()[9..], [76.0, 200.0, 10.0]);
+    let transparent = DynamicImage::from(rgb.to_rgba8());
+    let mut with_alpha = transparent.to_rgba8();
+    with_alpha.pixels_mut().for_each(|p| p.0[3] = 7);
+    let alpha = saved(&folder, "alpha", &DynamicImage::from(with_alpha), ImageFormat::Png);
+    assert_eq!(
+        load(&alpha, &spec(&[1, 3, 1, 4], "raw")).unwrap(),
+        planes,
+        "alpha is dropped, the name does not matter"
+    );
+    let grey = saved(
+        &folder,
+        "grey.jpg",
+        &DynamicImage::from(image::GrayImage::from_pixel(64, 48, image::Luma([51]))),
+        ImageFormat::Jpeg,
+    );
+    let flat = load(&grey, &spec(&[1, 3, 32, 32], "unit")).unwrap();
+    assert!(flat.len() == 3072 && flat.iter().all(|&v| v == 0.2), "{:?}", &flat[..4]);
+    let no_picture = load(&png, &spec(&[1, 12], "raw")).unwrap_err().to_string();
+    assert!(no_picture.contains("rgb.png") && no_picture.contains(".npy"), "{no_picture}");
+}
+
+#[test]
+fn damaged_and_huge_pictures_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let picture = DynamicImage::from(RgbImage::from_raw(90, 70, pattern(90, 70, 3)).unwrap());
+    let model = spec(&[1, 3, 64, 64], "unit");
+    for format in [ImageFormat::Png, ImageFormat::Jpeg] {
+        let path = saved(&folder, "whole", &picture, format);
+        let whole = fs::read(&path).unwrap();
+        assert!(load(&path, &model).is_ok());
+        for len in (17..whole.len() - 13).step_by(37) {
+            fs::write(&path, &whole[..len]).unwrap();
+            let e = load(&path, &model).unwrap_err();
+            assert!(matches!(e, InputError::Picture { .. }), "{format:?} cut to {len}: {e}");
+        }
+    }
+    // The size stands in the header, its checksum behind it: 20,000 x 20,000.
+    let mut huge = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\x4e\x20\0\0\x4e\x20\x08\x02\0\0\0".to_vec();
+    huge.extend(crc32(&huge[12..]).to_be_bytes());
+    huge.extend(b"\0\0\0\x0cIDAT\x78\x9c\x63\x60\x18\x05\xa3\0\0\0\0\0\0");
+    let path = folder.path().join("huge.png");
+    fs::write(&path, huge).unwrap();
+    let e = load(&path, &model).unwrap_err();
+    assert!(e.to_string().contains("20000x20000") && e.to_string().contains("64 megapixels"), "{e}");
+    for (name, bytes) in
+        [("empty.png", &b""[..]), ("text.jpg", b"not a picture at all"), ("picture.gif", b"GIF89a\x01\0\x01\0\0\0\0\0")]
+    {
+        let path = folder.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        let e = load(&path, &model).unwrap_err();
+        assert!(matches!(&e, InputError::Unknown { path } if path.ends_with(name)), "{e}");
+    }
+    assert!(matches!(load(&folder.path().join("missing.png"), &model), Err(InputError::Read { .. })));
+    assert!(matches!(load(folder.path(), &model), Err(InputError::Read { .. })), "a folder");
+}
+
+fn crc32(bytes: &[u8]) -> u32 {
+    let step = |crc: u32, _| if crc & 1 == 1 { (crc >> 1) ^ 0xedb8_8320 } else { crc >> 1 };
+    !bytes.iter().fold(!0u32, |crc, &b| (0..8).fold(crc ^ u32::from(b), step))
+}
+
+#[test]
+fn arrays_come_back_as_they_were_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("array.npy");
+    for shape in [vec![1, 2, 3], vec![6], vec![1; 8], vec![], vec![2, 100, 30]] {
+        let data: Vec<f32> = (0..twinmask_model::graph::elements(&shape)).map(|i| i as f32 * -0.1).collect();
+        npy::write(&path, &shape, &data).unwrap();
+        let bytes = fs::read(&path).unwrap();
+        assert_eq!((bytes.len() - 4 * data.len()) % 64, 0, "aligned");
+        assert_eq!(load(&path, &spec(&shape, "raw")).unwrap(), data);
+    }
+    let header = String::from_utf8_lossy(&fs::read(&path).unwrap()[10..]).into_owned();
+    assert!(header.starts_with("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 100, 30), }"));
+    npy::write(&path, &[1], &[1.0]).unwrap();
+    assert!(String::from_utf8_lossy(&fs::read(&path).unwrap()).contains("'shape': (1,), }"));
+    assert!(npy::write(&path, &[2], &[1.0]).is_err());
+    assert!(load(&path, &spec(&[1], "raw")).is_ok(), "a failed write leaves the old file whole");
+    let nowhere = npy::write(&folder.path().join("none/out.npy"), &[1], &[1.0]).unwrap_err();
+    assert!(nowhere.to_string().contains("out.npy"), "{nowhere}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file stays");
+}
+
+fn array(version: u8, dictionary: &str, data: &[f32]) -> Vec<u8> {
+    let mut bytes = [b"\x93NUMPY".as_slice(), &[version, 0]].concat();
+    let size = (dictionary.len() as u32).to_le_bytes();
+    bytes.extend(if version == 1 { &size[..2] } else { &size[..] });
+    bytes.extend(dictionary.as_bytes());
+    bytes.extend(data.iter().flat_map(|v| v.to_le_bytes()));
+    bytes
+}
+
+#[test]
+fn arrays_that_do_not_fit_say_why() {
+    let good = "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 4), }\n";
+    let data = [1.0, 2.0, 3.0, 4.0];
+    let changed = |from: &str, to: &str| array(1, &good.replace(from, to), &data);
+    let folder = tempfile::tempdir().unwrap();
+    let read = |bytes: &[u8]| {
+        let path = folder.path().join("a.npy");
+        fs::write(&path, bytes).unwrap();
+        load(&path, &spec(&[1, 4], "raw"))
+    };
+    for version in 1..=3 {
+        assert_eq!(read(&array(version, good, &data)).unwrap(), data);
+    }
+    let mut absurd = array(2, good, &data);
+    absurd[8..12].copy_from_slice(&u32::MAX.to_le_bytes());
+    let whole = array(1, good, &data);
+    let cases: [(Vec<u8>, &str); 15] = [
+        (changed("<f4", "<f8"), "holds float64: convert it with .astype('<f4')"),
+        (changed("<f4", "|u1"), "uint8"),
+        (changed("<f4", ">f4"), "big-endian float32"),
+        (changed("'<f4'", "[('a', '<f4')]"), ".astype"),
+        (changed("False", "True"), "numpy.ascontiguousarray"),
+        (changed("(1, 4)", "(4,)"), "shape [4], the model takes [1, 4]"),
+        (changed("(1, 4)", "(1, 99999999999999999999999)"), "cannot be understood"),
+        (changed("'shape'", "'sharp'"), "cannot be understood"),
+        (array(9, good, &data), "version 9"),
+        (absurd, "header of 4294967295 bytes"),
+        (whole[..whole.len() - 1].to_vec(), "is cut off"),
+        (whole[..20].to_vec(), "cut off within its header"),
+        ([whole.as_slice(), b"x"].concat(), "after its elements"),
+        (array(1, good, &[1.0, f32::NAN, 3.0, 4.0]), "holds NaN at element 1"),
+        (b"\x89PNG\r\n\x1a\n".to_vec(), "is no .npy file"),
+    ];
+    for (bytes, said) in cases {
+        let e = read(&bytes).unwrap_err().to_string();
+        assert!(e.contains(said) && e.contains("a.npy"), "{e:?} does not say {said:?}");
+    }
+}
+
+#[test]
+fn photos_of_the_models_size_are_left_alone() {
+    let data = std::env::var_os("TWINMASK_DATA")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data"), PathBuf::from);
+    let photos = data.join("images/photos224");
+    if !photos.is_dir() {
+        return println!("skipped: {} is absent", photos.display());
+    }
+    let model = spec(&[1, 3, 224, 224], "imagenet");
+    let mut seen = 0;
+    for photo in fs::read_dir(photos).unwrap().map(|entry| entry.unwrap().path()) {
+        let pixels = image::open(&photo).unwrap().into_rgb8();
+        let tensor = load(&photo, &model).unwrap();
+        for (x, y, px) in pixels.enumerate_pixels() {
+            for (c, (mean, std)) in [(0.485f32, 0.229f32), (0.456, 0.224), (0.406, 0.225)].into_iter().enumerate() {
+                let (formula, x) =
+                    ((f32::from(px.0[c]) / 255.0 - mean) / std, tensor[c * 224 * 224 + (y * 224 + x) as usize]);
+                assert!((formula - x).abs() <= 1e-6, "{}: {x} for {formula}", photo.display());
+            }
+        }
+        seen += 1;
+    }
+    assert!(seen > 0);
+    let array = data.join("reference/squeezenet1.1.zoo_set0.input.npy");
+    assert_eq!(load(&array, &model).unwrap().len(), 3 * 224 * 224);
+}

@@ -1,0 +1,24 @@
+//! The device's library: an application opens its folder ([`DeviceDir`]), loads a [`Network`], opens a [`Session`] to
+//! the two edges, and runs inferences ([`Device`] does all of it).
+
+pub mod cli;
+mod device;
+mod error;
+pub mod exec;
+pub mod infer;
+pub mod input;
+mod link;
+mod local;
+mod network;
+mod remote;
+mod session;
+mod store;
+
+pub use device::{Device, Inference};
+pub use error::DeviceError;
+pub use infer::{Outcome, Output};
+pub use local::Local;
+pub use network::Network;
+pub use remote::{Glimpse, RemoteInference};
+pub use session::{EdgeUsage, Edges, Session, Usage};
+pub use store::DeviceDir;

@@ -1,0 +1,158 @@
+//! One edge as a session sees it: connection, control stream, and errors in words that name the edge.
+
+use std::future::Future;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use twinmask_transport::frame_io::{Frame, FrameIoError, read_frame, write_frame};
+use twinmask_transport::{CloseReason, Connection, RecvHalf, Role, SendHalf, TransportError};
+use serde::Serialize;
+use twinmask_wire::frame::FrameHeader;
+use twinmask_wire::message::{Busy, Infer, Open, Opened};
+use twinmask_wire::{CloseCode, Codec, FrameType, WireError};
+
+use crate::error::DeviceError;
+
+/// Time that a connection is given to tell why a stream on it failed.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
+/// One edge of a session.
+pub(crate) struct EdgeLink {
+    pub(crate) role: Role,
+    pub(crate) connection: Connection,
+    pub(crate) control: Mutex<(SendHalf, RecvHalf)>,
+    pub(crate) opened: Opened,
+    /// Time that the edge computed so far, in microseconds.
+    pub(crate) compute_us: AtomicU64,
+    timeout: Duration,
+}
+
+impl EdgeLink {
+    /// Opens the control stream and the session on it.
+    pub(crate) async fn open(
+        role: Role,
+        connection: Connection,
+        open: &Open,
+        timeout: Duration,
+    ) -> Result<Self, DeviceError> {
+        let control = connection.open_bi().await.map_err(|e| transport_error(&role, &e))?;
+        let opened = Opened { prf: open.prfs[0], max_in_flight: 1, kernel: String::new() };
+        let mut link = Self { role, connection, control: Mutex::new(control), opened, compute_us: AtomicU64::new(0), timeout };
+        let opened = {
+            let mut control = link.control.lock().await;
+            link.write(&mut control.0, FrameType::Open, open).await?;
+            let frame = link.read(&mut control.1, FrameType::Opened, &[], "the session's acceptance").await?;
+            frame.body::<Opened>().map_err(|e| link.broke(&e))?
+        };
+        if !open.prfs.contains(&opened.prf) {
+            return Err(link.broke(&WireError::Malformed("it picked a PRF that was not offered".into())));
+        }
+        link.opened = opened;
+        Ok(link)
+    }
+
+    /// Opens a stream of an inference with its first frame.
+    pub(crate) async fn open_stream(&self, first: &Infer) -> Result<(SendHalf, RecvHalf), DeviceError> {
+        let (mut send, recv) = self.connection.open_bi().await.map_err(|e| transport_error(&self.role, &e))?;
+        self.write(&mut send, FrameType::Infer, first).await?;
+        Ok((send, recv))
+    }
+
+    /// Writes a frame without payload.
+    pub(crate) async fn write(
+        &self,
+        send: &mut SendHalf,
+        kind: FrameType,
+        body: &impl Serialize,
+    ) -> Result<(), DeviceError> {
+        self.upload(send, kind, body, Codec::Packed, &[]).await
+    }
+
+    /// Writes a frame with its payload.
+    pub(crate) async fn upload(
+        &self,
+        send: &mut SendHalf,
+        kind: FrameType,
+        body: &impl Serialize,
+        codec: Codec,
+        payload: &[u8],
+    ) -> Result<(), DeviceError> {
+        match self.in_time("room for a frame", write_frame(send, kind, body, codec, payload)).await? {
+            Ok(()) => Ok(()),
+            Err(e) => Err(self.failed(e).await),
+        }
+    }
+
+    /// Reads a frame of `kind` whose payload holds `parts` (elements, ring width).
+    pub(crate) async fn read(
+        &self,
+        recv: &mut RecvHalf,
+        kind: FrameType,
+        parts: &[(usize, u32)],
+        due: &'static str,
+    ) -> Result<Frame, DeviceError> {
+        let busy_or = |h: &FrameHeader| {
+            if h.kind == FrameType::Busy { h.expect(FrameType::Busy, &[], due) } else { h.expect(kind, parts, due) }
+        };
+        match self.in_time(due, read_frame(recv, busy_or)).await? {
+            Ok(frame) if frame.header.kind == FrameType::Busy => {
+                let Busy { retry_after_ms } = frame.body().map_err(|e| self.broke(&e))?;
+                Err(DeviceError::Busy { edge: self.role.clone(), retry_after_ms })
+            }
+            Ok(frame) => Ok(frame),
+            Err(e) => Err(self.failed(e).await),
+        }
+    }
+
+    async fn in_time<T>(&self, due: &str, work: impl Future<Output = T>) -> Result<T, DeviceError> {
+        tokio::time::timeout(self.timeout, work).await.map_err(|_| DeviceError::Network {
+            edge: self.role.clone(),
+            reason: format!("{} did not send {due} within {:?}: it is overloaded or stuck, see its log", self.at(), self.timeout),
+        })
+    }
+
+    fn at(&self) -> String {
+        self.connection.peer().address.to_string()
+    }
+
+    /// The edge broke the protocol.
+    pub(crate) fn broke(&self, e: &WireError) -> DeviceError {
+        DeviceError::Protocol { edge: self.role.clone(), reason: format!("{} broke the protocol: {e}", self.at()) }
+    }
+
+    /// A stream failed: the connection's end says more than the stream's.
+    async fn failed(&self, e: FrameIoError) -> DeviceError {
+        if let FrameIoError::Wire(e) = e {
+            return self.broke(&e);
+        }
+        match tokio::time::timeout(LAST_WORDS, self.connection.closed()).await {
+            Ok(reason) => close_error(&self.role, &self.at(), &reason),
+            Err(_) => DeviceError::Network { edge: self.role.clone(), reason: format!("{}: {e}", self.at()) },
+        }
+    }
+}
+
+/// How a connection ended, as an error of the device.
+fn close_error(role: &Role, at: &str, reason: &CloseReason) -> DeviceError {
+    let edge = role.clone();
+    let CloseReason::Peer { code, text } = reason else {
+        return DeviceError::Network { edge, reason: format!("{at}: {reason}; check that the edge runs, then try again") };
+    };
+    let reason = format!("{at} ended the session: {}", if text.is_empty() { "no reason given" } else { text });
+    match CloseCode::from_code(u64::from(*code)) {
+        Some(CloseCode::Done | CloseCode::Draining | CloseCode::Limit) => DeviceError::Network { edge, reason },
+        _ => DeviceError::Protocol { edge, reason },
+    }
+}
+
+/// A failure to connect, as an error of the device.
+pub(crate) fn transport_error(role: &Role, e: &TransportError) -> DeviceError {
+    use TransportError as T;
+    let edge = role.clone();
+    match e {
+        T::Closed { address, reason } => close_error(role, address, reason),
+        T::Version { .. } => DeviceError::Protocol { edge, reason: e.to_string() },
+        _ => DeviceError::Network { edge, reason: e.to_string() },
+    }
+}

@@ -1,0 +1,60 @@
+//! `--local`: the same graph with the quantized linear layers on the device itself, the reference for "private
+//! equals plain". Integer arithmetic end to end, so the result is equal bit for bit.
+
+use std::sync::Arc;
+
+use twinmask_gemm::{Linear, Scratch};
+use twinmask_model::bundle::DeviceBundle;
+use twinmask_model::plan::Plan;
+
+use crate::error::DeviceError;
+use crate::infer::{Exchange, Quantized};
+
+/// Computes linear layers on this device.
+pub struct Local {
+    plan: Plan,
+    layers: Vec<Arc<dyn Linear>>,
+    scratch: Scratch,
+}
+
+impl Local {
+    /// Packs the weights of `bundle` for the portable kernel.
+    ///
+    /// # Errors
+    /// When the bundle was issued without all weights.
+    pub fn new(bundle: &DeviceBundle) -> Result<Self, DeviceError> {
+        if !bundle.has_all_weights() {
+            return Err(DeviceError::Config(format!(
+                "--local needs all weights of {} on this device: issue it with `owner-keygen add-device --weights`",
+                bundle.model.model
+            )));
+        }
+        let plan = bundle.model.plan.clone();
+        let kernel = twinmask_gemm::kernel("portable").map_err(|e| DeviceError::Config(e.to_string()))?;
+        let prepare = |(l, rows): (usize, &twinmask_model::bundle::Rows)| {
+            kernel.prepare(&plan.layers[l].geometry, &rows.weights, plan.k_of(l))
+        };
+        let layers = bundle.rows.iter().enumerate().map(prepare).collect();
+        Ok(Self { plan, layers, scratch: Scratch::default() })
+    }
+}
+
+impl Exchange for Local {
+    async fn round(&mut self, _r: usize, inputs: &[Quantized]) -> Result<Vec<Vec<Vec<i32>>>, DeviceError> {
+        let mut out = Vec::with_capacity(inputs.len());
+        for input in inputs {
+            let group = &self.plan.groups[input.group];
+            let x: Vec<u32> = input.x.iter().map(|&v| v as u32).collect();
+            let mut answers = Vec::with_capacity(group.layers.len());
+            for &l in &group.layers {
+                let l = l as usize;
+                let mut y = vec![0; self.plan.layers[l].geometry.out_len()];
+                self.layers[l].apply(&x, &mut y, &mut self.scratch);
+                let k = self.plan.k_of(l);
+                answers.push(y.into_iter().map(|v| twinmask_ring::centre(v, k)).collect());
+            }
+            out.push(answers);
+        }
+        Ok(out)
+    }
+}

@@ -1,0 +1,98 @@
+//! A loaded network: the device's graph as a program, scales, keys and checks. Shared by all inferences.
+
+use std::sync::Arc;
+
+use twinmask_masking::integrity::Checker;
+use twinmask_masking::{DeviceKeys, Integrity};
+use twinmask_model::bundle::{DeviceBundle, DeviceModel, MEMORY_CAP};
+use twinmask_model::graph::{Graph, Op, ValueId};
+use twinmask_model::plan::Plan;
+
+use crate::error::DeviceError;
+use crate::exec::Program;
+use crate::input::InputSpec;
+
+/// A network, ready for inferences.
+pub struct Network {
+    pub(crate) model: DeviceModel,
+    pub(crate) program: Arc<Program>,
+    pub(crate) keys: Arc<DeviceKeys>,
+    pub(crate) checker: Checker,
+    /// Value that each group quantizes.
+    pub(crate) group_input: Vec<ValueId>,
+    /// Value that each layer computes.
+    pub(crate) layer_output: Vec<ValueId>,
+}
+
+impl Network {
+    /// Expands keys and sorts the graph of a verified bundle.
+    ///
+    /// # Errors
+    /// When the bundle lacks what `integrity` needs, or does not fit together.
+    pub fn new(bundle: DeviceBundle, integrity: Integrity) -> Result<Self, DeviceError> {
+        let config = |e: &dyn std::fmt::Display| DeviceError::Config(format!("model {}: {e}", bundle.model.model));
+        let keys = Arc::new(DeviceKeys::expand(&bundle).map_err(|e| config(&e))?);
+        let program = Program::new(bundle.model.graph.clone(), MEMORY_CAP).map_err(|e| config(&e))?;
+        let (group_input, layer_output) = holes(program.graph(), &bundle.model.plan);
+        let DeviceBundle { mut model, rows, .. } = bundle;
+        // The program owns the graph from here on.
+        model.graph = Graph::default();
+        let checker = Checker::new(integrity, rows, &model.plan).map_err(|e| DeviceError::Config(e.to_string()))?;
+        Ok(Self { model, program: Arc::new(program), keys, checker, group_input, layer_output })
+    }
+
+    /// The plan.
+    #[must_use]
+    pub const fn plan(&self) -> &Plan {
+        &self.model.plan
+    }
+
+    /// Model name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.model.model
+    }
+
+    /// The model part of the bundle (its graph has moved into the program).
+    #[must_use]
+    pub const fn model(&self) -> &DeviceModel {
+        &self.model
+    }
+
+    /// What an input must look like.
+    #[must_use]
+    pub fn input_spec(&self) -> InputSpec {
+        let graph = self.program.graph();
+        InputSpec { shape: graph.shape(graph.input).to_vec(), preprocess: self.model.preprocess.clone() }
+    }
+
+    /// Multiply-accumulates that stay on the device (Conv, Gemm and MatMul only).
+    #[must_use]
+    pub fn local_macs(&self) -> u64 {
+        let graph = self.program.graph();
+        let macs = |n: &twinmask_model::graph::Node| {
+            let out = graph.value(n.output).len() as u64;
+            let shape = |i: usize| graph.shape(n.inputs[i]);
+            match n.op {
+                Op::Conv { .. } => out * shape(1)[1..].iter().map(|&d| u64::from(d)).product::<u64>(),
+                Op::ConvTranspose { .. } => {
+                    graph.value(n.inputs[0]).len() as u64 * shape(1)[1..].iter().map(|&d| u64::from(d)).product::<u64>()
+                }
+                Op::Dense | Op::MatMul => out * u64::from(shape(0).last().copied().unwrap_or(1)),
+                _ => 0,
+            }
+        };
+        graph.nodes.iter().map(macs).sum()
+    }
+}
+
+fn holes(graph: &Graph, plan: &Plan) -> (Vec<ValueId>, Vec<ValueId>) {
+    let (mut inputs, mut outputs) = (vec![0; plan.groups.len()], vec![0; plan.layers.len()]);
+    for node in &graph.nodes {
+        if let Op::Linear { layer, .. } = node.op {
+            inputs[plan.layers[layer as usize].group as usize] = node.inputs[0];
+            outputs[layer as usize] = node.output;
+        }
+    }
+    (inputs, outputs)
+}

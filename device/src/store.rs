@@ -1,0 +1,106 @@
+//! A device's folder: `identity/`, `owner.pub`, `models/NAME.twm` (interface.md, "Layout").
+
+use std::path::{Path, PathBuf};
+
+use twinmask_model::bundle::DeviceBundle;
+use twinmask_transport::{Identity, check_private_permissions};
+use zeroize::Zeroizing;
+
+use crate::error::DeviceError;
+
+/// A device's folder, checked for permissions.
+#[derive(Debug)]
+pub struct DeviceDir {
+    path: PathBuf,
+    owner: [u8; 32],
+}
+
+impl DeviceDir {
+    /// Opens the folder that `owner-keygen add-device` wrote.
+    ///
+    /// # Errors
+    /// When it is missing or others may read it.
+    pub fn open(path: &Path) -> Result<Self, DeviceError> {
+        if !path.is_dir() {
+            return Err(DeviceError::file(
+                path,
+                "is no folder: name the folder that `owner-keygen add-device` wrote with --dir",
+            ));
+        }
+        check_private_permissions(path, 0o700).map_err(|e| DeviceError::Config(e.to_string()))?;
+        let owner_file = path.join("owner.pub");
+        let text = std::fs::read_to_string(&owner_file).map_err(|e| DeviceError::file(&owner_file, e))?;
+        let owner = parse_owner(text.trim())
+            .ok_or_else(|| DeviceError::file(&owner_file, "is no owner key: copy it again from the owner's folder"))?;
+        Ok(Self { path: path.into(), owner })
+    }
+
+    /// The device's TLS identity.
+    ///
+    /// # Errors
+    /// When it is missing, expired, or others may read it.
+    pub fn identity(&self) -> Result<Identity, DeviceError> {
+        Identity::load(&self.path.join("identity")).map_err(|e| DeviceError::Config(e.to_string()))
+    }
+
+    /// Names of the models that the folder holds, sorted.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn models(&self) -> Result<Vec<String>, DeviceError> {
+        let dir = self.path.join("models");
+        let entries = std::fs::read_dir(&dir).map_err(|e| DeviceError::file(&dir, e))?;
+        let mut names: Vec<String> = entries
+            .flatten()
+            .filter_map(|e| e.file_name().to_str()?.strip_suffix(".twm").map(str::to_owned))
+            .collect();
+        names.sort();
+        Ok(names)
+    }
+
+    /// Loads and verifies the model `name`, or the only one there is.
+    ///
+    /// # Errors
+    /// When there is no such model, or its bundle is off in any way.
+    pub fn load(&self, name: Option<&str>) -> Result<DeviceBundle, DeviceError> {
+        let models = self.models()?;
+        let name = match (name, models.as_slice()) {
+            (Some(name), _) if models.iter().any(|m| m == name) => name,
+            (None, [only]) => only,
+            (_, []) => return Err(DeviceError::file(self.path.join("models"), "holds no model: `owner-keygen add-device` makes one")),
+            _ => {
+                let text = format!("holds the models {}: choose one with --model", models.join(", "));
+                return Err(DeviceError::file(self.path.join("models"), text));
+            }
+        };
+        let file = self.path.join("models").join(format!("{name}.twm"));
+        check_private_permissions(&file, 0o600).map_err(|e| DeviceError::Config(e.to_string()))?;
+        let bytes = Zeroizing::new(std::fs::read(&file).map_err(|e| DeviceError::file(&file, e))?);
+        DeviceBundle::read(&bytes, &self.owner).map_err(|e| DeviceError::file(&file, e))
+    }
+}
+
+/// The owner's public key from its hex form.
+fn parse_owner(hex: &str) -> Option<[u8; 32]> {
+    let mut key = [0; 32];
+    if hex.len() != 64 || !hex.is_ascii() {
+        return None;
+    }
+    for (i, byte) in key.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).ok()?;
+    }
+    Some(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn owner_keys_are_64_hex_digits() {
+        assert_eq!(parse_owner(&"0f".repeat(32)), Some([0x0f; 32]));
+        for bad in ["", "0f", &"0g".repeat(32), &"é".repeat(32), &"0f".repeat(33)] {
+            assert_eq!(parse_owner(bad), None, "{bad}");
+        }
+    }
+}

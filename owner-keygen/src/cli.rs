@@ -1,0 +1,211 @@
+//! The `owner-keygen` command (interface.md, "owner-keygen").
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use twinmask_model::preprocess::Preprocess;
+use twinmask_model::ring_plan::Profile;
+
+use crate::error::OwnerError;
+use crate::inspect;
+use crate::issue::{DeviceRequest, ModelRequest, SAMPLE_ROWS, Source, add_device, add_model, read_labels};
+use crate::partition::Offload;
+use crate::store::Store;
+use crate::zoo::{self, Arch};
+
+/// The owner's tool: imports trained networks, makes masking keys, issues identities. Offline during inference.
+#[derive(Debug, Parser)]
+#[command(name = "owner-keygen", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a deployment: a certificate authority and the identities of both edges.
+    Init {
+        /// New folder.
+        dir: PathBuf,
+    },
+    /// Import a network and hand its integer layers to both edges.
+    AddModel(AddModel),
+    /// Issue keys and identity of a device.
+    AddDevice(AddDevice),
+    /// Rounds, layers, bits, elements and bytes of an ONNX model, a bundle, or all models of a deployment.
+    Inspect {
+        /// What to look at.
+        path: PathBuf,
+        /// As JSON, one object per model and line.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write a network of a known architecture with seeded random weights.
+    Zoo {
+        /// alexnet, alexnet227, facenet-nn1, facenet-irv1, resnet50, vgg16 or lenet.
+        arch: String,
+        /// Seed of the weights.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// File to write.
+        #[arg(long, value_name = "FILE.onnx")]
+        out: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+struct AddModel {
+    /// The deployment.
+    dir: PathBuf,
+    /// Name of the model; a name that exists gets a new version.
+    #[arg(long)]
+    name: String,
+    /// ONNX file to import.
+    #[arg(long, value_name = "FILE", required_unless_present = "zoo", conflicts_with = "zoo")]
+    onnx: Option<PathBuf>,
+    /// Architecture with seeded random weights.
+    #[arg(long, value_name = "ARCH")]
+    zoo: Option<String>,
+    /// Seed of the zoo's weights.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Ring width: compact (24 bits), balanced (28), precise (32), or a number of bits.
+    #[arg(long, default_value = "balanced", value_name = "PROFILE")]
+    ring: Profile,
+    /// Layers that leave the device: all (except depthwise convolutions), or names separated by commas.
+    #[arg(long, default_value = "all", value_name = "all|LAYER,..")]
+    offload: String,
+    /// Size of the input image, where the file leaves it open.
+    #[arg(long, value_name = "HxW", value_parser = parse_size)]
+    input_size: Option<(u32, u32)>,
+    /// imagenet, symmetric, unit, unit256, raw, or a file with mean and std per channel.
+    #[arg(long, value_name = "PRESET|FILE.toml")]
+    preprocess: Option<String>,
+    /// Class names, one per line.
+    #[arg(long, value_name = "FILE")]
+    labels: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct AddDevice {
+    /// The deployment.
+    dir: PathBuf,
+    /// Name of the device.
+    #[arg(long)]
+    name: String,
+    /// Model to issue, in its newest version.
+    #[arg(long)]
+    model: String,
+    /// Give the device all weights, for `device infer --local`.
+    #[arg(long)]
+    weights: bool,
+    /// Secret weight rows per layer for spot checks.
+    #[arg(long, default_value_t = SAMPLE_ROWS, value_name = "N")]
+    sample_rows: usize,
+}
+
+fn parse_size(text: &str) -> Result<(u32, u32), String> {
+    let parse = |s: &str| s.parse().ok().filter(|v| (1..=16_384).contains(v));
+    let parts = text.split_once('x').and_then(|(h, w)| Some((parse(h)?, parse(w)?)));
+    parts.ok_or_else(|| format!("'{text}' is no size like 224x224"))
+}
+
+/// Runs the command line; exit codes: 0 ok, 2 usage, 3 configuration or files.
+#[must_use]
+pub fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("error: {e}");
+            ExitCode::from(if matches!(e, OwnerError::Usage(_)) { 2 } else { 3 })
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), OwnerError> {
+    match command {
+        Command::Init { dir } => init(&dir),
+        Command::AddModel(args) => model(args),
+        Command::AddDevice(args) => device(&args),
+        Command::Inspect { path, json } => show(&path, json),
+        Command::Zoo { arch, seed, out } => {
+            let arch: Arch = arch.parse()?;
+            zoo::write_file(arch, seed, &out)?;
+            println!("wrote {}: {}, seed {seed}", out.display(), arch.name());
+            Ok(())
+        }
+    }
+}
+
+fn init(dir: &std::path::Path) -> Result<(), OwnerError> {
+    let store = Store::init(dir)?;
+    println!("made a deployment in {}", store.root().display());
+    println!("  owner/    CA and signing keys: keep this folder offline and backed up");
+    println!("  edge-a/   copy to the host of edge A, then: edge-a --dir edge-a");
+    println!("  edge-b/   copy to another operator's host, then: edge-b --dir edge-b");
+    println!("next: owner-keygen add-model {} --name NAME --onnx FILE", dir.display());
+    Ok(())
+}
+
+fn model(args: AddModel) -> Result<(), OwnerError> {
+    let mut store = Store::open(&args.dir)?;
+    let source = match (args.onnx, args.zoo) {
+        (Some(path), _) => Source::Onnx(path),
+        (None, Some(arch)) => Source::Zoo(arch.parse()?, args.seed),
+        (None, None) => return Err(OwnerError::Usage("name a network with --onnx or --zoo".into())),
+    };
+    let offload = match args.offload.as_str() {
+        "all" => Offload::All,
+        names => Offload::Named(names.split(',').map(|n| n.trim().to_owned()).collect()),
+    };
+    let request = ModelRequest {
+        name: args.name,
+        source,
+        profile: args.ring,
+        offload,
+        input_size: args.input_size,
+        preprocess: args.preprocess.as_deref().map(preprocess).transpose()?,
+        labels: args.labels.as_deref().map(read_labels).transpose()?.unwrap_or_default(),
+    };
+    let (entry, warnings) = add_model(&mut store, request)?;
+    warnings.iter().for_each(|w| eprintln!("note: {w}"));
+    println!("added {} version {} ({}), ring {}", entry.name, entry.version, &entry.digest[..16], entry.ring);
+    println!("copy edge-a/models and edge-b/models to the edges and send them SIGHUP");
+    println!("next: owner-keygen add-device {} --name DEVICE --model {}", args.dir.display(), entry.name);
+    Ok(())
+}
+
+fn preprocess(text: &str) -> Result<Preprocess, OwnerError> {
+    if !text.ends_with(".toml") {
+        return Preprocess::preset(text).map_err(|e| OwnerError::Usage(e.to_string()));
+    }
+    let content = std::fs::read_to_string(text).map_err(|e| OwnerError::file(text, e))?;
+    toml::from_str(&content).map_err(|e| OwnerError::file(text, e))
+}
+
+fn device(args: &AddDevice) -> Result<(), OwnerError> {
+    let mut store = Store::open(&args.dir)?;
+    let request = DeviceRequest {
+        name: args.name.clone(),
+        model: args.model.clone(),
+        all_weights: args.weights,
+        sample_rows: args.sample_rows,
+    };
+    let dir = add_device(&mut store, &request)?;
+    println!("issued {} to {}: copy this folder to the device and keep it private", args.model, dir.display());
+    println!("next: device --dir {} --edge-a HOST:7401 --edge-b HOST:7402 infer PICTURE", dir.display());
+    Ok(())
+}
+
+fn show(path: &std::path::Path, json: bool) -> Result<(), OwnerError> {
+    let reports = inspect::inspect(path)?;
+    if json {
+        for report in &reports {
+            println!("{}", serde_json::to_string(report).expect("plain data has a JSON form"));
+        }
+    } else {
+        print!("{}", inspect::text(&reports));
+    }
+    Ok(())
+}

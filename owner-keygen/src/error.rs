@@ -1,0 +1,72 @@
+//! What can go wrong for the owner.
+
+use std::path::PathBuf;
+
+use crate::onnx::ImportError;
+use crate::partition::PartitionError;
+use crate::pki::PkiError;
+use crate::secure_file::WriteError;
+use crate::zoo::ZooError;
+
+/// An error of the owner's tool. Each text names the file or name and says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum OwnerError {
+    /// `init` on a folder that is in use.
+    #[error("{path} exists: this folder holds a deployment already; choose another one", path = .0.display())]
+    Exists(PathBuf),
+    /// No deployment where one was expected.
+    #[error("{path} holds no deployment: make one with `owner-keygen init {path}`", path = .0.display())]
+    NoDeployment(PathBuf),
+    /// A file cannot be read or is malformed.
+    #[error("{path}: {reason}", path = path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong and what to do.
+        reason: String,
+    },
+    /// A name that cannot become a file name.
+    #[error("'{name}' is no name of a {what}: use up to 63 letters, digits, '-', '_' and '.'")]
+    Name {
+        /// Model or device.
+        what: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// No such model.
+    #[error("there is no model '{name}'; there are: {known} (add one with `owner-keygen add-model`)")]
+    UnknownModel {
+        /// The name.
+        name: String,
+        /// Names that exist.
+        known: String,
+    },
+    /// Arguments that contradict each other or the model.
+    #[error("{0}")]
+    Usage(String),
+    /// The operating system has no randomness to give.
+    #[error("the operating system provides no randomness")]
+    Random,
+    /// ONNX import.
+    #[error(transparent)]
+    Import(#[from] ImportError),
+    /// Partition.
+    #[error(transparent)]
+    Partition(#[from] PartitionError),
+    /// Certificates and keys.
+    #[error(transparent)]
+    Pki(#[from] PkiError),
+    /// Writing files.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// Model zoo.
+    #[error(transparent)]
+    Zoo(#[from] ZooError),
+}
+
+impl OwnerError {
+    /// A file error.
+    pub(crate) fn file(path: impl Into<PathBuf>, reason: impl std::fmt::Display) -> Self {
+        Self::File { path: path.into(), reason: reason.to_string() }
+    }
+}

@@ -1,0 +1,245 @@
+//! `inspect`: what a model, bundle or deployment holds, for people and as JSON.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use twinmask_gemm::Geometry;
+use twinmask_model::bundle::{DeviceBundle, DeviceModel, EdgeBundle};
+use twinmask_model::cost::local_flops;
+use twinmask_model::graph::Graph;
+use twinmask_model::plan::{Plan, packed_parts_len};
+use twinmask_model::ring_plan::Profile;
+use zeroize::Zeroizing;
+
+use crate::error::OwnerError;
+use crate::onnx::{ImportOptions, import};
+use crate::partition::{Offload, partition};
+use crate::store::Store;
+
+/// One layer of a report.
+#[derive(Debug, Clone, Serialize)]
+pub struct LayerReport {
+    /// Round that it belongs to.
+    pub round: usize,
+    /// Name.
+    pub name: String,
+    /// Shape in words.
+    pub shape: String,
+    /// Ring width, in bits.
+    pub k: u32,
+    /// Weight width, in bits.
+    pub w_bits: u8,
+    /// Activation magnitude bits.
+    pub x_bits: u8,
+    /// Whether activations are signed.
+    pub signed: bool,
+    /// Elements uploaded; siblings share the first one's.
+    pub up: u64,
+    /// Elements downloaded from each edge.
+    pub down: u64,
+    /// Million multiply-accumulates.
+    pub mmac: f64,
+}
+
+/// Predicted payload bytes of one inference in mode `split`.
+#[derive(Debug, Clone, Serialize)]
+pub struct PredictedBytes {
+    /// Device to edge B.
+    pub up_b: usize,
+    /// Edge A to device.
+    pub down_a: usize,
+    /// Edge B to device.
+    pub down_b: usize,
+}
+
+/// What a network costs.
+#[derive(Debug, Clone, Serialize)]
+pub struct NetworkReport {
+    /// Model name.
+    pub model: String,
+    /// Version, 0 for a file that was not added yet.
+    pub version: u32,
+    /// Digest of the edge bundle, hex; empty for a file that was not added yet.
+    pub digest: String,
+    /// Ring profile, where known.
+    pub ring: String,
+    /// Rounds.
+    pub rounds: usize,
+    /// Elements up and down per inference.
+    pub elements: (u64, u64),
+    /// Million multiply-accumulates outsourced.
+    pub mmac_offloaded: f64,
+    /// Share of the network's own FLOPs (one addition or multiplication each) that the edges compute, in percent;
+    /// absent where the device's graph is not at hand.
+    pub outsourced_percent: Option<f64>,
+    /// Predicted payload bytes in mode `split`.
+    pub bytes: PredictedBytes,
+    /// Key material, where a device bundle was inspected.
+    pub keys: Option<KeyBytes>,
+    /// Layers in the plan's order.
+    pub layers: Vec<LayerReport>,
+}
+
+/// Bytes of key material on a device, constant in the number of requests.
+#[derive(Debug, Clone, Serialize)]
+pub struct KeyBytes {
+    /// Device key and packed `S_out`.
+    pub masking: usize,
+    /// Weight rows for spot checks, at their stored width.
+    pub sample_rows: usize,
+}
+
+/// Reports of everything at `path`: an ONNX file, a bundle, or a deployment.
+///
+/// # Errors
+/// [`OwnerError`] when it is none of these, or does not verify.
+pub fn inspect(path: &Path) -> Result<Vec<NetworkReport>, OwnerError> {
+    if path.is_dir() {
+        let store = Store::open(path)?;
+        let dirs = store.registry.models.iter().map(|m| store.model_dir(&m.name, m.version).join("model.twm"));
+        return dirs.map(|p| bundle(&p)).collect();
+    }
+    match path.extension().and_then(|e| e.to_str()) {
+        Some("onnx") => Ok(vec![onnx(path)?]),
+        Some("twm") => Ok(vec![bundle(path)?]),
+        _ => Err(OwnerError::file(path, "is neither a deployment, nor an .onnx model, nor a .twm bundle")),
+    }
+}
+
+fn onnx(path: &Path) -> Result<NetworkReport, OwnerError> {
+    let imported = import(path, &ImportOptions::default())?;
+    let parts = partition(imported.graph, Profile::Balanced, &Offload::All)?;
+    let name = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+    Ok(report(&name, 0, None, "balanced".into(), &parts.plan, Some(&parts.graph)))
+}
+
+/// The owner's public key from the nearest `owner.pub` above a bundle.
+fn owner_of(path: &Path) -> Result<[u8; 32], OwnerError> {
+    let found = path.ancestors().skip(1).take(4).map(|d| d.join("owner.pub")).find(|p| p.is_file());
+    let file: PathBuf = found.ok_or_else(|| OwnerError::file(path, "has no owner.pub in a folder above it, so its signature cannot be checked"))?;
+    let text = std::fs::read_to_string(&file).map_err(|e| OwnerError::file(&file, e))?;
+    let digits = text.trim().as_bytes();
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    let key: Option<Vec<u8>> = digits.chunks(2).map(byte).collect();
+    key.and_then(|k| k.try_into().ok()).ok_or_else(|| OwnerError::file(&file, "holds no key of 64 hex digits"))
+}
+
+fn bundle(path: &Path) -> Result<NetworkReport, OwnerError> {
+    let bytes = Zeroizing::new(std::fs::read(path).map_err(|e| OwnerError::file(path, e))?);
+    let owner = owner_of(path)?;
+    if let Ok((edge, digest)) = EdgeBundle::read(&bytes, &owner) {
+        return Ok(report(&edge.model, edge.version, Some(digest), String::new(), &edge.plan, None));
+    }
+    if let Ok(m) = DeviceModel::read(&bytes, &owner) {
+        return Ok(of_model(&m));
+    }
+    let device = DeviceBundle::read(&bytes, &owner).map_err(|e| OwnerError::file(path, e))?;
+    let mut out = of_model(&device.model);
+    let width = |l: usize| if device.model.plan.layers[l].w_bits <= 8 { 1 } else { 2 };
+    out.keys = Some(KeyBytes {
+        masking: 32 + device.s_out.iter().map(|s| s.len()).sum::<usize>(),
+        sample_rows: device.rows.iter().enumerate().map(|(l, r)| r.weights.len() * width(l)).sum(),
+    });
+    Ok(out)
+}
+
+fn of_model(m: &DeviceModel) -> NetworkReport {
+    report(&m.model, m.version, Some(m.digest), m.profile.to_string(), &m.plan, Some(&m.graph))
+}
+
+fn report(
+    model: &str,
+    version: u32,
+    digest: Option<[u8; 32]>,
+    ring: String,
+    plan: &Plan,
+    graph: Option<&Graph>,
+) -> NetworkReport {
+    let rounds = 0..plan.rounds.len();
+    let sum = |parts: fn(&Plan, usize) -> Vec<(usize, u32)>| rounds.clone().map(|r| packed_parts_len(&parts(plan, r))).sum();
+    let down: usize = sum(Plan::answer_parts);
+    let offloaded = 2.0 * plan.macs() as f64;
+    NetworkReport {
+        model: model.into(),
+        version,
+        digest: digest.map(|d| d.iter().map(|b| format!("{b:02x}")).collect()).unwrap_or_default(),
+        ring,
+        rounds: plan.rounds.len(),
+        elements: plan.elements(),
+        mmac_offloaded: plan.macs() as f64 / 1e6,
+        outsourced_percent: graph.map(|g| 100.0 * offloaded / (offloaded + local_flops(g) as f64)),
+        bytes: PredictedBytes { up_b: sum(Plan::upload_parts), down_a: down, down_b: down },
+        keys: None,
+        layers: layer_reports(plan),
+    }
+}
+
+fn layer_reports(plan: &Plan) -> Vec<LayerReport> {
+    let mut out = Vec::new();
+    for round in 0..plan.rounds.len() {
+        for l in plan.round_layers(round) {
+            let layer = &plan.layers[l];
+            let group = &plan.groups[layer.group as usize];
+            out.push(LayerReport {
+                round,
+                name: layer.name.clone(),
+                shape: shape(&layer.geometry),
+                k: plan.k_of(l),
+                w_bits: layer.w_bits,
+                x_bits: group.x_bits,
+                signed: group.signed,
+                up: if group.layers[0] as usize == l { u64::from(group.len) } else { 0 },
+                down: layer.geometry.out_len() as u64,
+                mmac: layer.geometry.macs() as f64 / 1e6,
+            });
+        }
+    }
+    out
+}
+
+fn shape(geometry: &Geometry) -> String {
+    match geometry {
+        Geometry::Conv(c) => {
+            let groups = if c.groups > 1 { format!(" groups {}", c.groups) } else { String::new() };
+            format!("conv {}x{}x{} -> {}x{}x{}, {}x{} /{}{groups}", c.c_in, c.h, c.w, c.c_out, c.out_h(), c.out_w(), c.kh, c.kw, c.stride[0])
+        }
+        Geometry::Fc(f) if f.rows == 1 => format!("fc {} -> {}", f.inputs, f.outputs),
+        Geometry::Fc(f) => format!("fc {} rows, {} -> {}", f.rows, f.inputs, f.outputs),
+    }
+}
+
+/// The reports as text.
+#[must_use]
+pub fn text(reports: &[NetworkReport]) -> String {
+    let mut out = String::new();
+    for r in reports {
+        let digest = r.digest.get(..16).unwrap_or("not added yet");
+        out += &format!("{} version {} ({digest}), ring {}\n", r.model, r.version, r.ring);
+        out += &format!("  rounds      {}\n", r.rounds);
+        out += &format!("  elements    {} up, {} down from each edge\n", r.elements.0, r.elements.1);
+        out += &format!("  outsourced  {:.1} MMAC", r.mmac_offloaded);
+        out += &r.outsourced_percent.map(|p| format!(", {p:.2} % of the network's FLOPs\n")).unwrap_or_else(|| "\n".into());
+        let b = &r.bytes;
+        out += &format!("  bytes       {} up to B, {} down from A, {} down from B\n", b.up_b, b.down_a, b.down_b);
+        if let Some(k) = &r.keys {
+            out += &format!("  keys        {} bytes masking, {} bytes sample rows\n", k.masking, k.sample_rows);
+        }
+        out += &table(&r.layers);
+        out += "\n";
+    }
+    out
+}
+
+fn table(layers: &[LayerReport]) -> String {
+    let mut table = comfy_table::Table::new();
+    table.load_preset(comfy_table::presets::ASCII_MARKDOWN);
+    table.set_header(["round", "layer", "shape", "k", "w", "x", "up", "down", "MMAC"]);
+    for l in layers {
+        let x = format!("{}{}", l.x_bits, if l.signed { "s" } else { "u" });
+        let numbers = [l.up.to_string(), l.down.to_string(), format!("{:.2}", l.mmac)];
+        let [up, down, mmac] = numbers;
+        let round = l.round.to_string();
+        table.add_row([round, l.name.clone(), l.shape.clone(), l.k.to_string(), l.w_bits.to_string(), x, up, down, mmac]);
+    }
+    format!("{table}\n")
+}

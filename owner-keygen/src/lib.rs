@@ -1,0 +1,14 @@
+//! The owner's tool: ONNX import, partition, quantization, masking keys, identities.
+
+pub mod cli;
+mod error;
+pub mod inspect;
+pub mod issue;
+pub mod onnx;
+pub mod partition;
+pub mod pki;
+pub mod secure_file;
+pub mod store;
+pub mod zoo;
+
+pub use error::OwnerError;

@@ -1,0 +1,109 @@
+//! Matrix products.
+
+use twinmask_model::graph::{Binary, Op, ValueId};
+
+use super::call::Call;
+use super::importer::{Importer, Table};
+use super::tensor::Tensor;
+
+type Result<T = ()> = std::result::Result<T, String>;
+
+pub(super) const TABLE: Table = &[("Gemm", gemm), ("MatMul", matmul)];
+
+/// Weights `[out, in]` from a constant 2-D operand `[in, out]` (`[out, in]` if `transposed`), times `alpha`. A
+/// constant that is in that form already is used as it is.
+fn weights(im: &mut Importer, call: &Call, i: usize, transposed: bool, alpha: f32) -> Result<ValueId> {
+    if transposed && alpha == 1.0 {
+        return im.value(call, i);
+    }
+    let w = im.required(call, i)?;
+    let mut t = if transposed { (*w).clone() } else { w.transposed(&[1, 0]) };
+    if alpha != 1.0 {
+        t = Tensor::floats(t.shape.clone(), t.as_floats()?.iter().map(|v| v * alpha).collect());
+    }
+    let data = t.as_floats()?.to_vec();
+    let name = call.node.inputs[i].clone();
+    im.budget.charge(data.len() as u64, 4)?;
+    Ok(im.graph.add_constant(name, t.shape, data))
+}
+
+fn gemm(im: &mut Importer, call: &Call) -> Result {
+    let (alpha, beta) = (call.float("alpha", 1.0)?, call.float("beta", 1.0)?);
+    let (trans_a, trans_b) = (call.flag("transA", false), call.flag("transB", false));
+    if im.shape(call, 0)?.len() != 2 || im.shape(call, 1)?.len() != 2 {
+        return Err("its operands are not of rank 2".into());
+    }
+    let swap = |im: &mut Importer, v, yes| {
+        if yes { im.emit(call, Op::Transpose { perm: vec![1, 0] }, vec![v]) } else { Ok(v) }
+    };
+    let a = im.value(call, 0)?;
+    let a = swap(im, a, trans_a)?;
+    let mut y = if im.is_constant(call, 1) {
+        let w = weights(im, call, 1, trans_b, alpha)?;
+        let inputs = match bias(im, call, w, beta)? {
+            Some(b) => vec![a, w, b],
+            None => vec![a, w],
+        };
+        let fused = inputs.len() == 3 || !call.has_input(2);
+        let y = im.emit(call, Op::Dense, inputs)?;
+        if fused {
+            return im.bind(call, 0, y);
+        }
+        y
+    } else {
+        let b = im.value(call, 1)?;
+        let b = swap(im, b, trans_b)?;
+        let y = im.emit(call, Op::MatMul, vec![a, b])?;
+        scaled(im, call, y, alpha, "alpha")?
+    };
+    if call.has_input(2) {
+        let c = im.value(call, 2)?;
+        let c = scaled(im, call, c, beta, "beta")?;
+        y = im.emit(call, Op::Binary(Binary::Add), vec![y, c])?;
+    }
+    im.bind(call, 0, y)
+}
+
+/// The constant `beta * C` as `[out]`, if it is the same for each row.
+fn bias(im: &mut Importer, call: &Call, w: ValueId, beta: f32) -> Result<Option<ValueId>> {
+    let outputs = im.graph.shape(w)[0];
+    if !im.is_constant(call, 2) {
+        return Ok(None);
+    }
+    let c = im.required(call, 2)?;
+    let per_output = match c.shape[..] {
+        [] | [_] => true,
+        [1, _] => true,
+        _ => false,
+    };
+    if !per_output {
+        return Ok(None);
+    }
+    let flat = c.reshaped(vec![c.len() as u32]).expanded(&[outputs])?;
+    if beta == 1.0 && c.shape == [outputs] {
+        return im.value(call, 2).map(Some);
+    }
+    let data = flat.as_floats()?.iter().map(|v| v * beta).collect();
+    im.new_constant(call, "bias", vec![outputs], data).map(Some)
+}
+
+fn scaled(im: &mut Importer, call: &Call, x: ValueId, by: f32, what: &str) -> Result<ValueId> {
+    if by == 1.0 {
+        return Ok(x);
+    }
+    let factor = im.new_constant(call, what, vec![], vec![by])?;
+    im.emit(call, Op::Binary(Binary::Mul), vec![x, factor])
+}
+
+fn matmul(im: &mut Importer, call: &Call) -> Result {
+    let x = im.value(call, 0)?;
+    let dense = im.is_constant(call, 1) && im.shape(call, 1)?.len() == 2;
+    let y = if dense {
+        let w = weights(im, call, 1, false, 1.0)?;
+        im.emit(call, Op::Dense, vec![x, w])?
+    } else {
+        let b = im.value(call, 1)?;
+        im.emit(call, Op::MatMul, vec![x, b])?
+    };
+    im.bind(call, 0, y)
+}

@@ -1,0 +1,249 @@
+//! The owner's certificate authority and the identities it issues (PROTOCOL.md, "Wire").
+//!
+//! All keys are ECDSA P-256. The role of an identity is a SAN URI; edges also carry the DNS name that TLS looks for.
+
+use std::fmt;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    SanType, SerialNumber,
+};
+use ring::rand::{SecureRandom, SystemRandom};
+use twinmask_transport::{CA_FILE, CERT_FILE, Identity, IdentityError, KEY_FILE, Role, check_private_permissions, utc};
+use zeroize::Zeroizing;
+
+use crate::secure_file::{WriteError, create_private_dir, write_private};
+
+/// The CA's private key (PKCS #8, PEM), mode 0600, beside its certificate `ca.pem`.
+pub const CA_KEY_FILE: &str = "ca.key";
+
+/// Validity of the CA, years.
+const CA_YEARS: u32 = 10;
+const HOUR_S: i64 = 3600;
+const YEAR_S: i64 = 365 * 24 * HOUR_S;
+/// The last second that a certificate can name: end of the year 9999.
+const LAST_S: i64 = 253_402_300_799;
+
+/// Why an identity or the CA could not be made, read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum PkiError {
+    /// A file could not be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// A file of the CA could not be read, or others can access it.
+    #[error(transparent)]
+    Read(#[from] IdentityError),
+    /// There is a CA already: overwriting it would orphan all that it has issued.
+    #[error("{0} exists already: choose another folder, or delete it if no host uses its identities any more")]
+    Exists(String),
+    /// A file of the CA does not hold what it should.
+    #[error("{file}: {problem}; restore the owner folder from a backup")]
+    Content {
+        /// The file.
+        file: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The validity is empty or outside of what a certificate can say.
+    #[error("a certificate cannot be valid from {} to {}", utc(.0.not_before_s), utc(.0.not_after_s))]
+    Validity(Validity),
+    /// The certificate library failed.
+    #[error("cannot make a certificate: {0}")]
+    Certificate(#[from] rcgen::Error),
+    /// The operating system gave no random bytes.
+    #[error("the operating system gives no random bytes")]
+    Random,
+}
+
+/// From when to when a certificate is valid, in seconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Validity {
+    /// First second.
+    pub not_before_s: i64,
+    /// Last second.
+    pub not_after_s: i64,
+}
+
+impl Validity {
+    /// `years` of 365 days from now on, and the hour before now: clocks of hosts differ.
+    pub fn years(years: u32) -> Validity {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let now_s = i64::try_from(now).unwrap_or(LAST_S);
+        Validity { not_before_s: now_s - HOUR_S, not_after_s: now_s.saturating_add(i64::from(years) * YEAR_S) }
+    }
+
+    fn apply(self, params: &mut CertificateParams) -> Result<(), PkiError> {
+        if !(0 <= self.not_before_s && self.not_before_s < self.not_after_s && self.not_after_s <= LAST_S) {
+            return Err(PkiError::Validity(self));
+        }
+        let epoch = rcgen::date_time_ymd(1970, 1, 1);
+        params.not_before = epoch + Duration::from_secs(self.not_before_s.unsigned_abs());
+        params.not_after = epoch + Duration::from_secs(self.not_after_s.unsigned_abs());
+        Ok(())
+    }
+}
+
+impl Default for Validity {
+    /// Two years: what identities get.
+    fn default() -> Self {
+        Self::years(2)
+    }
+}
+
+/// The owner's certificate authority. Holds its private key, wiped on drop.
+pub struct Ca {
+    cert_pem: String,
+    key: Zeroizing<KeyPair>,
+}
+
+/// What one host needs to be somebody: three PEM texts for the identity folder.
+pub struct IssuedIdentity {
+    /// Whose it is.
+    pub role: Role,
+    /// The certificate.
+    pub cert_pem: String,
+    /// The private key, PKCS #8.
+    pub key_pem: Zeroizing<String>,
+    /// The certificate of the CA.
+    pub ca_pem: String,
+}
+
+impl Ca {
+    /// A new CA with a fresh key and a name of its own, valid for 10 years. It can issue identities, no further CAs.
+    ///
+    /// # Errors
+    /// [`PkiError::Random`] or [`PkiError::Certificate`].
+    pub fn create() -> Result<Ca, PkiError> {
+        let key = Zeroizing::new(KeyPair::generate()?);
+        let mut params = CertificateParams::default();
+        Validity::years(CA_YEARS).apply(&mut params)?;
+        let tag: String = random::<4>()?.iter().map(|byte| format!("{byte:02x}")).collect();
+        params.distinguished_name.push(DnType::CommonName, format!("twinmask owner {tag}"));
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        params.serial_number = Some(random_serial()?);
+        Ok(Ca { cert_pem: params.self_signed(&*key)?.pem(), key })
+    }
+
+    /// Loads `ca.pem` and `ca.key` from the owner's folder.
+    ///
+    /// # Errors
+    /// Missing or malformed files, files that do not belong together, and access by others to the folder or the key.
+    pub fn load(dir: &Path) -> Result<Ca, PkiError> {
+        let key_path = dir.join(CA_KEY_FILE);
+        check_private_permissions(dir, 0o700)?;
+        check_private_permissions(&key_path, 0o600)?;
+        let cert_pem = read(&dir.join(CA_FILE))?;
+        let key_pem = Zeroizing::new(read(&key_path)?);
+        let wrong = |problem: String| PkiError::Content { file: key_path.display().to_string(), problem };
+        let key = KeyPair::from_pem(&key_pem).map_err(|e| wrong(format!("holds no private key ({e})")))?;
+        let ca = Ca { cert_pem, key: Zeroizing::new(key) };
+        ca.prove().map_err(|e| wrong(format!("does not belong to {} ({e})", dir.join(CA_FILE).display())))?;
+        Ok(ca)
+    }
+
+    /// Certificate and key belong together if what the key signs is accepted by whoever trusts the certificate.
+    fn prove(&self) -> Result<(), String> {
+        let probe = self.issue(&Role::EdgeA, Validity::default()).map_err(|e| e.to_string())?;
+        Identity::from_pem(probe.cert_pem.as_bytes(), probe.key_pem.as_bytes(), self.cert_pem.as_bytes())
+            .map_err(|e| e.to_string())?;
+        Ok(())
+    }
+
+    /// Writes `ca.pem` and `ca.key` (both 0600) to the folder `dir`, made with mode 0700.
+    ///
+    /// # Errors
+    /// [`PkiError::Exists`] if there is a CA key already, or [`PkiError::Write`].
+    pub fn save(&self, dir: &Path) -> Result<(), PkiError> {
+        let key_path = dir.join(CA_KEY_FILE);
+        if key_path.exists() {
+            return Err(PkiError::Exists(key_path.display().to_string()));
+        }
+        create_private_dir(dir)?;
+        write_private(&dir.join(CA_FILE), self.cert_pem.as_bytes())?;
+        write_private(&key_path, Zeroizing::new(self.key.serialize_pem()).as_bytes())?;
+        Ok(())
+    }
+
+    /// The CA's certificate, PEM.
+    pub fn cert_pem(&self) -> &str {
+        &self.cert_pem
+    }
+
+    /// A fresh key for `role`, with a certificate for it. Devices may only be TLS clients; edges both (edge A dials
+    /// edge B for `relay`).
+    ///
+    /// # Errors
+    /// [`PkiError::Validity`], [`PkiError::Random`] or [`PkiError::Certificate`].
+    pub fn issue(&self, role: &Role, validity: Validity) -> Result<IssuedIdentity, PkiError> {
+        let key = Zeroizing::new(KeyPair::generate()?);
+        let mut params = CertificateParams::default();
+        validity.apply(&mut params)?;
+        let name = if let Role::Device(name) = role { name.clone() } else { role.to_string() };
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.subject_alt_names = vec![SanType::URI(role.uri().try_into()?)];
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        if let Some(dns) = role.dns_name() {
+            params.subject_alt_names.push(SanType::DnsName(dns.try_into()?));
+            params.extended_key_usages.push(ExtendedKeyUsagePurpose::ServerAuth);
+        }
+        params.serial_number = Some(random_serial()?);
+        params.use_authority_key_identifier_extension = true;
+        let issuer = Issuer::from_ca_cert_pem(&self.cert_pem, &*self.key)?;
+        Ok(IssuedIdentity {
+            role: role.clone(),
+            cert_pem: params.signed_by(&*key, &issuer)?.pem(),
+            key_pem: Zeroizing::new(key.serialize_pem()),
+            ca_pem: self.cert_pem.clone(),
+        })
+    }
+}
+
+impl fmt::Debug for Ca {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Ca(..)")
+    }
+}
+
+impl fmt::Debug for IssuedIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "IssuedIdentity({})", self.role)
+    }
+}
+
+/// Writes `cert.pem`, `key.pem` and `ca.pem` (0600) to the identity folder `dir`, made with mode 0700. Each file is
+/// replaced as a whole; a kill between two of them leaves a folder that is refused on load, to be issued again.
+///
+/// # Errors
+/// [`PkiError::Write`].
+pub fn write_identity(dir: &Path, issued: &IssuedIdentity) -> Result<(), PkiError> {
+    create_private_dir(dir)?;
+    write_private(&dir.join(CA_FILE), issued.ca_pem.as_bytes())?;
+    write_private(&dir.join(KEY_FILE), issued.key_pem.as_bytes())?;
+    write_private(&dir.join(CERT_FILE), issued.cert_pem.as_bytes())?;
+    Ok(())
+}
+
+fn read(path: &Path) -> Result<String, PkiError> {
+    Ok(std::fs::read_to_string(path).map_err(|source| IdentityError::Read { path: path.to_owned(), source })?)
+}
+
+fn random<const N: usize>() -> Result<[u8; N], PkiError> {
+    let mut bytes = [0; N];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| PkiError::Random)?;
+    Ok(bytes)
+}
+
+/// 126 random bits, positive and of fixed length (RFC 5280, section 4.1.2.2).
+fn random_serial() -> Result<SerialNumber, PkiError> {
+    let mut bytes = random::<16>()?;
+    bytes[0] = bytes[0] & 0x3f | 0x40;
+    Ok(SerialNumber::from_slice(&bytes))
+}
+
+#[cfg(test)]
+#[path = "pki_tests.rs"]
+mod tests;

@@ -1,0 +1,198 @@
+//! The owner's folder (interface.md, "Layout"): `owner/` holds the CA, the signing key, the registry and every model
+//! version; `edge-a/`, `edge-b/` and `devices/NAME/` are each all that their host needs.
+
+use std::path::{Path, PathBuf};
+
+use ring::rand::SystemRandom;
+use ring::signature::{Ed25519KeyPair, KeyPair};
+use serde::{Deserialize, Serialize};
+use twinmask_transport::Role;
+use zeroize::Zeroizing;
+
+use crate::error::OwnerError;
+use crate::pki::{Ca, Validity, write_identity};
+use crate::secure_file::{create_private_dir, write_private, write_public};
+
+const SIGN_KEY: &str = "sign.key";
+const OWNER_PUB: &str = "owner.pub";
+const REGISTRY: &str = "registry.json";
+
+/// One version of one model.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelEntry {
+    /// Model name.
+    pub name: String,
+    /// Version, from 1.
+    pub version: u32,
+    /// Digest of the edge bundle, hex.
+    pub digest: String,
+    /// Where it came from.
+    pub source: String,
+    /// Ring profile.
+    pub ring: String,
+}
+
+/// One device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceEntry {
+    /// Device name.
+    pub name: String,
+    /// Models issued to it: name and version.
+    pub models: Vec<(String, u32)>,
+}
+
+/// What the owner has issued.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Registry {
+    /// Models, oldest version first.
+    pub models: Vec<ModelEntry>,
+    /// Devices.
+    pub devices: Vec<DeviceEntry>,
+}
+
+impl Registry {
+    /// The newest version of the model `name`.
+    #[must_use]
+    pub fn newest(&self, name: &str) -> Option<&ModelEntry> {
+        self.models.iter().filter(|m| m.name == name).max_by_key(|m| m.version)
+    }
+}
+
+/// The owner's folder, opened.
+#[derive(Debug)]
+pub struct Store {
+    root: PathBuf,
+    /// What was issued so far.
+    pub registry: Registry,
+}
+
+impl Store {
+    /// Makes a new deployment at `root`: CA, signing key, identities of both edges.
+    ///
+    /// # Errors
+    /// When there is one already, or a file cannot be written.
+    pub fn init(root: &Path) -> Result<Self, OwnerError> {
+        let store = Self { root: root.into(), registry: Registry::default() };
+        if store.owner_dir().exists() {
+            return Err(OwnerError::Exists(store.owner_dir()));
+        }
+        let ca = Ca::create()?;
+        create_private_dir(&store.owner_dir())?;
+        ca.save(&store.owner_dir())?;
+        let key = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).map_err(|_| OwnerError::Random)?;
+        write_private(&store.owner_dir().join(SIGN_KEY), Zeroizing::new(key.as_ref().to_vec()).as_ref())?;
+        let public = store.public_key()?;
+        write_public(&store.owner_dir().join(OWNER_PUB), hex_line(&public).as_bytes())?;
+        for (role, dir) in [(Role::EdgeA, store.edge_dir("edge-a")), (Role::EdgeB, store.edge_dir("edge-b"))] {
+            create_private_dir(&dir)?;
+            write_identity(&dir.join("identity"), &ca.issue(&role, Validity::default())?)?;
+            write_public(&dir.join(OWNER_PUB), hex_line(&public).as_bytes())?;
+            create_private_dir(&dir.join("models"))?;
+        }
+        // The registry comes last: a deployment without one was cut short and is refused.
+        store.save()?;
+        Ok(store)
+    }
+
+    /// Opens the deployment at `root`.
+    ///
+    /// # Errors
+    /// When there is none, or others may read its keys.
+    pub fn open(root: &Path) -> Result<Self, OwnerError> {
+        let mut store = Self { root: root.into(), registry: Registry::default() };
+        let path = store.owner_dir().join(REGISTRY);
+        if !path.exists() {
+            return Err(OwnerError::NoDeployment(root.into()));
+        }
+        let text = std::fs::read(&path).map_err(|e| OwnerError::file(&path, e))?;
+        store.registry = serde_json::from_slice(&text).map_err(|e| OwnerError::file(&path, e))?;
+        twinmask_transport::check_private_permissions(&store.owner_dir(), 0o700).map_err(crate::pki::PkiError::from)?;
+        Ok(store)
+    }
+
+    /// Writes the registry.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn save(&self) -> Result<(), OwnerError> {
+        let text = serde_json::to_vec_pretty(&self.registry).expect("plain data has a JSON form");
+        Ok(write_private(&self.owner_dir().join(REGISTRY), &text)?)
+    }
+
+    /// The deployment's folder.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// `owner/`.
+    #[must_use]
+    pub fn owner_dir(&self) -> PathBuf {
+        self.root.join("owner")
+    }
+
+    /// `edge-a/` or `edge-b/`.
+    #[must_use]
+    pub fn edge_dir(&self, edge: &str) -> PathBuf {
+        self.root.join(edge)
+    }
+
+    /// `devices/NAME/`.
+    #[must_use]
+    pub fn device_dir(&self, name: &str) -> PathBuf {
+        self.root.join("devices").join(name)
+    }
+
+    /// Folder of one version of a model in the owner's store.
+    #[must_use]
+    pub fn model_dir(&self, name: &str, version: u32) -> PathBuf {
+        self.owner_dir().join("models").join(format!("{name}-v{version}"))
+    }
+
+    /// The certificate authority.
+    ///
+    /// # Errors
+    /// When its files are missing or others may read them.
+    pub fn ca(&self) -> Result<Ca, OwnerError> {
+        Ok(Ca::load(&self.owner_dir())?)
+    }
+
+    /// The key that bundles are signed with.
+    ///
+    /// # Errors
+    /// When the file is missing, malformed, or others may read it.
+    pub fn sign_key(&self) -> Result<Ed25519KeyPair, OwnerError> {
+        let path = self.owner_dir().join(SIGN_KEY);
+        twinmask_transport::check_private_permissions(&path, 0o600).map_err(crate::pki::PkiError::from)?;
+        let bytes = Zeroizing::new(std::fs::read(&path).map_err(|e| OwnerError::file(&path, e))?);
+        Ed25519KeyPair::from_pkcs8(&bytes).map_err(|e| OwnerError::file(&path, e))
+    }
+
+    /// The public key that bundles are verified with.
+    ///
+    /// # Errors
+    /// As [`sign_key`](Self::sign_key).
+    pub fn public_key(&self) -> Result<[u8; 32], OwnerError> {
+        let key = self.sign_key()?;
+        Ok(key.public_key().as_ref().try_into().expect("ed25519 public keys have 32 bytes"))
+    }
+}
+
+/// A key as the one line of `owner.pub`.
+#[must_use]
+pub fn hex_line(key: &[u8; 32]) -> String {
+    key.iter().map(|b| format!("{b:02x}")).collect::<String>() + "\n"
+}
+
+/// Checks a name of a model or device: it becomes a file name and part of a certificate.
+///
+/// # Errors
+/// When it is empty, longer than 63 characters, or holds more than letters, digits, `-`, `_` and `.`.
+pub fn check_name(what: &'static str, name: &str) -> Result<(), OwnerError> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if name.is_empty() || name.len() > 63 || name.starts_with('.') || !name.chars().all(fits) {
+        return Err(OwnerError::Name { what, name: name.into() });
+    }
+    Ok(())
+}
