@@ -70,7 +70,9 @@ pub async fn infer(
 ) -> Result<Outcome, DeviceError> {
     let begun = Instant::now();
     if let Some(index) = input.iter().position(|v| !v.is_finite()) {
-        return Err(DeviceError::Config(format!("the input holds NaN or infinity (element {index}): nothing was sent")));
+        return Err(DeviceError::Config(format!(
+            "the input holds NaN or infinity (element {index}): nothing was sent"
+        )));
     }
     values.start(input).map_err(graph_error)?;
     let rounds = network.plan().rounds.len();

@@ -4,10 +4,10 @@ use std::future::Future;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use serde::Serialize;
 use tokio::sync::Mutex;
 use twinmask_transport::frame_io::{Frame, FrameIoError, read_frame, write_frame};
 use twinmask_transport::{CloseReason, Connection, RecvHalf, Role, SendHalf, TransportError};
-use serde::Serialize;
 use twinmask_wire::frame::FrameHeader;
 use twinmask_wire::message::{Busy, Infer, Open, Opened};
 use twinmask_wire::{CloseCode, Codec, FrameType, WireError};
@@ -38,7 +38,8 @@ impl EdgeLink {
     ) -> Result<Self, DeviceError> {
         let control = connection.open_bi().await.map_err(|e| transport_error(&role, &e))?;
         let opened = Opened { prf: open.prfs[0], max_in_flight: 1, kernel: String::new() };
-        let mut link = Self { role, connection, control: Mutex::new(control), opened, compute_us: AtomicU64::new(0), timeout };
+        let mut link =
+            Self { role, connection, control: Mutex::new(control), opened, compute_us: AtomicU64::new(0), timeout };
         let opened = {
             let mut control = link.control.lock().await;
             link.write(&mut control.0, FrameType::Open, open).await?;
@@ -108,7 +109,11 @@ impl EdgeLink {
     async fn in_time<T>(&self, due: &str, work: impl Future<Output = T>) -> Result<T, DeviceError> {
         tokio::time::timeout(self.timeout, work).await.map_err(|_| DeviceError::Network {
             edge: self.role.clone(),
-            reason: format!("{} did not send {due} within {:?}: it is overloaded or stuck, see its log", self.at(), self.timeout),
+            reason: format!(
+                "{} did not send {due} within {:?}: it is overloaded or stuck, see its log",
+                self.at(),
+                self.timeout
+            ),
         })
     }
 
@@ -136,8 +141,14 @@ impl EdgeLink {
 /// How a connection ended, as an error of the device.
 fn close_error(role: &Role, at: &str, reason: &CloseReason) -> DeviceError {
     let edge = role.clone();
+    if let CloseReason::RefusedUs(_) = reason {
+        return DeviceError::Protocol { edge, reason: format!("{at}: {reason}") };
+    }
     let CloseReason::Peer { code, text } = reason else {
-        return DeviceError::Network { edge, reason: format!("{at}: {reason}; check that the edge runs, then try again") };
+        return DeviceError::Network {
+            edge,
+            reason: format!("{at}: {reason}; check that the edge runs, then try again"),
+        };
     };
     let reason = format!("{at} ended the session: {}", if text.is_empty() { "no reason given" } else { text });
     match CloseCode::from_code(u64::from(*code)) {
@@ -146,13 +157,25 @@ fn close_error(role: &Role, at: &str, reason: &CloseReason) -> DeviceError {
     }
 }
 
-/// A failure to connect, as an error of the device.
+/// A failure to connect, as an error of the device: nobody there (network), somebody else there (protocol), or
+/// something wrong on this side (configuration).
 pub(crate) fn transport_error(role: &Role, e: &TransportError) -> DeviceError {
     use TransportError as T;
-    let edge = role.clone();
+    let (edge, reason) = (role.clone(), e.to_string());
     match e {
         T::Closed { address, reason } => close_error(role, address, reason),
-        T::Version { .. } => DeviceError::Protocol { edge, reason: e.to_string() },
-        _ => DeviceError::Network { edge, reason: e.to_string() },
+        T::Resolve { .. } | T::Socket { .. } | T::Unreachable { .. } | T::HandshakeTimeout { .. } | T::Busy { .. } => {
+            DeviceError::Network { edge, reason }
+        }
+        T::WrongIssuer { .. }
+        | T::RefusedUs { .. }
+        | T::WrongRole { .. }
+        | T::RoleNotServed { .. }
+        | T::SameIdentity { .. }
+        | T::PeerExpired { .. }
+        | T::PeerNotYetValid { .. }
+        | T::BadCertificate { .. }
+        | T::Version { .. } => DeviceError::Protocol { edge, reason },
+        T::NotADialer { .. } | T::Tls(_) => DeviceError::Config(reason),
     }
 }

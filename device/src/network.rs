@@ -9,7 +9,7 @@ use twinmask_model::graph::{Graph, Op, ValueId};
 use twinmask_model::plan::Plan;
 
 use crate::error::DeviceError;
-use crate::exec::Program;
+use crate::exec::{Program, Values};
 use crate::input::InputSpec;
 
 /// A network, ready for inferences.
@@ -29,15 +29,15 @@ impl Network {
     ///
     /// # Errors
     /// When the bundle lacks what `integrity` needs, or does not fit together.
-    pub fn new(bundle: DeviceBundle, integrity: Integrity) -> Result<Self, DeviceError> {
+    pub fn new(mut bundle: DeviceBundle, integrity: Integrity) -> Result<Self, DeviceError> {
         let config = |e: &dyn std::fmt::Display| DeviceError::Config(format!("model {}: {e}", bundle.model.model));
         let keys = Arc::new(DeviceKeys::expand(&bundle).map_err(|e| config(&e))?);
         let program = Program::new(bundle.model.graph.clone(), MEMORY_CAP).map_err(|e| config(&e))?;
         let (group_input, layer_output) = holes(program.graph(), &bundle.model.plan);
-        let DeviceBundle { mut model, rows, .. } = bundle;
+        let checker = Checker::new(integrity, &mut bundle).map_err(|e| DeviceError::Config(e.to_string()))?;
+        let mut model = bundle.model;
         // The program owns the graph from here on.
         model.graph = Graph::default();
-        let checker = Checker::new(integrity, rows, &model.plan).map_err(|e| DeviceError::Config(e.to_string()))?;
         Ok(Self { model, program: Arc::new(program), keys, checker, group_input, layer_output })
     }
 
@@ -64,6 +64,12 @@ impl Network {
     pub fn input_spec(&self) -> InputSpec {
         let graph = self.program.graph();
         InputSpec { shape: graph.shape(graph.input).to_vec(), preprocess: self.model.preprocess.clone() }
+    }
+
+    /// Empty tensors for inferences with [`infer`](crate::infer::infer), one at a time.
+    #[must_use]
+    pub fn values(&self) -> Values {
+        Values::new(Arc::clone(&self.program))
     }
 
     /// Multiply-accumulates that stay on the device (Conv, Gemm and MatMul only).

@@ -111,12 +111,12 @@ impl Exchange for RemoteInference {
         };
         let (z_a, z_b) = tokio::try_join!(answer(&shared.a, &mut self.a.1, r, &parts), from_b)?;
         let mut pairs = z_a.iter().zip(&z_b).map(|(z_a, z_b)| Answers { z_a, z_b });
-        let open = |p: Pending| {
+        let open = |(p, q): (Pending, &Quantized)| {
             let answers: Vec<Answers<'_>> = pairs.by_ref().take(plan.groups[p.group()].layers.len()).collect();
             let integrity = |e: twinmask_masking::IntegrityError| DeviceError::Integrity(e.to_string());
-            p.open(&shared.network.keys, &shared.network.checker, &answers).map_err(integrity)
+            p.open(&shared.network.keys, &shared.network.checker, &q.x, &answers).map_err(integrity)
         };
-        pending.into_iter().map(open).collect()
+        pending.into_iter().zip(inputs).map(open).collect()
     }
 }
 

@@ -204,4 +204,3 @@ async fn claim(a: &EdgeLink, counter: u64) -> Result<(), DeviceError> {
     let granted: Claimed = frame.body().map_err(|e| a.broke(&e))?;
     if granted.counter == counter { Ok(()) } else { Err(a.broke(&WireError::Counter(granted.counter))) }
 }
-

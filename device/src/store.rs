@@ -50,10 +50,8 @@ impl DeviceDir {
     pub fn models(&self) -> Result<Vec<String>, DeviceError> {
         let dir = self.path.join("models");
         let entries = std::fs::read_dir(&dir).map_err(|e| DeviceError::file(&dir, e))?;
-        let mut names: Vec<String> = entries
-            .flatten()
-            .filter_map(|e| e.file_name().to_str()?.strip_suffix(".twm").map(str::to_owned))
-            .collect();
+        let mut names: Vec<String> =
+            entries.flatten().filter_map(|e| e.file_name().to_str()?.strip_suffix(".twm").map(str::to_owned)).collect();
         names.sort();
         Ok(names)
     }
@@ -67,7 +65,12 @@ impl DeviceDir {
         let name = match (name, models.as_slice()) {
             (Some(name), _) if models.iter().any(|m| m == name) => name,
             (None, [only]) => only,
-            (_, []) => return Err(DeviceError::file(self.path.join("models"), "holds no model: `owner-keygen add-device` makes one")),
+            (_, []) => {
+                return Err(DeviceError::file(
+                    self.path.join("models"),
+                    "holds no model: `owner-keygen add-device` makes one",
+                ));
+            }
             _ => {
                 let text = format!("holds the models {}: choose one with --model", models.join(", "));
                 return Err(DeviceError::file(self.path.join("models"), text));

@@ -85,6 +85,8 @@ pub struct NetworkReport {
 pub struct KeyBytes {
     /// Device key and packed `S_out`.
     pub masking: usize,
+    /// Projections `W^T s` of the Freivalds check.
+    pub freivalds: usize,
     /// Weight rows for spot checks, at their stored width.
     pub sample_rows: usize,
 }
@@ -116,7 +118,9 @@ fn onnx(path: &Path) -> Result<NetworkReport, OwnerError> {
 /// The owner's public key from the nearest `owner.pub` above a bundle.
 fn owner_of(path: &Path) -> Result<[u8; 32], OwnerError> {
     let found = path.ancestors().skip(1).take(4).map(|d| d.join("owner.pub")).find(|p| p.is_file());
-    let file: PathBuf = found.ok_or_else(|| OwnerError::file(path, "has no owner.pub in a folder above it, so its signature cannot be checked"))?;
+    let file: PathBuf = found.ok_or_else(|| {
+        OwnerError::file(path, "has no owner.pub in a folder above it, so its signature cannot be checked")
+    })?;
     let text = std::fs::read_to_string(&file).map_err(|e| OwnerError::file(&file, e))?;
     let digits = text.trim().as_bytes();
     let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
@@ -138,6 +142,7 @@ fn bundle(path: &Path) -> Result<NetworkReport, OwnerError> {
     let width = |l: usize| if device.model.plan.layers[l].w_bits <= 8 { 1 } else { 2 };
     out.keys = Some(KeyBytes {
         masking: 32 + device.s_out.iter().map(|s| s.len()).sum::<usize>(),
+        freivalds: device.projections.iter().map(|p| 8 * p.len()).sum(),
         sample_rows: device.rows.iter().enumerate().map(|(l, r)| r.weights.len() * width(l)).sum(),
     });
     Ok(out)
@@ -156,7 +161,8 @@ fn report(
     graph: Option<&Graph>,
 ) -> NetworkReport {
     let rounds = 0..plan.rounds.len();
-    let sum = |parts: fn(&Plan, usize) -> Vec<(usize, u32)>| rounds.clone().map(|r| packed_parts_len(&parts(plan, r))).sum();
+    let sum =
+        |parts: fn(&Plan, usize) -> Vec<(usize, u32)>| rounds.clone().map(|r| packed_parts_len(&parts(plan, r))).sum();
     let down: usize = sum(Plan::answer_parts);
     let offloaded = 2.0 * plan.macs() as f64;
     NetworkReport {
@@ -201,7 +207,18 @@ fn shape(geometry: &Geometry) -> String {
     match geometry {
         Geometry::Conv(c) => {
             let groups = if c.groups > 1 { format!(" groups {}", c.groups) } else { String::new() };
-            format!("conv {}x{}x{} -> {}x{}x{}, {}x{} /{}{groups}", c.c_in, c.h, c.w, c.c_out, c.out_h(), c.out_w(), c.kh, c.kw, c.stride[0])
+            format!(
+                "conv {}x{}x{} -> {}x{}x{}, {}x{} /{}{groups}",
+                c.c_in,
+                c.h,
+                c.w,
+                c.c_out,
+                c.out_h(),
+                c.out_w(),
+                c.kh,
+                c.kw,
+                c.stride[0]
+            )
         }
         Geometry::Fc(f) if f.rows == 1 => format!("fc {} -> {}", f.inputs, f.outputs),
         Geometry::Fc(f) => format!("fc {} rows, {} -> {}", f.rows, f.inputs, f.outputs),
@@ -218,11 +235,17 @@ pub fn text(reports: &[NetworkReport]) -> String {
         out += &format!("  rounds      {}\n", r.rounds);
         out += &format!("  elements    {} up, {} down from each edge\n", r.elements.0, r.elements.1);
         out += &format!("  outsourced  {:.1} MMAC", r.mmac_offloaded);
-        out += &r.outsourced_percent.map(|p| format!(", {p:.2} % of the network's FLOPs\n")).unwrap_or_else(|| "\n".into());
+        out += &r
+            .outsourced_percent
+            .map(|p| format!(", {p:.2} % of the network's FLOPs\n"))
+            .unwrap_or_else(|| "\n".into());
         let b = &r.bytes;
         out += &format!("  bytes       {} up to B, {} down from A, {} down from B\n", b.up_b, b.down_a, b.down_b);
         if let Some(k) = &r.keys {
-            out += &format!("  keys        {} bytes masking, {} bytes sample rows\n", k.masking, k.sample_rows);
+            out += &format!(
+                "  keys        {} bytes masking, {} bytes Freivalds, {} bytes sample rows\n",
+                k.masking, k.freivalds, k.sample_rows
+            );
         }
         out += &table(&r.layers);
         out += "\n";
@@ -239,7 +262,17 @@ fn table(layers: &[LayerReport]) -> String {
         let numbers = [l.up.to_string(), l.down.to_string(), format!("{:.2}", l.mmac)];
         let [up, down, mmac] = numbers;
         let round = l.round.to_string();
-        table.add_row([round, l.name.clone(), l.shape.clone(), l.k.to_string(), l.w_bits.to_string(), x, up, down, mmac]);
+        table.add_row([
+            round,
+            l.name.clone(),
+            l.shape.clone(),
+            l.k.to_string(),
+            l.w_bits.to_string(),
+            x,
+            up,
+            down,
+            mmac,
+        ]);
     }
     format!("{table}\n")
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use ring::rand::{SecureRandom, SystemRandom};
 use twinmask_gemm::{Scratch, kernel};
+use twinmask_masking::freivalds::Secrets;
 use twinmask_masking::keys::s_in;
 use twinmask_model::bundle::{DeviceBundle, DeviceModel, EdgeBundle, Rows, short};
 use twinmask_model::preprocess::Preprocess;
@@ -123,7 +124,9 @@ fn default_preprocess(source: &Source, shape: &[u32], warnings: &mut Vec<String>
         Source::Zoo(..) => "imagenet",
         Source::Onnx(_) => {
             let preset = if shape.get(1) == Some(&3) { "imagenet" } else { "unit" };
-            warnings.push(format!("pictures are preprocessed as '{preset}'; say --preprocess if the network was trained otherwise"));
+            warnings.push(format!(
+                "pictures are preprocessed as '{preset}'; say --preprocess if the network was trained otherwise"
+            ));
             preset
         }
     };
@@ -191,13 +194,19 @@ fn device_bundle(store: &Store, request: &DeviceRequest, version: u32) -> Result
     let (path, bytes) = read("edge.twm")?;
     let (edge, digest) = EdgeBundle::read(&bytes, &owner).map_err(|e| OwnerError::file(&path, e))?;
     if digest != model.digest || edge.plan != model.plan {
-        return Err(OwnerError::file(path, format!("is bundle {}, not the one of this model; add the model again", short(&digest))));
+        return Err(OwnerError::file(
+            path,
+            format!("is bundle {}, not the one of this model; add the model again", short(&digest)),
+        ));
     }
     let mut key = Zeroizing::new([0u8; 32]);
     SystemRandom::new().fill(key.as_mut()).map_err(|_| OwnerError::Random)?;
     let s_out = masking_keys(&edge, &key, &digest);
+    let secrets = |l: usize| Secrets::expand(&key, &digest, l as u32, &edge.plan.layers[l].geometry);
+    let project = |(l, w): (usize, &Vec<i16>)| secrets(l).project(&edge.plan.layers[l].geometry, w);
+    let projections = edge.weights.iter().enumerate().map(project).collect();
     let rows = sample_rows(&edge, if request.all_weights { usize::MAX } else { request.sample_rows })?;
-    Ok(DeviceBundle { model, key, s_out, rows })
+    Ok(DeviceBundle { model, key, s_out, rows, projections })
 }
 
 /// `S_out = W·S_in mod 2^k` of each layer, packed.

@@ -1,1 +1,38 @@
-//! stub
+//! What the system tests share: a deployment made by the real `owner-keygen`, real edge processes, the real device
+//! command, networks and data to run, an edge that lies and a wire that flips bytes.
+//!
+//! Everything here panics with a reason instead of returning errors: its only callers are tests.
+
+pub mod binaries;
+pub mod data;
+mod deployment;
+mod edge;
+pub mod flipper;
+mod liar;
+pub mod networks;
+pub mod onnx;
+mod process;
+pub mod secrets;
+
+pub use deployment::{DEVICE, Deployment, Pair};
+pub use edge::{Edge, until};
+pub use liar::Liar;
+pub use process::{Output, Running, command, run};
+
+/// The kernels that every end-to-end test runs with.
+#[must_use]
+pub fn kernels() -> Vec<&'static str> {
+    let offered = twinmask_gemm::kernel_names();
+    ["portable", "openblas", "vnni"].into_iter().filter(|k| *k != "vnni" || offered.contains(k)).collect()
+}
+
+/// The ring profiles.
+pub const PROFILES: [&str; 3] = ["compact", "balanced", "precise"];
+
+/// `len` seeded numbers, uniform in [-1, 1).
+#[must_use]
+pub fn numbers(label: &str, len: usize) -> Vec<f32> {
+    let mut words = vec![0; len];
+    twinmask_ring::prf::Key::derive("system tests", &[label.as_bytes()]).fill(0, 24, &mut words);
+    words.into_iter().map(|w| w as f32 / (1 << 23) as f32 - 1.0).collect()
+}

@@ -32,14 +32,23 @@ Exit codes: 0 ok, 2 usage, 3 configuration or files, 4 network.";
 
 fn command(role: Role) -> clap::Command {
     let about = match role {
-        Role::A => "The mask edge of twinmask: computes the linear layers of a network on masks that it expands from a seed",
-        Role::B => "The data edge of twinmask: computes the linear layers of a network on masked shares that devices upload",
+        Role::A => {
+            "The mask edge of twinmask: computes the linear layers of a network on masks that it expands from a seed"
+        }
+        Role::B => {
+            "The data edge of twinmask: computes the linear layers of a network on masked shares that devices upload"
+        }
     };
     let kernels = format!(
-        "How linear layers are computed: auto, or one that this build has on this processor: {} [default: auto]",
+        "How linear layers are computed; this build has on this processor: {} [default: auto]",
         twinmask_gemm::kernel_names().join(", ")
     );
-    Cli::command().name(role.to_string()).bin_name(role.to_string()).about(about).after_help(AFTER).mut_arg("kernel", |a| a.help(kernels))
+    Cli::command()
+        .name(role.name())
+        .bin_name(role.name())
+        .about(about)
+        .after_help(AFTER)
+        .mut_arg("kernel", |a| a.help(kernels))
 }
 
 /// Runs the edge `role` with the settings of command line, environment and file until it is told to end.

@@ -34,11 +34,13 @@ impl Shares {
             Shares::Masks { seed, counter } => {
                 let key = prf::mask_key(&seed.0, counter);
                 let groups = model.plan.rounds[r].iter().zip(parts);
-                Ok(groups.map(|(&g, (len, k))| {
-                    let mut mask = vec![0; len];
-                    key.fill(g.into(), k, &mut mask);
-                    mask
-                }).collect())
+                Ok(groups
+                    .map(|(&g, (len, k))| {
+                        let mut mask = vec![0; len];
+                        key.fill(g.into(), k, &mut mask);
+                        mask
+                    })
+                    .collect())
             }
         }
     }
@@ -94,14 +96,17 @@ fn apply(linear: &Arc<dyn Linear>, x: &[u32], worker: &mut Worker) -> Vec<u32> {
     y
 }
 
+/// The output of a range of channels, or the text of the panic in its computation.
+type Part = Result<Vec<u32>, String>;
+
 /// One layer that several threads compute: each takes the next range of output channels until none is left.
 struct Crew {
     linear: Arc<dyn Linear>,
     input: Input,
     ranges: Vec<Range<usize>>,
     next: AtomicUsize,
-    /// By range: its output or the text of its panic.
-    parts: Mutex<Vec<Option<Result<Vec<u32>, String>>>>,
+    /// By range; `None` until it is computed.
+    parts: Mutex<Vec<Option<Part>>>,
     finished: Condvar,
 }
 
@@ -182,7 +187,18 @@ mod tests {
     /// Layers above the threshold, so that with idle threads they are divided.
     #[tokio::test]
     async fn divided_layers_are_those_of_the_oracle() {
-        let conv = Conv { c_in: 16, h: 20, w: 20, c_out: 40, kh: 3, kw: 3, stride: [1, 1], pad: [1; 4], dilation: [1, 1], groups: 1 };
+        let conv = Conv {
+            c_in: 16,
+            h: 20,
+            w: 20,
+            c_out: 40,
+            kh: 3,
+            kw: 3,
+            stride: [1, 1],
+            pad: [1; 4],
+            dilation: [1, 1],
+            groups: 1,
+        };
         let fcs = [1, 5].map(|rows| Geometry::Fc(Fc { rows, inputs: 3000, outputs: 1001 }));
         let four = NonZeroUsize::new(4).expect("positive");
         let pool = Pool::new(four, four);

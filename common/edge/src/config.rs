@@ -72,7 +72,8 @@ impl Settings {
     /// # Errors
     /// An unreadable file, or one with unknown or malformed fields.
     pub fn read(path: &Path) -> Result<Settings, StartError> {
-        let wrong = |e: &dyn std::fmt::Display| StartError::Config(format!("configuration file {}: {e}", path.display()));
+        let wrong =
+            |e: &dyn std::fmt::Display| StartError::Config(format!("configuration file {}: {e}", path.display()));
         let text = std::fs::read_to_string(path).map_err(|e| wrong(&e))?;
         toml::from_str(&text).map_err(|e| wrong(&e))
     }
@@ -101,10 +102,8 @@ impl Settings {
     /// # Errors
     /// A kernel that this build does not have on this processor; the text lists those that there are.
     pub fn kernel(&self) -> Result<Arc<dyn Kernel>, StartError> {
-        match self.kernel.as_deref() {
-            None | Some("auto") => Ok(twinmask_gemm::default_kernel()),
-            Some(name) => twinmask_gemm::kernel(name).map_err(|e| StartError::Config(e.to_string())),
-        }
+        let name = self.kernel.as_deref().unwrap_or("auto");
+        twinmask_gemm::kernel(name).map_err(|e| StartError::Config(e.to_string()))
     }
 
     /// The configuration of the edge `role`.
@@ -112,7 +111,8 @@ impl Settings {
     /// # Errors
     /// When the folder is missing or a number is out of range.
     pub fn config(self, role: Role) -> Result<Config, StartError> {
-        let lacking = || StartError::Config(format!("the folder of {role} is missing: give --dir, TWINMASK_DIR or `dir`"));
+        let lacking =
+            || StartError::Config(format!("the folder of {role} is missing: give --dir, TWINMASK_DIR or `dir`"));
         let mut config = Config::new(self.dir.ok_or_else(lacking)?, role);
         let set = |target: &mut usize, value: Option<NonZeroUsize>| *target = value.map_or(*target, NonZeroUsize::get);
         config.listen = self.listen.unwrap_or(config.listen);
@@ -125,7 +125,8 @@ impl Settings {
         set(&mut limits.queue, self.queue);
         if let Some(n) = self.max_in_flight {
             let fits = u16::try_from(n.get()).ok().filter(|&n| n <= 1024);
-            limits.max_in_flight = fits.ok_or_else(|| StartError::Config(format!("max_in_flight is {n}; at most 1024")))?;
+            limits.max_in_flight =
+                fits.ok_or_else(|| StartError::Config(format!("max_in_flight is {n}; at most 1024")))?;
         }
         limits.stall = self.stall_timeout_ms.map_or(limits.stall, |ms| Duration::from_millis(ms.get() as u64));
         Ok(config)
@@ -143,7 +144,7 @@ pub struct Limits {
     pub max_in_flight: u16,
     /// Rounds that wait for a compute thread.
     pub queue: usize,
-    /// Time for the next frame of an inference in either direction.
+    /// Time for the next frame of an inference in either direction, on top of what its bytes take on a slow network.
     pub stall: Duration,
     /// Time from the connection to its `OPEN`.
     pub handshake: Duration,

@@ -12,6 +12,7 @@ use twinmask_transport::{Identity, Server};
 use twinmask_wire::CloseCode;
 
 use crate::service::Edge;
+use crate::session::GOING_DOWN;
 use crate::{Config, Role, StartError, admin};
 
 /// Folder of certificate, key and CA in an edge's folder.
@@ -120,7 +121,7 @@ async fn accept(mut server: Server, edge: Arc<Edge>, mut draining: watch::Receiv
             () = &mut late => break,
         }
     }
-    server.close(CloseCode::Draining as u32, "this edge is going down; try another replica, or later").await;
+    server.close(CloseCode::Draining as u32, GOING_DOWN).await;
 }
 
 fn log_panic(ended: Result<(), tokio::task::JoinError>) {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
+use twinmask_model::plan::packed_parts_len;
 use twinmask_transport::frame_io::{Frame, FrameIoError, read_frame, write_frame};
 use twinmask_transport::{RecvHalf, SendHalf};
 use twinmask_wire::message::{Answer, Busy, End, Infer, Round};
@@ -35,7 +36,7 @@ pub(crate) async fn serve(session: Arc<Session>, mut send: SendHalf, mut recv: R
 
 async fn run(session: &Arc<Session>, send: &mut SendHalf, recv: &mut RecvHalf) -> Result<(), Fault> {
     let stall = session.edge.limits.stall;
-    let infer = within(stall, read_frame(recv, |h| h.expect(FrameType::Infer, &[], "INFER"))).await?;
+    let infer = within(stall, 0, read_frame(recv, |h| h.expect(FrameType::Infer, &[], "INFER"))).await?;
     let infer: Infer = infer.body()?;
     if !infer.exact {
         let text = "this edge answers exact inferences only: switch dropped bits off (--drop-bits off)";
@@ -94,7 +95,7 @@ async fn busy(session: &Session, send: &mut SendHalf, recv: &mut RecvHalf) -> Re
     session.edge.meters.refused("Busy");
     let stall = session.edge.limits.stall;
     let body = Busy { retry_after_ms: session.edge.retry_after_ms() };
-    within(stall, write_frame(send, FrameType::Busy, &body, Codec::Packed, &[])).await?;
+    within(stall, 0, write_frame(send, FrameType::Busy, &body, Codec::Packed, &[])).await?;
     let _ = send.finish();
     let _ = timeout(stall, tokio::io::copy(recv, &mut tokio::io::sink())).await;
     Ok(())
@@ -128,7 +129,7 @@ async fn answer_each(session: &Arc<Session>, send: &mut SendHalf, recv: &mut Rec
             FrameType::End => h.expect(FrameType::End, &[], "END"),
             _ => h.expect(FrameType::Round, &parts, "ROUND or END"),
         });
-        let frame = within(session.edge.limits.stall, reading).await?;
+        let frame = within(session.edge.limits.stall, packed_parts_len(&parts), reading).await?;
         if frame.header.kind == FrameType::End {
             end_of(&frame)?;
             return Ok(false);
@@ -163,7 +164,7 @@ async fn answer(session: &Session, r: usize, computing: Computed) -> Result<Comp
 impl Computation {
     async fn write(self, session: &Session, send: &mut SendHalf) -> Result<(), Fault> {
         let writing = write_frame(send, FrameType::Answer, &self.body, self.codec, &self.payload);
-        within(session.edge.limits.stall, writing).await
+        within(session.edge.limits.stall, self.payload.len(), writing).await
     }
 }
 

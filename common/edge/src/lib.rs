@@ -19,6 +19,10 @@ mod service;
 mod session;
 
 #[cfg(test)]
+mod daemon_tests;
+#[cfg(test)]
+mod session_tests;
+#[cfg(test)]
 mod test_support;
 
 use std::fmt;
@@ -39,6 +43,15 @@ pub enum Role {
 }
 
 impl Role {
+    /// Name of the program: `edge-a` or `edge-b`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Role::A => "edge-a",
+            Role::B => "edge-b",
+        }
+    }
+
     /// The role that this edge's certificate must carry.
     fn certified(self) -> twinmask_transport::Role {
         match self {
@@ -50,9 +63,6 @@ impl Role {
 
 impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Role::A => "edge-a",
-            Role::B => "edge-b",
-        })
+        f.write_str(self.name())
     }
 }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics::{Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics::{
+    Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 
 use crate::Role;
@@ -42,7 +44,10 @@ impl Meters {
             describe_counter!("twinmask_bytes_total", "UDP payload bytes of sessions, by direction.");
             describe_histogram!("twinmask_queue_wait_seconds", "Time that a round waited for a compute thread.");
             describe_histogram!("twinmask_compute_seconds", "Time that a round was computed.");
-            describe_counter!("twinmask_refused_total", "Connections, sessions and inferences refused or ended early, by reason.");
+            describe_counter!(
+                "twinmask_refused_total",
+                "Connections, sessions and inferences refused or ended early, by reason."
+            );
         });
         let new = |recorder| Meters {
             sessions: gauge!("twinmask_sessions"),

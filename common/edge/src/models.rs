@@ -52,14 +52,20 @@ impl Models {
         for path in bundles(dir)? {
             let bytes = read(dir, &path, |p| std::fs::read(p))?;
             let begun = Instant::now();
-            let (bundle, digest) = EdgeBundle::read(&bytes, &owner)
-                .map_err(|source| StartError::Bundle { path: path.clone(), source })?;
+            let (bundle, digest) =
+                EdgeBundle::read(&bytes, &owner).map_err(|source| StartError::Bundle { path: path.clone(), source })?;
             let model = match before.get(&digest) {
                 Some(model) => Arc::clone(model),
                 None => Arc::new(Model::prepare(bundle, digest, kernel)),
             };
             let ms = begun.elapsed().as_millis() as u64;
-            tracing::info!(model = model.title, digest = short(&digest), layers = model.layers.len(), ms, "model loaded");
+            tracing::info!(
+                model = model.title,
+                digest = short(&digest),
+                layers = model.layers.len(),
+                ms,
+                "model loaded"
+            );
             models.0.insert(digest, model);
         }
         Ok(models)
@@ -101,7 +107,12 @@ fn bundles(dir: &Path) -> Result<Vec<PathBuf>, StartError> {
 fn owner_key(dir: &Path) -> Result<[u8; 32], StartError> {
     let path = dir.join(OWNER_FILE);
     let text = read(dir, &path, |p| std::fs::read_to_string(p))?;
-    let wrong = || StartError::Config(format!("{} does not hold 64 hexadecimal characters; copy it anew from the owner", path.display()));
+    let wrong = || {
+        StartError::Config(format!(
+            "{} does not hold 64 hexadecimal characters; copy it anew from the owner",
+            path.display()
+        ))
+    };
     let digits = text.trim_end().as_bytes();
     let mut key = [0; 32];
     if digits.len() != 2 * key.len() {

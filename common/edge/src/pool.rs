@@ -164,7 +164,12 @@ mod tests {
         let pool = pool(1, 2);
         let (go, wait) = std::sync::mpsc::channel::<()>();
         let (started, has_started) = oneshot::channel();
-        let first = pool.submit(move |_| { let _ = started.send(()); wait.recv() }).await;
+        let first = pool
+            .submit(move |_| {
+                let _ = started.send(());
+                wait.recv()
+            })
+            .await;
         has_started.await.expect("starts");
         let order = Arc::new(Mutex::new(Vec::new()));
         let mut rest = Vec::new();

@@ -14,12 +14,17 @@ use twinmask_wire::payload::Encoder;
 use twinmask_wire::session::{EdgeSession, LIFETIME};
 use twinmask_wire::{CloseCode, Codec, FrameType, WireError};
 
+use crate::Role;
 use crate::compute::{self, Shares, locked};
 use crate::inference;
 use crate::models::Model;
 use crate::pool::Pending;
 use crate::service::{Admission, Edge};
-use crate::Role;
+
+/// What devices on an edge that goes down are told.
+pub(crate) const GOING_DOWN: &str = "this edge is going down; try another replica, or later";
+/// Bytes per second of the slowest network that large frames are waited for on.
+const SLOWEST_BYTES_S: usize = 32 * 1024;
 
 /// Why a session or an inference ends early.
 #[derive(Debug)]
@@ -113,7 +118,11 @@ impl Session {
     }
 
     /// Puts round `r` into the compute queue.
-    pub(crate) async fn compute(self: &Arc<Self>, r: usize, shares: Shares) -> Pending<Result<(Codec, Vec<u8>), WireError>> {
+    pub(crate) async fn compute(
+        self: &Arc<Self>,
+        r: usize,
+        shares: Shares,
+    ) -> Pending<Result<(Codec, Vec<u8>), WireError>> {
         let session = Arc::clone(self);
         let job = move |worker: &mut _| compute::round(&session.model, r, shares, &session.encoder, worker);
         self.edge.pool.submit(job).await
@@ -155,7 +164,10 @@ async fn attend(
     inferences: &mut JoinSet<Result<(), Fault>>,
 ) -> Result<Never, Fault> {
     let twinmask_transport::Role::Device(name) = &connection.peer().role else {
-        return Err(refused(CloseCode::Role, format!("{} serves devices, and you are {}", edge.role, connection.peer().role)));
+        return Err(refused(
+            CloseCode::Role,
+            format!("{} serves devices, and you are {}", edge.role, connection.peer().role),
+        ));
     };
     if *edge.draining.borrow() {
         return Err(going_down());
@@ -196,7 +208,7 @@ async fn attend(
 }
 
 fn going_down() -> Fault {
-    refused(CloseCode::Draining, "this edge is going down; try another replica, or later")
+    refused(CloseCode::Draining, GOING_DOWN)
 }
 
 /// The fault of an inference that ends its session.
@@ -218,7 +230,8 @@ async fn open(
     match (edge.role, &open.seed) {
         (Role::A, None) => return Err(refused(CloseCode::Protocol, "edge A needs a mask seed in OPEN")),
         (Role::B, Some(_)) => {
-            let text = "edge B must never get a mask seed: are the two addresses swapped? The seed is void, use a new one";
+            let text =
+                "edge B must never get a mask seed: are the two addresses swapped? The seed is void, use a new one";
             return Err(refused(CloseCode::Protocol, text));
         }
         _ => {}
@@ -231,11 +244,8 @@ async fn open(
         let text = format!("no model {} here; this edge holds: {}", short(&open.digest), models.list());
         return Err(refused(CloseCode::UnknownModel, text));
     };
-    let opened = Opened {
-        prf: Prf::ChaCha20,
-        max_in_flight: edge.limits.max_in_flight,
-        kernel: edge.kernel.name().to_owned(),
-    };
+    let opened =
+        Opened { prf: Prf::ChaCha20, max_in_flight: edge.limits.max_in_flight, kernel: edge.kernel.name().to_owned() };
     let session = Arc::new(Session::new(edge, Arc::clone(model), open, admission));
     write_frame(&mut send, FrameType::Opened, &opened, Codec::Packed, &[]).await?;
     Ok((session, send, recv))
@@ -261,10 +271,12 @@ async fn control(session: &Session, mut send: SendHalf, mut recv: RecvHalf) -> R
     }
 }
 
-/// Bounds `step` of an inference in time.
+/// Bounds a `step` of an inference that moves `bytes` in time: the stall timeout, and what the slowest network takes.
 pub(crate) async fn within<T>(
     stall: Duration,
+    bytes: usize,
     step: impl Future<Output = Result<T, FrameIoError>>,
 ) -> Result<T, Fault> {
-    Ok(timeout(stall, step).await.map_err(|_| Fault::Stalled)??)
+    let moving = Duration::from_secs((bytes / SLOWEST_BYTES_S) as u64);
+    Ok(timeout(stall + moving, step).await.map_err(|_| Fault::Stalled)??)
 }

@@ -1,2 +1,269 @@
-#![allow(clippy::unwrap_used)]
-//! A small model, an edge's folder and a hand-driven client for tests.
+//! A small model, an edge's folder, edges in memory and a hand-driven device for tests.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ring::signature::{Ed25519KeyPair, KeyPair};
+use tokio::time::timeout;
+use twinmask_gemm::{Conv, Fc, Geometry, Kernel, default_kernel, naive};
+use twinmask_model::bundle::{Digest, EdgeBundle};
+use twinmask_model::plan::{Group, Layer, Plan};
+use twinmask_ring::prf::{self, Key};
+use twinmask_transport::frame_io::{Frame, read_frame, write_frame};
+use twinmask_transport::{CloseReason, Connection, RecvHalf, SendHalf, memory_pair};
+use twinmask_wire::message::{Answer, Claim, Claimed, End, Infer, Open, Opened, Prf, Round, Secret};
+use twinmask_wire::{CloseCode, Codec, CodecChoice, FrameType, payload};
+
+use crate::{Config, Edge, Limits, Role};
+
+/// Bounds every wait of a test.
+pub(crate) const SOON: Duration = Duration::from_secs(10);
+pub(crate) const SEED: [u8; 32] = [0x5e; 32];
+
+pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
+    timeout(SOON, future).await.expect("must not hang")
+}
+
+pub(crate) fn uniform(label: &str, n: usize, k: u32) -> Vec<u32> {
+    let mut out = vec![0; n];
+    Key::derive("test", &[label.as_bytes()]).fill(0, k, &mut out);
+    out
+}
+
+fn weights(label: &str, n: usize) -> Vec<i16> {
+    uniform(label, n, 8).into_iter().map(|w| i16::from(w as u8 as i8)).collect()
+}
+
+/// Two sibling convolutions in round 0, a layer of two rows in round 1, one of one row in round 2.
+pub(crate) fn bundle() -> EdgeBundle {
+    let conv = |c_out, kh, pad| {
+        Geometry::Conv(Conv {
+            c_in: 3,
+            h: 9,
+            w: 7,
+            c_out,
+            kh,
+            kw: kh,
+            stride: [1, 1],
+            pad: [pad; 4],
+            dilation: [1, 1],
+            groups: 1,
+        })
+    };
+    let fc = |rows, inputs, outputs| Geometry::Fc(Fc { rows, inputs, outputs });
+    let geometries = [(conv(5, 3, 1), 0), (conv(4, 1, 0), 0), (fc(2, 20, 6), 1), (fc(1, 33, 10), 2)];
+    let layer = |i: usize| {
+        let (geometry, group) = geometries[i];
+        Layer { name: format!("layer{i}"), geometry, group, w_bits: 8, bound: 50_000 }
+    };
+    let group = |len, k, layers| Group { len, k, x_bits: 8, signed: false, layers };
+    let plan = Plan {
+        layers: (0..4).map(layer).collect(),
+        groups: vec![group(3 * 9 * 7, 24, vec![0, 1]), group(40, 20, vec![2]), group(33, 32, vec![3])],
+        rounds: vec![vec![0], vec![1], vec![2]],
+    };
+    let weights = (0..4).map(|i| weights(&plan.layers[i].name, plan.layers[i].geometry.weight_len())).collect();
+    EdgeBundle { model: "tiny".into(), version: 1, plan, weights }
+}
+
+/// A model whose answers are far larger than what a stream takes unread: 60 rounds of 50 kB.
+pub(crate) fn long_bundle() -> EdgeBundle {
+    const OUTPUTS: u32 = 12_500;
+    let geometry = Geometry::Fc(Fc { rows: 1, inputs: 1, outputs: OUTPUTS });
+    let layer = |i| Layer { name: format!("wide{i}"), geometry, group: i, w_bits: 8, bound: 50_000 };
+    let plan = Plan {
+        layers: (0..60).map(layer).collect(),
+        groups: (0..60).map(|i| Group { len: 1, k: 32, x_bits: 8, signed: false, layers: vec![i] }).collect(),
+        rounds: (0..60).map(|i| vec![i]).collect(),
+    };
+    let weights = plan.layers.iter().map(|l| weights(&l.name, OUTPUTS as usize)).collect();
+    EdgeBundle { model: "long".into(), version: 1, plan, weights }
+}
+
+/// What the edge must answer in round `r`, by the oracle.
+pub(crate) fn expected(bundle: &EdgeBundle, r: usize, shares: &[Vec<u32>]) -> Vec<Vec<u32>> {
+    let mut answers = Vec::new();
+    for (&g, share) in bundle.plan.rounds[r].iter().zip(shares) {
+        let group = &bundle.plan.groups[g as usize];
+        for &l in &group.layers {
+            let geometry = &bundle.plan.layers[l as usize].geometry;
+            let mut y = vec![0; geometry.out_len()];
+            naive::apply(geometry, &bundle.weights[l as usize], share, &mut y);
+            answers.push(y.into_iter().map(|e| e & twinmask_ring::mask(group.k.into())).collect());
+        }
+    }
+    answers
+}
+
+/// The masks `R` of round `r` under [`SEED`].
+pub(crate) fn masks(plan: &Plan, r: usize, counter: u64) -> Vec<Vec<u32>> {
+    let key = prf::mask_key(&SEED, counter);
+    let expand = |(&g, (len, k)): (&u32, (usize, u32))| {
+        let mut mask = vec![0; len];
+        key.fill(g.into(), k, &mut mask);
+        mask
+    };
+    plan.rounds[r].iter().zip(plan.upload_parts(r)).map(expand).collect()
+}
+
+/// Some shares of round `r`.
+pub(crate) fn shares(plan: &Plan, r: usize, label: &str) -> Vec<Vec<u32>> {
+    let parts = plan.upload_parts(r).into_iter().enumerate();
+    parts.map(|(i, (len, k))| uniform(&format!("{label} {r} {i}"), len, k)).collect()
+}
+
+/// An edge's folder, with the owner that signs its bundles.
+pub(crate) struct Folder(tempfile::TempDir, Ed25519KeyPair);
+
+impl Folder {
+    pub(crate) fn new() -> Folder {
+        let dir = tempfile::tempdir().expect("temporary folder");
+        let owner = Ed25519KeyPair::from_seed_unchecked(&[3; 32]).expect("seed of 32 bytes");
+        let key: String = owner.public_key().as_ref().iter().map(|b| format!("{b:02x}")).collect();
+        std::fs::write(dir.path().join("owner.pub"), key + "\n").expect("writes");
+        std::fs::create_dir(dir.path().join("models")).expect("makes a folder");
+        Folder(dir, owner)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    pub(crate) fn bundle_path(&self, name: &str) -> PathBuf {
+        self.path().join(format!("models/{name}.twm"))
+    }
+
+    pub(crate) fn add(&self, name: &str, bundle: &EdgeBundle) -> Digest {
+        let (bytes, digest) = bundle.write(&self.1);
+        std::fs::write(self.bundle_path(name), bytes).expect("writes");
+        digest
+    }
+}
+
+/// An edge that serves connections in memory.
+pub(crate) struct TestEdge {
+    pub(crate) edge: Arc<Edge>,
+    pub(crate) bundle: EdgeBundle,
+    pub(crate) digest: Digest,
+}
+
+impl TestEdge {
+    pub(crate) fn new(role: Role) -> TestEdge {
+        Self::with(role, bundle(), Limits::default(), default_kernel())
+    }
+
+    pub(crate) fn with(role: Role, bundle: EdgeBundle, limits: Limits, kernel: Arc<dyn Kernel>) -> TestEdge {
+        let folder = Folder::new();
+        let digest = folder.add("model", &bundle);
+        let config = Config { threads: 2, limits, ..Config::new(folder.path(), role) };
+        let edge = Edge::load(&config, role, kernel).expect("a good folder");
+        TestEdge { edge, bundle, digest }
+    }
+
+    /// The device's end of a connection that the edge serves.
+    pub(crate) fn connect_as(&self, device: twinmask_transport::Role) -> Connection {
+        let (ours, edges) = memory_pair(device, self.edge.role.certified());
+        tokio::spawn(Arc::clone(&self.edge).serve(edges));
+        ours
+    }
+
+    pub(crate) fn connect(&self) -> Connection {
+        self.connect_as(twinmask_transport::Role::device("cam").expect("a good name"))
+    }
+
+    pub(crate) fn open_frame(&self) -> Open {
+        Open {
+            session: [1; 16],
+            digest: self.digest,
+            seed: (self.edge.role == Role::A).then_some(Secret(SEED)),
+            prfs: vec![Prf::ChaCha20],
+            codec: CodecChoice::Auto,
+        }
+    }
+
+    pub(crate) async fn device(&self) -> Device {
+        Device::open(self.connect(), &self.open_frame()).await
+    }
+
+    /// A whole honest inference, held against the oracle.
+    pub(crate) async fn check_alive(&self) {
+        let mut device = self.device().await;
+        device.infer_honestly(&self.bundle, 0).await;
+        device.connection.close(0, "");
+    }
+}
+
+/// A device that is driven frame by frame.
+pub(crate) struct Device {
+    pub(crate) connection: Connection,
+    pub(crate) send: SendHalf,
+    pub(crate) recv: RecvHalf,
+    pub(crate) opened: Opened,
+}
+
+impl Device {
+    pub(crate) async fn open(connection: Connection, open: &Open) -> Device {
+        let (mut send, mut recv) = connection.open_bi().await.expect("connected");
+        write(&mut send, FrameType::Open, open).await;
+        let opened = read(&mut recv, FrameType::Opened, &[]).await.body().expect("OPENED");
+        Device { connection, send, recv, opened }
+    }
+
+    pub(crate) async fn claim(&mut self, counter: u64) {
+        write(&mut self.send, FrameType::Claim, &Claim { counter }).await;
+        let claimed: Claimed = read(&mut self.recv, FrameType::Claimed, &[]).await.body().expect("CLAIMED");
+        assert_eq!(claimed.counter, counter);
+    }
+
+    /// A stream with `INFER{counter}` on it.
+    pub(crate) async fn infer(&self, counter: u64) -> (SendHalf, RecvHalf) {
+        let (mut send, recv) = self.connection.open_bi().await.expect("connected");
+        write(&mut send, FrameType::Infer, &Infer { counter, exact: true }).await;
+        (send, recv)
+    }
+
+    /// One inference, in order, at the edge that this session is with.
+    pub(crate) async fn infer_honestly(&mut self, bundle: &EdgeBundle, counter: u64) {
+        let plan = &bundle.plan;
+        let at_a = self.connection.peer().role == twinmask_transport::Role::EdgeA;
+        if at_a {
+            self.claim(counter).await;
+        }
+        let (mut send, mut recv) = self.infer(counter).await;
+        for r in 0..plan.rounds.len() {
+            let shares = if at_a { masks(plan, r, counter) } else { shares(plan, r, &format!("{counter}")) };
+            if !at_a {
+                upload(&mut send, plan, r, &shares, Codec::Packed).await;
+            }
+            let frame = read(&mut recv, FrameType::Answer, &plan.answer_parts(r)).await;
+            assert_eq!(frame.body::<Answer>().expect("ANSWER").round, r as u32);
+            let answers = payload::decode(&frame.payload, frame.header.codec, &plan.answer_parts(r)).expect("decodes");
+            assert!(answers == expected(bundle, r, &shares), "round {r} of {counter}");
+        }
+        write(&mut send, FrameType::End, &End {}).await;
+    }
+}
+
+pub(crate) async fn upload(send: &mut SendHalf, plan: &Plan, r: usize, shares: &[Vec<u32>], codec: Codec) {
+    let parts: Vec<(&[u32], u32)> =
+        shares.iter().zip(plan.upload_parts(r)).map(|(s, (_, k))| (s.as_slice(), k)).collect();
+    let payload = payload::encode(&parts, codec);
+    soon(write_frame(send, FrameType::Round, &Round { round: r as u32 }, codec, &payload)).await.expect("writes");
+}
+
+pub(crate) async fn write<T: serde::Serialize>(send: &mut SendHalf, kind: FrameType, body: &T) {
+    soon(write_frame(send, kind, body, Codec::Packed, &[])).await.expect("writes");
+}
+
+pub(crate) async fn read(recv: &mut RecvHalf, kind: FrameType, parts: &[(usize, u32)]) -> Frame {
+    soon(read_frame(recv, |h| h.expect(kind, parts, "the test's frame"))).await.expect("the frame that is due")
+}
+
+/// Waits until the edge has closed the connection with `code`; gives its words.
+pub(crate) async fn closed_with(connection: &Connection, code: CloseCode) -> String {
+    match soon(connection.closed()).await {
+        CloseReason::Peer { code: found, text } if found == code as u32 => text,
+        other => panic!("{other} where {code:?} was due"),
+    }
+}

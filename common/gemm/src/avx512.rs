@@ -124,7 +124,6 @@ macro_rules! tiles {
         }
 
         #[target_feature(enable = $features)]
-        #[expect(clippy::needless_range_loop, reason = "indices into several arrays at once")]
         fn $sums<const D: usize, const B: usize, const P: usize>(tile: &Tile<'_, $weight>, out: &mut [[u32; LANES]]) {
             let units = tile.offsets.len();
             let mut weights: [&[[$weight; $per_vector]]; B] = [&[]; B];
@@ -171,16 +170,49 @@ macro_rules! tiles {
 }
 
 tiles!(
-    byte_tile, byte_sums, "avx512f,avx512bw,avx512vnni", i8, 64, 8, |sum, x, w| _mm512_dpbusd_epi32(sum, x, w),
-    [(1, 1, 6), (1, 2, 6), (1, 3, 6), (1, 4, 6), (2, 1, 6), (2, 2, 6), (2, 3, 4), (2, 4, 3),
-     (3, 1, 6), (3, 2, 4), (3, 3, 2), (3, 4, 2), (4, 1, 6), (4, 2, 3), (4, 3, 2), (4, 4, 1)]
+    byte_tile,
+    byte_sums,
+    "avx512f,avx512bw,avx512vnni",
+    i8,
+    64,
+    8,
+    |sum, x, w| _mm512_dpbusd_epi32(sum, x, w),
+    [
+        (1, 1, 6),
+        (1, 2, 6),
+        (1, 3, 6),
+        (1, 4, 6),
+        (2, 1, 6),
+        (2, 2, 6),
+        (2, 3, 4),
+        (2, 4, 3),
+        (3, 1, 6),
+        (3, 2, 4),
+        (3, 3, 2),
+        (3, 4, 2),
+        (4, 1, 6),
+        (4, 2, 3),
+        (4, 3, 2),
+        (4, 4, 1)
+    ]
 );
 tiles!(
-    word_tile, word_sums, "avx512f,avx512bw,avx512vnni", i16, 32, 16, |sum, x, w| _mm512_dpwssd_epi32(sum, x, w),
+    word_tile,
+    word_sums,
+    "avx512f,avx512bw,avx512vnni",
+    i16,
+    32,
+    16,
+    |sum, x, w| _mm512_dpwssd_epi32(sum, x, w),
     [(1, 1, 6), (1, 2, 6), (1, 3, 6), (1, 4, 6), (2, 1, 6), (2, 2, 6), (2, 3, 4), (2, 4, 3)]
 );
 tiles!(
-    plain_word_tile, plain_word_sums, "avx512f,avx512bw", i16, 32, 16,
+    plain_word_tile,
+    plain_word_sums,
+    "avx512f,avx512bw",
+    i16,
+    32,
+    16,
     |sum: __m512i, x: __m512i, w: __m512i| _mm512_add_epi32(sum, _mm512_madd_epi16(x, w)),
     [(1, 1, 6), (1, 2, 6), (1, 3, 6), (1, 4, 6), (2, 1, 6), (2, 2, 6), (2, 3, 4), (2, 4, 3)]
 );

@@ -58,7 +58,14 @@ pub(crate) trait Micro: Copy + Send + Sync + 'static {
 }
 
 /// [`Micro::store`] without special instructions.
-pub(crate) fn store_plain(sums: &[[u32; LANES]], step: usize, channels: usize, y: &mut [u32], stride: usize, count: usize) {
+pub(crate) fn store_plain(
+    sums: &[[u32; LANES]],
+    step: usize,
+    channels: usize,
+    y: &mut [u32],
+    stride: usize,
+    count: usize,
+) {
     for lane in 0..channels {
         for (out, sums) in y[lane * stride..][..count].iter_mut().zip(sums.iter().step_by(step)) {
             *out = sums[lane];
@@ -80,7 +87,13 @@ pub(crate) struct Direct<M: Micro> {
 
 impl<M: Micro> Direct<M> {
     /// Packs a layer.
-    pub(crate) fn prepare(micro: M, name: &'static str, geometry: &Geometry, weights: &[i16], k: u32) -> Arc<dyn Linear> {
+    pub(crate) fn prepare(
+        micro: M,
+        name: &'static str,
+        geometry: &Geometry,
+        weights: &[i16],
+        k: u32,
+    ) -> Arc<dyn Linear> {
         let planes = M::planes(k);
         let layout = Layout::new(geometry, M::ELEMENT, planes);
         let weights = layout.pack(weights, M::narrow);
@@ -89,7 +102,15 @@ impl<M: Micro> Direct<M> {
 
     /// Computes `pixels` (at most [`PIXELS`]) positions of `blocks`, all of one group, into `y`, whose rows (one per
     /// channel) are `stride` apart.
-    fn panel(&self, bytes: &[u8], bases: &[usize], blocks: Range<usize>, sums: &mut Sums, y: &mut [u32], stride: usize) {
+    fn panel(
+        &self,
+        bytes: &[u8],
+        bases: &[usize],
+        blocks: Range<usize>,
+        sums: &mut Sums,
+        y: &mut [u32],
+        stride: usize,
+    ) {
         let n = blocks.len();
         let group: &[Block] = &self.layout.blocks[blocks.clone()];
         let (_, best) = self.micro.tile_size(self.planes, n);
@@ -154,7 +175,8 @@ impl<M: Micro> Linear for Direct<M> {
             let mut first = blocks.start;
             while first < blocks.end {
                 let Block { offset, channel, .. } = self.layout.blocks[first];
-                let same_group = self.layout.blocks[first..blocks.end].iter().take(wide).take_while(|b| b.offset == offset);
+                let same_group =
+                    self.layout.blocks[first..blocks.end].iter().take(wide).take_while(|b| b.offset == offset);
                 let last = first + same_group.count();
                 let y = &mut y[(channel - channels.start) * n + start..];
                 self.panel(&input.bytes, bases, first..last, &mut sums, y, n);

@@ -95,7 +95,19 @@ impl Geometry {
         let bad = |text: String| Err(GeometryError(text));
         match self {
             Self::Conv(c) => {
-                let sizes = [c.c_in, c.h, c.w, c.c_out, c.kh, c.kw, c.stride[0], c.stride[1], c.dilation[0], c.dilation[1], c.groups];
+                let sizes = [
+                    c.c_in,
+                    c.h,
+                    c.w,
+                    c.c_out,
+                    c.kh,
+                    c.kw,
+                    c.stride[0],
+                    c.stride[1],
+                    c.dilation[0],
+                    c.dilation[1],
+                    c.groups,
+                ];
                 if sizes.contains(&0) {
                     return bad(format!("a size of zero in {c:?}"));
                 }
@@ -109,7 +121,9 @@ impl Geometry {
                     return bad(format!("the {}x{} kernel does not fit the padded {}x{} input", c.kh, c.kw, c.h, c.w));
                 }
                 let (padded_h, padded_w) = (c.h + c.pad[0] + c.pad[2], c.w + c.pad[1] + c.pad[3]);
-                if [c.c_in, padded_h, padded_w].iter().map(|&s| u128::from(s)).product::<u128>() > u128::from(MAX_ELEMENTS) {
+                if [c.c_in, padded_h, padded_w].iter().map(|&s| u128::from(s)).product::<u128>()
+                    > u128::from(MAX_ELEMENTS)
+                {
                     return bad(format!("more than {MAX_ELEMENTS} elements after padding in {c:?}"));
                 }
             }
@@ -129,9 +143,11 @@ impl Geometry {
     fn sizes(&self) -> (u128, u128, u128) {
         let p = |xs: &[u32]| xs.iter().map(|&x| u128::from(x)).product::<u128>();
         match self {
-            Self::Conv(c) => {
-                (p(&[c.c_in, c.h, c.w]), p(&[c.c_out, c.out_h(), c.out_w()]), p(&[c.c_out, c.c_in / c.groups, c.kh, c.kw]))
-            }
+            Self::Conv(c) => (
+                p(&[c.c_in, c.h, c.w]),
+                p(&[c.c_out, c.out_h(), c.out_w()]),
+                p(&[c.c_out, c.c_in / c.groups, c.kh, c.kw]),
+            ),
             Self::Fc(f) => (p(&[f.rows, f.inputs]), p(&[f.rows, f.outputs]), p(&[f.outputs, f.inputs])),
         }
     }
@@ -167,6 +183,15 @@ impl Geometry {
     #[must_use]
     pub fn fan_in(&self) -> usize {
         self.weight_len() / self.out_channels()
+    }
+
+    /// Channel groups; 1 for a fully connected layer.
+    #[must_use]
+    pub const fn groups(&self) -> usize {
+        match self {
+            Self::Conv(c) => c.groups as usize,
+            Self::Fc(_) => 1,
+        }
     }
 
     /// Output positions per channel: `out_h * out_w`, or rows.
@@ -241,7 +266,18 @@ mod tests {
     use super::*;
 
     fn conv() -> Conv {
-        Conv { c_in: 3, h: 224, w: 224, c_out: 64, kh: 11, kw: 11, stride: [4, 4], pad: [2; 4], dilation: [1, 1], groups: 1 }
+        Conv {
+            c_in: 3,
+            h: 224,
+            w: 224,
+            c_out: 64,
+            kh: 11,
+            kw: 11,
+            stride: [4, 4],
+            pad: [2; 4],
+            dilation: [1, 1],
+            groups: 1,
+        }
     }
 
     #[test]
@@ -254,10 +290,8 @@ mod tests {
 
     #[test]
     fn output_index_and_channel_are_inverse() {
-        for g in [
-            Geometry::Conv(Conv { h: 20, w: 17, ..conv() }),
-            Geometry::Fc(Fc { rows: 3, inputs: 5, outputs: 7 }),
-        ] {
+        for g in [Geometry::Conv(Conv { h: 20, w: 17, ..conv() }), Geometry::Fc(Fc { rows: 3, inputs: 5, outputs: 7 })]
+        {
             let mut seen = vec![false; g.out_len()];
             for ch in 0..g.out_channels() {
                 for p in 0..g.positions() {

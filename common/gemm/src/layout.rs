@@ -150,7 +150,11 @@ impl Layout {
         let (first, last) = (index(channels.start), index(channels.end));
         let end = if last == 0 { 0 } else { self.blocks[last - 1].channel + self.blocks[last - 1].count };
         let starts = self.blocks.get(first).is_none_or(|b| b.channel == channels.start);
-        assert!(first < last && starts && end == channels.end, "channels {channels:?} cut a block of {:?}", self.geometry);
+        assert!(
+            first < last && starts && end == channels.end,
+            "channels {channels:?} cut a block of {:?}",
+            self.geometry
+        );
         first..last
     }
 
@@ -181,7 +185,10 @@ impl Layout {
         assert!(xs.iter().all(|x| x.len() == per_input), "input length of {:?}", self.geometry);
         input.items = xs.len() * (per_input / item_len);
         // Units at the end of a row may reach past it, by less than a unit.
-        input.bytes.resize(input.items * self.item_bytes + 4, 0);
+        let needed = input.items * self.item_bytes + 4;
+        if input.bytes.len() < needed {
+            input.bytes.resize(needed, 0);
+        }
         let items = xs.iter().flat_map(|x| x.chunks_exact(item_len));
         for (x, bytes) in items.zip(input.bytes.chunks_exact_mut(self.item_bytes)) {
             self.load_item(x, bytes, &split);
@@ -202,7 +209,8 @@ impl Layout {
                 plane[..left].fill(0);
                 plane[right..].fill(0);
             }
-            let source = Row { x: &x[y * w..], area, channels: c.c_in as usize, columns: w, plane_bytes: self.plane_bytes };
+            let source =
+                Row { x: &x[y * w..], area, channels: c.c_in as usize, columns: w, plane_bytes: self.plane_bytes };
             split(&source, &mut row[left..]);
         }
     }

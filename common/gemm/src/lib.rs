@@ -5,6 +5,9 @@
 //! disjoint output channels ([`Linear::part`]), also for several devices at once so that the weights are read once.
 //! This is the one crate of the workspace that may use `unsafe`; every kernel is held against [`naive`](naive::apply).
 
+mod auto;
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod direct;
@@ -20,8 +23,6 @@ mod planes;
 mod portable;
 #[cfg(target_arch = "x86_64")]
 mod transpose;
-#[cfg(target_arch = "x86_64")]
-mod vnni;
 
 use std::ops::Range;
 use std::sync::Arc;

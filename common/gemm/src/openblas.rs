@@ -67,9 +67,9 @@ fn exact_blocks(weights: &[i16], fan_in: usize, k: u32) -> Vec<Range<usize>> {
     let mut sums = vec![0u64; weights.len() / fan_in];
     let (mut blocks, mut start) = (Vec::new(), 0);
     for at in (0..fan_in).step_by(CHUNK) {
-        let chunks = weights.chunks_exact(fan_in).map(|row| {
-            row[at..fan_in.min(at + CHUNK)].iter().map(|w| u64::from(w.unsigned_abs())).sum::<u64>()
-        });
+        let chunks = weights
+            .chunks_exact(fan_in)
+            .map(|row| row[at..fan_in.min(at + CHUNK)].iter().map(|w| u64::from(w.unsigned_abs())).sum::<u64>());
         if sums.iter().zip(chunks.clone()).any(|(sum, chunk)| sum + chunk > most) {
             blocks.push(start..at);
             start = at;
@@ -111,8 +111,8 @@ impl Linear for Prepared {
         assert!(matches!(self.geometry, Geometry::Fc(_)) || xs.len() == 1, "a convolution takes one input at a time");
         assert!(xs.iter().all(|x| x.len() == per_input), "input length of {:?}", self.geometry);
         input.items = items;
-        input.f64s.resize(xs.len() * per_input, 0.0);
-        for (x, centred) in xs.iter().zip(input.f64s.chunks_exact_mut(per_input)) {
+        let centred = sized(&mut input.f64s, xs.len() * per_input);
+        for (x, centred) in xs.iter().zip(centred.chunks_exact_mut(per_input)) {
             for (f, &v) in centred.iter_mut().zip(*x) {
                 *f = f64::from(twinmask_ring::centre(v, self.k));
             }
@@ -152,7 +152,8 @@ impl Prepared {
 
     /// A fully connected layer: `y = W·x^T`, `[channels, items]`.
     fn rows(&self, input: &Input, channels: Range<usize>, y: &mut [u32], scratch: &mut Scratch) {
-        let x = ArrayView2::from_shape((input.items, self.geometry.fan_in()), &input.f64s).expect("items x inputs");
+        let (items, inputs) = (input.items, self.geometry.fan_in());
+        let x = ArrayView2::from_shape((items, inputs), &input.f64s[..items * inputs]).expect("cut to this shape");
         let weights = self.weights(&channels);
         let product = sized(&mut scratch.f64s[1], y.len());
         for block in &self.blocks {
@@ -168,7 +169,15 @@ impl Prepared {
     }
 
     /// One group (or a part of its channels) of a convolution, a block of positions at a time.
-    fn group(&self, conv: &Conv, group: usize, x: &[f64], channels: Range<usize>, y: &mut [u32], scratch: &mut Scratch) {
+    fn group(
+        &self,
+        conv: &Conv,
+        group: usize,
+        x: &[f64],
+        channels: Range<usize>,
+        y: &mut [u32],
+        scratch: &mut Scratch,
+    ) {
         let (fan_in, positions) = (self.geometry.fan_in(), self.geometry.positions());
         let weights = self.weights(&channels);
         let width = (COLUMN_ELEMENTS / fan_in).clamp(64, positions.max(64));
@@ -206,7 +215,9 @@ fn im2col(conv: &Conv, group: usize, taps: Range<usize>, positions: Range<usize>
             let count = (out_w - ox).min(positions.end - at);
             let (line, rest) = row.split_at_mut(count);
             match (oy * conv.stride[0] as usize + down).checked_sub(conv.pad[0] as usize).filter(|&y| y < h) {
-                Some(y) => gather(&x[(channel * h + y) * w..][..w], ox * step + right, conv.pad[1] as usize, step, line),
+                Some(y) => {
+                    gather(&x[(channel * h + y) * w..][..w], ox * step + right, conv.pad[1] as usize, step, line)
+                }
                 None => line.fill(0.0),
             }
             (row, at) = (rest, at + count);

@@ -43,7 +43,11 @@ impl Rng {
                 kh: if one_d { 1 } else { self.range(1, 5) },
                 kw: self.range(1, 5),
                 stride: [self.range(1, 4), self.range(1, 4)],
-                pad: if one_d { [0, self.range(0, 3), 0, self.range(0, 3)] } else { [(); 4].map(|()| self.range(0, 3)) },
+                pad: if one_d {
+                    [0, self.range(0, 3), 0, self.range(0, 3)]
+                } else {
+                    [(); 4].map(|()| self.range(0, 3))
+                },
                 dilation: [self.range(1, 3), self.range(1, 3)],
                 groups,
             };
@@ -102,7 +106,18 @@ fn random_layers() {
 fn extremes() {
     let conv = |c_in, c_out, kernel, groups| {
         let (pad, one) = ([1, 0, 2, 1], [1, 1]);
-        Geometry::Conv(Conv { c_in, h: 7, w: 6, c_out, kh: kernel, kw: kernel, stride: one, pad, dilation: one, groups })
+        Geometry::Conv(Conv {
+            c_in,
+            h: 7,
+            w: 6,
+            c_out,
+            kh: kernel,
+            kw: kernel,
+            stride: one,
+            pad,
+            dilation: one,
+            groups,
+        })
     };
     let shapes = [
         conv(64, 20, 3, 1),
@@ -148,11 +163,66 @@ fn constant(geometry: &Geometry, weight: i16, share: u32) -> Vec<u32> {
 fn known_networks_first_layers_and_wide_reductions() {
     let (dilation, groups) = ([1, 1], 1);
     let shapes = [
-        Geometry::Conv(Conv { c_in: 3, h: 39, w: 39, c_out: 64, kh: 11, kw: 11, stride: [4, 4], pad: [2; 4], dilation, groups }),
-        Geometry::Conv(Conv { c_in: 3, h: 31, w: 31, c_out: 24, kh: 7, kw: 7, stride: [2, 2], pad: [3; 4], dilation, groups }),
-        Geometry::Conv(Conv { c_in: 64, h: 9, w: 9, c_out: 192, kh: 5, kw: 5, stride: [1, 1], pad: [2; 4], dilation, groups }),
-        Geometry::Conv(Conv { c_in: 256, h: 14, w: 14, c_out: 80, kh: 1, kw: 1, stride: [2, 2], pad: [0; 4], dilation, groups }),
-        Geometry::Conv(Conv { c_in: 96, h: 8, w: 8, c_out: 96, kh: 1, kw: 7, stride: [1, 1], pad: [0, 3, 0, 3], dilation, groups }),
+        Geometry::Conv(Conv {
+            c_in: 3,
+            h: 39,
+            w: 39,
+            c_out: 64,
+            kh: 11,
+            kw: 11,
+            stride: [4, 4],
+            pad: [2; 4],
+            dilation,
+            groups,
+        }),
+        Geometry::Conv(Conv {
+            c_in: 3,
+            h: 31,
+            w: 31,
+            c_out: 24,
+            kh: 7,
+            kw: 7,
+            stride: [2, 2],
+            pad: [3; 4],
+            dilation,
+            groups,
+        }),
+        Geometry::Conv(Conv {
+            c_in: 64,
+            h: 9,
+            w: 9,
+            c_out: 192,
+            kh: 5,
+            kw: 5,
+            stride: [1, 1],
+            pad: [2; 4],
+            dilation,
+            groups,
+        }),
+        Geometry::Conv(Conv {
+            c_in: 256,
+            h: 14,
+            w: 14,
+            c_out: 80,
+            kh: 1,
+            kw: 1,
+            stride: [2, 2],
+            pad: [0; 4],
+            dilation,
+            groups,
+        }),
+        Geometry::Conv(Conv {
+            c_in: 96,
+            h: 8,
+            w: 8,
+            c_out: 96,
+            kh: 1,
+            kw: 7,
+            stride: [1, 1],
+            pad: [0, 3, 0, 3],
+            dilation,
+            groups,
+        }),
         Geometry::Fc(Fc { rows: 1, inputs: 9216, outputs: 70 }),
         Geometry::Fc(Fc { rows: 3, inputs: 4096, outputs: 100 }),
     ];
@@ -184,7 +254,8 @@ fn parts_on_threads_make_the_whole() {
             std::thread::scope(|scope| {
                 let (mut rest, linear, input) = (&mut y[..], &linear, &input);
                 for channels in parts {
-                    let (part, others) = rest.split_at_mut(channels.len() * (geometry.out_len() / geometry.out_channels()));
+                    let (part, others) =
+                        rest.split_at_mut(channels.len() * (geometry.out_len() / geometry.out_channels()));
                     rest = others;
                     scope.spawn(move || linear.part(input, channels, part, &mut Scratch::default()));
                 }

@@ -1,27 +1,11 @@
 //! Safe Rust, vectorised by the compiler: 16 lanes of wrapping u32 products, compiled once more for each instruction
 //! set that the CPU may have.
 
-use std::sync::Arc;
-
-use crate::direct::{Direct, MAX_BLOCKS, Micro, Tile, store_plain};
+use crate::direct::{MAX_BLOCKS, Micro, Tile, store_plain};
 use crate::layout::{LANES, Row};
 use crate::planes::{self, Whole};
 #[cfg(target_arch = "x86_64")]
 use crate::transpose::Avx512;
-use crate::{Geometry, Kernel, Linear};
-
-/// The portable kernel.
-pub(crate) struct Portable(pub(crate) &'static str);
-
-impl Kernel for Portable {
-    fn name(&self) -> &'static str {
-        self.0
-    }
-
-    fn prepare(&self, geometry: &Geometry, weights: &[i16], k: u32) -> Arc<dyn Linear> {
-        Direct::prepare(Wrapping::detect(), self.0, geometry, weights, k)
-    }
-}
 
 /// The instruction sets that the inner loop is compiled for. Only [`Wrapping::detect`] makes one.
 #[derive(Clone, Copy)]
@@ -35,10 +19,11 @@ enum Isa {
 
 /// The inner loop; proves that the CPU has what its instruction set needs.
 #[derive(Clone, Copy)]
-struct Wrapping(Isa);
+pub(crate) struct Wrapping(Isa);
 
 impl Wrapping {
-    fn detect() -> Self {
+    /// The widest that this CPU has.
+    pub(crate) fn detect() -> Self {
         #[cfg(target_arch = "x86_64")]
         {
             if let Some(avx512) = Avx512::new() {
@@ -165,13 +150,15 @@ fn sums<const B: usize, const P: usize>(tile: &Tile<'_, i16>, out: &mut [[u32; L
 #[cfg(target_arch = "x86_64")]
 mod tests {
     use super::*;
-    use crate::{Conv, Scratch, naive};
+    use crate::direct::Direct;
+    use crate::{Conv, Geometry, Scratch, naive};
 
     /// `detect` takes the widest; the others are held against the oracle here.
     #[test]
     fn every_instruction_set_that_the_cpu_has() {
         let (stride, pad, dilation) = ([2, 1], [1, 2, 0, 1], [1, 2]);
-        let geometry = Geometry::Conv(Conv { c_in: 10, h: 9, w: 11, c_out: 74, kh: 3, kw: 2, stride, pad, dilation, groups: 2 });
+        let geometry =
+            Geometry::Conv(Conv { c_in: 10, h: 9, w: 11, c_out: 74, kh: 3, kw: 2, stride, pad, dilation, groups: 2 });
         let weights: Vec<i16> = (0..geometry.weight_len() as i32).map(|i| (i * 7919) as i16).collect();
         let x: Vec<u32> = (0..geometry.in_len() as u32).map(|i| i.wrapping_mul(2_654_435_769)).collect();
         let mut expected = vec![0; geometry.out_len()];
@@ -183,7 +170,11 @@ mod tests {
         sets.extend(Avx512::new().map(Isa::Avx512));
         for isa in sets {
             let mut y = vec![0; expected.len()];
-            Direct::prepare(Wrapping(isa), "portable", &geometry, &weights, 32).apply(&x, &mut y, &mut Scratch::default());
+            Direct::prepare(Wrapping(isa), "portable", &geometry, &weights, 32).apply(
+                &x,
+                &mut y,
+                &mut Scratch::default(),
+            );
             assert_eq!(y, expected);
         }
     }

@@ -18,7 +18,9 @@ pub(crate) struct Avx512(());
 impl Avx512 {
     /// `None` on other CPUs.
     pub(crate) fn new() -> Option<Self> {
-        let found = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vl");
+        let found = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512vl");
         found.then_some(Self(()))
     }
 
@@ -35,7 +37,15 @@ impl Avx512 {
     }
 
     /// See [`Micro::store`](crate::direct::Micro::store).
-    pub(crate) fn store(self, sums: &[[u32; LANES]], step: usize, channels: usize, y: &mut [u32], stride: usize, count: usize) {
+    pub(crate) fn store(
+        self,
+        sums: &[[u32; LANES]],
+        step: usize,
+        channels: usize,
+        y: &mut [u32],
+        stride: usize,
+        count: usize,
+    ) {
         for first in (0..count).step_by(LANES) {
             let count = LANES.min(count - first);
             // SAFETY: `self` proves AVX-512F, BW and VL.
@@ -60,6 +70,7 @@ fn split<D: Digits, const C: usize>(row: &Row<'_>, planes: usize, out: &mut [u8]
                 *units = units_of(loaded::<C>(row, first + i * C, column, count));
             }
             let width = (row.channels - first).min(4 * C) * 4 / C;
+            #[expect(clippy::needless_range_loop, reason = "the second index of four arrays")]
             for plane in 0..planes {
                 let at = plane * row.plane_bytes + column * pixel + first * 4 / C;
                 let out = &mut out[at..at + (count - 1) * pixel + width];
@@ -99,8 +110,10 @@ fn units_of<const C: usize>(x: [__m512i; C]) -> [__m512i; 4] {
     match x[..] {
         [a, b, c, d] => {
             // Even and odd bytes of two channels side by side, then of four.
-            let even_bytes = |a, b| _mm512_or_si512(_mm512_and_si512(a, odd), _mm512_slli_epi32::<8>(_mm512_and_si512(b, odd)));
-            let odd_bytes = |a, b| _mm512_or_si512(_mm512_and_si512(_mm512_srli_epi32::<8>(a), odd), _mm512_andnot_si512(odd, b));
+            let even_bytes =
+                |a, b| _mm512_or_si512(_mm512_and_si512(a, odd), _mm512_slli_epi32::<8>(_mm512_and_si512(b, odd)));
+            let odd_bytes =
+                |a, b| _mm512_or_si512(_mm512_and_si512(_mm512_srli_epi32::<8>(a), odd), _mm512_andnot_si512(odd, b));
             let (ab02, ab13, cd02, cd13) = (even_bytes(a, b), odd_bytes(a, b), even_bytes(c, d), odd_bytes(c, d));
             let lows = |a, b| _mm512_or_si512(_mm512_and_si512(a, low), _mm512_slli_epi32::<16>(b));
             let highs = |a, b| _mm512_or_si512(_mm512_srli_epi32::<16>(a), _mm512_andnot_si512(low, b));
@@ -175,8 +188,10 @@ fn transposed(r: [__m512i; LANES]) -> [__m512i; LANES] {
     }
     let mut out = [_mm512_setzero_si512(); LANES];
     for j in 0..4 {
-        let (low, high) = (_mm512_shuffle_i32x4::<0x88>(b[j], b[4 + j]), _mm512_shuffle_i32x4::<0x88>(b[8 + j], b[12 + j]));
-        let (low2, high2) = (_mm512_shuffle_i32x4::<0xdd>(b[j], b[4 + j]), _mm512_shuffle_i32x4::<0xdd>(b[8 + j], b[12 + j]));
+        let (low, high) =
+            (_mm512_shuffle_i32x4::<0x88>(b[j], b[4 + j]), _mm512_shuffle_i32x4::<0x88>(b[8 + j], b[12 + j]));
+        let (low2, high2) =
+            (_mm512_shuffle_i32x4::<0xdd>(b[j], b[4 + j]), _mm512_shuffle_i32x4::<0xdd>(b[8 + j], b[12 + j]));
         out[j] = _mm512_shuffle_i32x4::<0x88>(low, high);
         out[8 + j] = _mm512_shuffle_i32x4::<0xdd>(low, high);
         out[4 + j] = _mm512_shuffle_i32x4::<0x88>(low2, high2);

@@ -1,13 +1,15 @@
 //! Integrity checks (PROTOCOL.md, "Integrity"). `sample:N` recomputes N output positions per layer on each share, so
-//! it knows which edge lied; positions are drawn after the answers have come.
+//! it knows which edge lied; positions are drawn after the answers have come. `freivalds` checks the unmasked sum as a
+//! whole, with certainty for all practical purposes, and cannot tell who lied.
 
 use std::str::FromStr;
 
 use twinmask_gemm::naive;
-use twinmask_model::bundle::Rows;
-use twinmask_model::plan::Plan;
+use twinmask_model::bundle::{DeviceBundle, Rows};
+use twinmask_model::plan::{Layer, Plan};
 use twinmask_ring::mask;
 
+use crate::freivalds::{LayerCheck, Secrets};
 use crate::random;
 
 /// Most positions per layer that may be asked for.
@@ -18,12 +20,19 @@ pub const MAX_SAMPLES: u32 = 65_536;
 pub struct Integrity {
     /// Output positions recomputed per layer; 0 for none.
     pub samples: u32,
+    /// Whether every unmasked answer passes the [`freivalds`](crate::freivalds) check.
+    pub freivalds: bool,
+}
+
+impl Integrity {
+    /// No check at all.
+    pub const NONE: Self = Self { samples: 0, freivalds: false };
 }
 
 impl Default for Integrity {
-    /// `sample:16`, the protocol's default.
+    /// `sample:16+freivalds`: certainty, and the name of the liar.
     fn default() -> Self {
-        Self { samples: 16 }
+        Self { samples: 16, freivalds: true }
     }
 }
 
@@ -31,21 +40,30 @@ impl FromStr for Integrity {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if text == "none" {
-            return Ok(Self { samples: 0 });
-        }
-        match text.strip_prefix("sample:").map(str::parse) {
-            Some(Ok(samples)) if (1..=MAX_SAMPLES).contains(&samples) => Ok(Self { samples }),
-            _ => Err(format!("'{text}' is no integrity check: none or sample:N with N from 1 to {MAX_SAMPLES}")),
+        let fail = || {
+            format!(
+                "'{text}' is no integrity check: none, freivalds, sample:N or sample:N+freivalds, N from 1 to {MAX_SAMPLES}"
+            )
+        };
+        let (sample, freivalds) = match text {
+            "none" => return Ok(Self::NONE),
+            "freivalds" => return Ok(Self { samples: 0, freivalds: true }),
+            _ => text.strip_suffix("+freivalds").map_or((text, false), |sample| (sample, true)),
+        };
+        match sample.strip_prefix("sample:").map(str::parse) {
+            Some(Ok(samples)) if (1..=MAX_SAMPLES).contains(&samples) => Ok(Self { samples, freivalds }),
+            _ => Err(fail()),
         }
     }
 }
 
 impl std::fmt::Display for Integrity {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.samples {
-            0 => f.write_str("none"),
-            n => write!(f, "sample:{n}"),
+        match (self.samples, self.freivalds) {
+            (0, false) => f.write_str("none"),
+            (0, true) => f.write_str("freivalds"),
+            (n, false) => write!(f, "sample:{n}"),
+            (n, true) => write!(f, "sample:{n}+freivalds"),
         }
     }
 }
@@ -87,7 +105,9 @@ pub enum IntegrityError {
         expected: usize,
     },
     /// A spot check failed.
-    #[error("layer {layer}: {liar} answered wrongly (spot check at {positions} positions); the result was discarded, do not trust that edge")]
+    #[error(
+        "layer {layer}: {liar} answered wrongly (spot check at {positions} positions); the result was discarded, do not trust that edge"
+    )]
     Sample {
         /// Layer name.
         layer: String,
@@ -96,8 +116,18 @@ pub enum IntegrityError {
         /// Positions that were checked.
         positions: u32,
     },
+    /// The Freivalds check failed: one of the edges (or both) answered wrongly.
+    #[error(
+        "layer {layer}: an edge answered wrongly (Freivalds check); the result was discarded. `--integrity sample:N+freivalds` may tell which edge it is"
+    )]
+    Freivalds {
+        /// Layer name.
+        layer: String,
+    },
     /// The device holds no weight rows to check with.
-    #[error("layer {layer}: this device holds no weight rows to spot-check with; issue it with --sample-rows, or run with --integrity none")]
+    #[error(
+        "layer {layer}: this device holds no weight rows to spot-check with; issue it with --sample-rows, or run with --integrity none"
+    )]
     NoRows {
         /// Layer name.
         layer: String,
@@ -117,25 +147,42 @@ pub struct Answers<'a> {
 pub struct Checker {
     integrity: Integrity,
     rows: Vec<Rows>,
+    /// Per layer; empty when the check is off.
+    freivalds: Vec<LayerCheck>,
 }
 
 impl Checker {
-    /// With the weight rows of each layer.
+    /// Takes the weight rows and expands the Freivalds secrets of `bundle`, as far as `integrity` needs them.
     ///
     /// # Errors
     /// [`IntegrityError::NoRows`] when rows that `integrity` needs are missing.
-    pub fn new(integrity: Integrity, rows: Vec<Rows>, plan: &Plan) -> Result<Self, IntegrityError> {
-        let bare = rows.iter().position(|r| r.channels.is_empty());
-        match bare {
-            Some(l) if integrity.samples > 0 => Err(IntegrityError::NoRows { layer: plan.layers[l].name.clone() }),
-            _ => Ok(Self { integrity, rows }),
+    pub fn new(integrity: Integrity, bundle: &mut DeviceBundle) -> Result<Self, IntegrityError> {
+        let plan = &bundle.model.plan;
+        let rows = if integrity.samples > 0 { std::mem::take(&mut bundle.rows) } else { Vec::new() };
+        if let Some(l) = rows.iter().position(|r| r.channels.is_empty()) {
+            return Err(IntegrityError::NoRows { layer: plan.layers[l].name.clone() });
         }
+        let layer = |(l, layer): (usize, &Layer)| {
+            let secrets = Secrets::expand(&bundle.key, &bundle.model.digest, l as u32, &layer.geometry);
+            LayerCheck::new(layer.geometry, secrets, &bundle.projections[l], layer.bound)
+        };
+        let checked = if integrity.freivalds { plan.layers.as_slice() } else { &[] };
+        let freivalds = checked.iter().enumerate().map(layer).collect();
+        Ok(Self { integrity, rows, freivalds })
     }
 
     /// What is checked.
     #[must_use]
     pub const fn integrity(&self) -> Integrity {
         self.integrity
+    }
+
+    /// Checks the unmasked integers `y` of layer `l` for the quantized tensor `x`.
+    pub(crate) fn check_opened(&self, plan: &Plan, l: usize, x: &[i32], y: &[i32]) -> Result<(), IntegrityError> {
+        match self.freivalds.get(l) {
+            Some(check) if !check.holds(x, y) => Err(IntegrityError::Freivalds { layer: plan.layers[l].name.clone() }),
+            _ => Ok(()),
+        }
     }
 
     /// Checks the answers of layer `l` to the shares `r` (edge A's) and `v` (edge B's).
@@ -196,12 +243,12 @@ mod tests {
 
     #[test]
     fn settings_parse_and_print() {
-        for text in ["none", "sample:1", "sample:16"] {
+        for text in ["none", "sample:1", "sample:16", "freivalds", "sample:3+freivalds"] {
             assert_eq!(text.parse::<Integrity>().expect("valid").to_string(), text);
         }
-        for text in ["", "sample", "sample:0", "sample:x", "sample:70000", "all"] {
+        for text in ["", "sample", "sample:0", "sample:x", "sample:70000", "all", "none+freivalds", "+freivalds"] {
             assert!(text.parse::<Integrity>().is_err(), "{text}");
         }
-        assert_eq!(Integrity::default().to_string(), "sample:16");
+        assert_eq!(Integrity::default().to_string(), "sample:16+freivalds");
     }
 }

@@ -31,9 +31,7 @@ impl DeviceKeys {
         let plan = bundle.model.plan.clone();
         let groups = plan.groups.iter().enumerate();
         let s_in = groups
-            .map(|(g, group)| {
-                s_in(&bundle.key, &bundle.model.digest, g as u32, u32::from(group.k), group.len as usize)
-            })
+            .map(|(g, group)| s_in(&bundle.key, &bundle.model.digest, g as u32, u32::from(group.k), group.len as usize))
             .collect();
         let unpack = |(l, packed): (usize, &Zeroizing<Vec<u8>>)| {
             let mut out = Zeroizing::new(vec![0; plan.layers[l].geometry.out_len()]);

@@ -162,14 +162,16 @@ impl Pending {
         &self.r
     }
 
-    /// Checks the answers of each layer of the group (in the plan's order) and unmasks them: exact integers `W·x`.
+    /// Checks the answers of each layer of the group (in the plan's order) and unmasks them: exact integers `W·x` for
+    /// the tensor `x` that was masked.
     ///
     /// # Errors
-    /// [`IntegrityError`] when an answer has the wrong length or a check fails; nothing is unmasked then.
+    /// [`IntegrityError`] when an answer has the wrong length or a check fails; nothing unmasked leaves then.
     pub fn open(
         self,
         keys: &DeviceKeys,
         checker: &Checker,
+        x: &[i32],
         answers: &[Answers<'_>],
     ) -> Result<Vec<Vec<i32>>, IntegrityError> {
         let group = &keys.plan.groups[self.group];
@@ -180,9 +182,10 @@ impl Pending {
         }
         let unmask = |(&l, answer): (&u32, &Answers<'_>)| {
             let masked = answer.z_a.iter().zip(answer.z_b).zip(keys.s_out(l as usize));
-            masked.map(|((&a, &b), &s)| centre(a.wrapping_add(b).wrapping_sub(s), k)).collect()
+            let y: Vec<i32> = masked.map(|((&a, &b), &s)| centre(a.wrapping_add(b).wrapping_sub(s), k)).collect();
+            checker.check_opened(&keys.plan, l as usize, x, &y).map(|()| y)
         };
-        Ok(group.layers.iter().zip(answers).map(unmask).collect())
+        group.layers.iter().zip(answers).map(unmask).collect()
     }
 }
 

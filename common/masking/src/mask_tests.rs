@@ -1,4 +1,5 @@
 use super::*;
+use crate::freivalds::Secrets;
 use crate::integrity::{Integrity, Liar};
 use std::collections::BTreeMap;
 use twinmask_gemm::{Conv, Fc, Geometry, naive};
@@ -25,7 +26,18 @@ struct World {
 fn world() -> World {
     let conv = |c_out, kh, pad| {
         let pad = [pad; 4];
-        Geometry::Conv(Conv { c_in: 3, h: 9, w: 8, c_out, kh, kw: kh, stride: [1, 1], pad, dilation: [1, 1], groups: 1 })
+        Geometry::Conv(Conv {
+            c_in: 3,
+            h: 9,
+            w: 8,
+            c_out,
+            kh,
+            kw: kh,
+            stride: [1, 1],
+            pad,
+            dilation: [1, 1],
+            groups: 1,
+        })
     };
     let geometries = [conv(4, 3, 1), conv(5, 1, 0), Geometry::Fc(Fc { rows: 1, inputs: 40, outputs: 6 })];
     let weights: Vec<Vec<i16>> = geometries
@@ -75,7 +87,13 @@ fn world() -> World {
         preprocess: Preprocess::preset("unit").expect("a preset"),
         labels: vec![],
     };
-    World { plan, weights, bundle: DeviceBundle { model, key: Zeroizing::new(key), s_out, rows } }
+    let projections = (0..3)
+        .map(|l| {
+            Secrets::expand(&key, &digest, l, &geometries[l as usize])
+                .project(&geometries[l as usize], &weights[l as usize])
+        })
+        .collect();
+    World { plan, weights, bundle: DeviceBundle { model, key: Zeroizing::new(key), s_out, rows, projections } }
 }
 
 fn inputs(plan: &Plan, g: usize) -> Vec<i32> {
@@ -89,13 +107,13 @@ fn edge(w: &World, l: usize, share: &[u32]) -> Vec<u32> {
     z.iter().map(|v| v & low_bits(w.plan.k_of(l))).collect()
 }
 
-fn checker(w: &World, samples: u32) -> Checker {
-    Checker::new(Integrity { samples }, w.bundle.rows.clone(), &w.plan).expect("rows are there")
+fn checker(samples: u32, freivalds: bool) -> Checker {
+    Checker::new(Integrity { samples, freivalds }, &mut world().bundle).expect("rows are there")
 }
 
 fn masker(w: &World) -> (Arc<DeviceKeys>, Masker) {
     let keys = Arc::new(DeviceKeys::expand(&w.bundle).expect("own keys"));
-    (Arc::clone(&keys), Masker::new(keys, SessionSeed::generate()))
+    (Arc::clone(&keys), Masker::new(keys, SessionSeed(Zeroizing::new([9; 32]))))
 }
 
 #[test]
@@ -113,7 +131,7 @@ fn unmasked_answers_are_the_plain_integers() {
                 .map(|&l| (edge(&w, l as usize, pending.share_a()), edge(&w, l as usize, pending.share_b())))
                 .collect();
             let answers: Vec<_> = z.iter().map(|(z_a, z_b)| Answers { z_a, z_b }).collect();
-            let opened = pending.open(&keys, &checker(&w, 16), &answers).expect("honest");
+            let opened = pending.open(&keys, &checker(16, true), &x, &answers).expect("honest");
             for (&l, y) in group.layers.iter().zip(opened) {
                 let plain: Vec<u32> = x.iter().map(|&v| v as u32).collect();
                 let expected = {
@@ -164,7 +182,9 @@ fn the_liar_is_named_and_nothing_is_unmasked() {
         let pending = masker.begin(counter as u64).and_then(|mut m| m.mask(1, &inputs(&w.plan, 1))).expect("fits");
         let lied = |share: &[u32], lie: u32| edge(&w, 2, share).iter().map(|z| z.wrapping_add(lie)).collect::<Vec<_>>();
         let (z_a, z_b) = (lied(pending.share_a(), lie_a), lied(pending.share_b(), lie_b));
-        let error = pending.open(&keys, &checker(&w, 1), &[Answers { z_a: &z_a, z_b: &z_b }]).expect_err("caught");
+        let error = pending
+            .open(&keys, &checker(1, false), &inputs(&w.plan, 1), &[Answers { z_a: &z_a, z_b: &z_b }])
+            .expect_err("caught");
         assert_eq!(error, IntegrityError::Sample { layer: "layer2".into(), liar, positions: 1 });
     }
 }
@@ -173,13 +193,14 @@ fn the_liar_is_named_and_nothing_is_unmasked() {
 fn one_wrong_output_in_n_is_missed_as_often_as_the_protocol_says() {
     let w = world();
     let (keys, mut masker) = masker(&w);
-    let check = checker(&w, 4);
+    let check = checker(4, false);
     let (trials, mut missed) = (2000u32, 0u32);
     for counter in 0..trials {
         let pending = masker.begin(counter.into()).and_then(|mut m| m.mask(1, &inputs(&w.plan, 1))).expect("fits");
         let (z_a, mut z_b) = (edge(&w, 2, pending.share_a()), edge(&w, 2, pending.share_b()));
         z_b[3] ^= 1;
-        missed += u32::from(pending.open(&keys, &check, &[Answers { z_a: &z_a, z_b: &z_b }]).is_ok());
+        missed +=
+            u32::from(pending.open(&keys, &check, &inputs(&w.plan, 1), &[Answers { z_a: &z_a, z_b: &z_b }]).is_ok());
     }
     // (1 - 1/6)^4 = 0.482; the bounds are six standard deviations away.
     let rate = f64::from(missed) / f64::from(trials);
@@ -192,20 +213,44 @@ fn answers_of_another_length_are_refused() {
     let (keys, mut masker) = masker(&w);
     let pending = masker.begin(0).and_then(|mut m| m.mask(1, &inputs(&w.plan, 1))).expect("fits");
     let (z_a, z_b) = (edge(&w, 2, pending.share_a()), edge(&w, 2, pending.share_b()));
-    let error = pending.open(&keys, &checker(&w, 0), &[Answers { z_a: &z_a, z_b: &z_b[1..] }]).expect_err("short");
+    let error = pending
+        .open(&keys, &checker(0, false), &inputs(&w.plan, 1), &[Answers { z_a: &z_a, z_b: &z_b[1..] }])
+        .expect_err("short");
     assert!(matches!(error, IntegrityError::Length { liar: Liar::B, found: 5, expected: 6, .. }));
 }
 
 #[test]
 fn sampling_needs_rows() {
+    let bare = || {
+        let mut bundle = world().bundle;
+        bundle.rows[1] = Rows { channels: vec![], weights: vec![] };
+        bundle
+    };
+    let sampled = Checker::new(Integrity { samples: 1, freivalds: false }, &mut bare());
+    assert!(matches!(sampled, Err(IntegrityError::NoRows { layer }) if layer == "layer1"));
+    assert!(Checker::new(Integrity { samples: 0, freivalds: true }, &mut bare()).is_ok());
+}
+
+#[test]
+fn freivalds_finds_what_sampling_misses() {
     let w = world();
-    let none = vec![Rows { channels: vec![], weights: vec![] }; 3];
-    assert!(matches!(Checker::new(Integrity { samples: 1 }, none.clone(), &w.plan), Err(IntegrityError::NoRows { .. })));
-    assert!(Checker::new(Integrity { samples: 0 }, none, &w.plan).is_ok());
+    let (keys, mut masker) = masker(&w);
+    let check = checker(0, true);
+    for counter in 0..50 {
+        let x = inputs(&w.plan, 0);
+        let pending = masker.begin(counter).and_then(|mut m| m.mask(0, &x)).expect("fits");
+        let z = |share: &[u32]| [edge(&w, 0, share), edge(&w, 1, share)];
+        let (z_a, mut z_b) = (z(pending.share_a()), z(pending.share_b()));
+        let layer = (counter % 2) as usize;
+        let at = counter as usize * 7 % z_b[layer].len();
+        z_b[layer][at] ^= 1;
+        let answers = [0, 1].map(|l| Answers { z_a: &z_a[l], z_b: &z_b[l] });
+        let error = pending.open(&keys, &check, &x, &answers).expect_err("found");
+        assert_eq!(error, IntegrityError::Freivalds { layer: format!("layer{layer}") });
+    }
 }
 
 /// Each share alone is uniform whatever the data: a chi-square test on the top byte of both shares of a constant tensor.
-/// (The seed of a session is random; the bound is so wide that a fair source fails once in 10^9.)
 #[test]
 fn each_share_alone_looks_uniform() {
     let w = world();

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use crate::container::{ContainerError, Kind, Reader, Storage, Writer};
 use crate::graph::Graph;
 use crate::infer;
-use crate::plan::Plan;
+use crate::plan::{Layer, Plan};
 use crate::preprocess::Preprocess;
 use crate::ring_plan::Profile;
 
@@ -252,6 +252,8 @@ pub struct DeviceBundle {
     pub s_out: Vec<Zeroizing<Vec<u8>>>,
     /// Weight rows of each layer.
     pub rows: Vec<Rows>,
+    /// `W^T s mod 2^61 - 1` of each layer for the Freivalds check, `[groups, fan_in]` (PROTOCOL.md, "Integrity").
+    pub projections: Vec<Zeroizing<Vec<u64>>>,
 }
 
 impl DeviceBundle {
@@ -261,7 +263,10 @@ impl DeviceBundle {
         let mut w = Writer::new(Kind::Device);
         self.model.put(&mut w);
         w.section("key", Storage::Plain, self.key.as_ref());
-        for (i, (s_out, rows)) in self.s_out.iter().zip(&self.rows).enumerate() {
+        for (i, ((s_out, rows), projection)) in self.s_out.iter().zip(&self.rows).zip(&self.projections).enumerate() {
+            let projection: Zeroizing<Vec<u8>> =
+                Zeroizing::new(projection.iter().flat_map(|v| v.to_le_bytes()).collect());
+            w.section(format!("freivalds.{i}"), Storage::Plain, &projection);
             w.section(format!("s_out.{i}"), Storage::Plain, s_out);
             w.section(format!("channels.{i}"), Storage::Zstd, &crate::codec::encode(&rows.channels));
             let w_bits = self.model.plan.layers[i].w_bits;
@@ -283,7 +288,7 @@ impl DeviceBundle {
             return Err(malformed("key", "has the wrong length"));
         }
         key.copy_from_slice(&stored);
-        let (mut s_out, mut rows) = (Vec::new(), Vec::new());
+        let (mut s_out, mut rows, mut projections) = (Vec::new(), Vec::new(), Vec::new());
         for (i, layer) in model.plan.layers.iter().enumerate() {
             let packed = Zeroizing::new(reader.section(&format!("s_out.{i}"))?);
             if packed.len() != twinmask_ring::pack::packed_len(layer.geometry.out_len(), model.plan.k_of(i)) {
@@ -291,11 +296,12 @@ impl DeviceBundle {
             }
             s_out.push(packed);
             rows.push(Self::take_rows(&reader, i, layer)?);
+            projections.push(Self::take_projection(&reader, i, layer)?);
         }
-        Ok(Self { model, key, s_out, rows })
+        Ok(Self { model, key, s_out, rows, projections })
     }
 
-    fn take_rows(reader: &Reader<'_>, i: usize, layer: &crate::plan::Layer) -> Result<Rows, ContainerError> {
+    fn take_rows(reader: &Reader<'_>, i: usize, layer: &Layer) -> Result<Rows, ContainerError> {
         let name = format!("rows.{i}");
         let channels: Vec<u32> = reader.decode::<_, META_LIMIT>(&format!("channels.{i}"))?;
         let ascending = channels.windows(2).all(|w| w[0] < w[1]);
@@ -305,6 +311,16 @@ impl DeviceBundle {
         let len = channels.len() * layer.geometry.fan_in();
         let weights = weights_from(&reader.section(&name)?, layer.w_bits, len);
         Ok(Rows { channels, weights: weights.ok_or_else(|| malformed(&name, "have the wrong length"))? })
+    }
+
+    fn take_projection(reader: &Reader<'_>, i: usize, layer: &Layer) -> Result<Zeroizing<Vec<u64>>, ContainerError> {
+        let name = format!("freivalds.{i}");
+        let bytes = Zeroizing::new(reader.section(&name)?);
+        if bytes.len() != 8 * layer.geometry.groups() * layer.geometry.fan_in() {
+            return Err(malformed(&name, "has the wrong length"));
+        }
+        let word = |b: &[u8]| u64::from_le_bytes(b.try_into().expect("chunks of eight bytes"));
+        Ok(Zeroizing::new(bytes.chunks_exact(8).map(word).collect()))
     }
 
     /// Whether every row of every layer is there, as `--local` needs.

@@ -33,8 +33,7 @@ pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
 /// # Errors
 /// [`CodecError`] when the bytes are malformed, exceed the limit, or are longer than the value.
 pub fn decode<T: DeserializeOwned, const LIMIT: usize>(bytes: &[u8]) -> Result<T, CodecError> {
-    let limited =
-        bincode::config::standard().with_fixed_int_encoding().with_little_endian().with_limit::<LIMIT>();
+    let limited = bincode::config::standard().with_fixed_int_encoding().with_little_endian().with_limit::<LIMIT>();
     let (value, used) = bincode::serde::decode_from_slice(bytes, limited)?;
     if used == bytes.len() { Ok(value) } else { Err(CodecError::Trailing(bytes.len() - used)) }
 }

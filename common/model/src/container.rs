@@ -61,7 +61,9 @@ pub enum ContainerError {
     #[error("is a bundle of format {0}; this program reads format {VERSION}: install the matching release")]
     Version(u16),
     /// A bundle of another kind.
-    #[error("is not a bundle for this purpose (kind {found}, expected {expected:?}): was it copied to the wrong place?")]
+    #[error(
+        "is not a bundle for this purpose (kind {found}, expected {expected:?}): was it copied to the wrong place?"
+    )]
     Kind {
         /// Kind byte found.
         found: u8,
@@ -206,7 +208,9 @@ impl<'a> Reader<'a> {
             }
             let bytes = match entry.storage {
                 Storage::Plain => stored.to_vec(),
-                Storage::Zstd => zstd::bulk::decompress(stored, entry.length as usize).map_err(|_| fail("does not decompress"))?,
+                Storage::Zstd => {
+                    zstd::bulk::decompress(stored, entry.length as usize).map_err(|_| fail("does not decompress"))?
+                }
             };
             return if bytes.len() as u64 == entry.length { Ok(bytes) } else { Err(fail("has the wrong length")) };
         }

@@ -57,15 +57,23 @@ fn arity(op: &Op, inputs: &[&[u32]]) -> Result<(), String> {
         Op::Concat { .. } => 1..=4096,
         _ => 1..=1,
     };
-    if range.contains(&inputs.len()) { Ok(()) } else { Err(format!("{} operands", inputs.len())) }
+    if !range.contains(&inputs.len()) {
+        return Err(format!("{} operands", inputs.len()));
+    }
+    match inputs.iter().find(|shape| shape.contains(&0)) {
+        Some(empty) => Err(format!("operand {empty:?} is empty")),
+        None => Ok(()),
+    }
 }
 
 fn shape_of(op: &Op, inputs: &[&[u32]]) -> Result<Shape, String> {
     let x = inputs[0];
     match op {
-        Op::Linear { shape, .. } | Op::Resize { shape, .. } if same_rank_or_linear(op, x, shape) => Ok(shape.clone()),
-        Op::Linear { .. } | Op::Resize { .. } => Err(format!("output rank differs from input {x:?}")),
-        Op::Unary(_) | Op::Lrn { .. } => Ok(x.to_vec()),
+        Op::Linear { shape, .. } => Ok(shape.clone()),
+        Op::Resize { shape, scale, .. } => resize(x, shape, scale),
+        Op::Unary(_) => Ok(x.to_vec()),
+        Op::Lrn { size, .. } if *size > 0 && x.len() >= 2 => Ok(x.to_vec()),
+        Op::Lrn { size, .. } => Err(format!("a window of {size} channels on {x:?}")),
         Op::Softmax { axis, .. } => axis_of(x, *axis).map(|_| x.to_vec()),
         Op::Normalize { axes, .. } => axes_of(x, axes).map(|()| x.to_vec()),
         Op::Binary(_) => broadcast(x, inputs[1]),
@@ -80,13 +88,21 @@ fn shape_of(op: &Op, inputs: &[&[u32]]) -> Result<Shape, String> {
         Op::ArgMax { axis, keep_dims, .. } => axis_of(x, *axis).map(|_| reduced(x, &[*axis], *keep_dims)),
         Op::Concat { axis } => concat(inputs, *axis),
         Op::Reshape { shape } => {
-            if elements(shape) == elements(x) { Ok(shape.clone()) } else { Err(format!("{x:?} cannot become {shape:?}")) }
+            if elements(shape) == elements(x) {
+                Ok(shape.clone())
+            } else {
+                Err(format!("{x:?} cannot become {shape:?}"))
+            }
         }
         Op::Transpose { perm } => {
             let mut seen = vec![false; x.len()];
             let valid = perm.len() == x.len()
                 && perm.iter().all(|&p| (p as usize) < x.len() && !std::mem::replace(&mut seen[p as usize], true));
-            if valid { Ok(perm.iter().map(|&p| x[p as usize]).collect()) } else { Err(format!("{perm:?} permutes no {x:?}")) }
+            if valid {
+                Ok(perm.iter().map(|&p| x[p as usize]).collect())
+            } else {
+                Err(format!("{perm:?} permutes no {x:?}"))
+            }
         }
         Op::Pad { before, after, mode } => pad(x, before, after, *mode),
         Op::Slice { start, step, size } => slice(x, start, step, size),
@@ -97,8 +113,13 @@ fn shape_of(op: &Op, inputs: &[&[u32]]) -> Result<Shape, String> {
     }
 }
 
-fn same_rank_or_linear(op: &Op, x: &[u32], shape: &[u32]) -> bool {
-    matches!(op, Op::Linear { .. }) || x.len() == shape.len()
+fn resize(x: &[u32], shape: &[u32], scale: &[f32]) -> Result<Shape, String> {
+    let positive = scale.iter().all(|s| s.is_finite() && *s > 0.0);
+    if shape.len() == x.len() && scale.len() == x.len() && positive {
+        Ok(shape.to_vec())
+    } else {
+        Err(format!("{x:?} cannot be resized to {shape:?} by {scale:?}"))
+    }
 }
 
 fn axis_of(x: &[u32], axis: u32) -> Result<usize, String> {
@@ -154,7 +175,11 @@ fn like_image(x: &[u32], c: u32, h: u32, w: u32) -> Shape {
     if x.len() == 4 { vec![1, c, h, w] } else { vec![1, c, w] }
 }
 
-fn check_window(w: &Window) -> Result<(), String> {
+fn check_window(x: &[u32], w: &Window) -> Result<(), String> {
+    // A 1-D tensor is one row, and stays one.
+    if x.len() == 3 && (w.kernel[0], w.stride[0], w.pad[0], w.pad[2]) != (1, 1, 0, 0) {
+        return Err(format!("window {w:?} has rows, input {x:?} has none"));
+    }
     let positive = w.kernel.iter().chain(&w.stride).chain(&w.dilation).all(|&v| (1..1 << 16).contains(&v));
     if positive && w.pad.iter().all(|&p| p < 1 << 16) { Ok(()) } else { Err(format!("impossible window {w:?}")) }
 }
@@ -182,8 +207,9 @@ fn kernel_of(w: &[u32]) -> Option<[u32; 2]> {
 
 fn conv(x: &[u32], w: &[u32], b: Option<&[u32]>, window: &Window, groups: u32) -> Result<Shape, String> {
     let [c, h, wd] = image(x)?;
-    check_window(window)?;
-    if kernel_of(w) != Some(window.kernel) || groups == 0 || c % groups != 0 || w[1] != c / groups || w[0] % groups != 0 {
+    check_window(x, window)?;
+    if kernel_of(w) != Some(window.kernel) || groups == 0 || c % groups != 0 || w[1] != c / groups || w[0] % groups != 0
+    {
         return Err(format!("weights {w:?} do not fit input {x:?} in {groups} groups, kernel {:?}", window.kernel));
     }
     check_bias(b, w[0])?;
@@ -206,8 +232,13 @@ fn conv_transpose(
     groups: u32,
 ) -> Result<Shape, String> {
     let [c, h, wd] = image(x)?;
-    check_window(window)?;
-    if kernel_of(w) != Some(window.kernel) || groups == 0 || c % groups != 0 || w[0] != c || output_padding.iter().any(|&p| p >= 1 << 16) {
+    check_window(x, window)?;
+    if kernel_of(w) != Some(window.kernel)
+        || groups == 0
+        || c % groups != 0
+        || w[0] != c
+        || output_padding.iter().any(|&p| p >= 1 << 16)
+    {
         return Err(format!("weights {w:?} do not fit input {x:?} in {groups} groups, kernel {:?}", window.kernel));
     }
     let outputs = w[1].checked_mul(groups).ok_or("too many output channels")?;
@@ -233,10 +264,9 @@ fn dense(x: &[u32], w: &[u32], b: Option<&[u32]>) -> Result<Shape, String> {
 }
 
 fn matmul(a: &[u32], b: &[u32]) -> Result<Shape, String> {
-    let (Some((m, ra)), Some((k2, n, rb))) = (
-        a.len().checked_sub(2).map(|r| (a[r], r)),
-        b.len().checked_sub(2).map(|r| (b[r], b[r + 1], r)),
-    ) else {
+    let (Some((m, ra)), Some((k2, n, rb))) =
+        (a.len().checked_sub(2).map(|r| (a[r], r)), b.len().checked_sub(2).map(|r| (b[r], b[r + 1], r)))
+    else {
         return Err(format!("{a:?} x {b:?}: both operands need rank 2 or more"));
     };
     if a[ra + 1] != k2 {
@@ -263,7 +293,7 @@ pub fn pool_size(n: u32, window: &Window, i: usize, ceil: bool) -> Option<u32> {
 
 fn pool(x: &[u32], window: &Window, ceil: bool) -> Result<Shape, String> {
     let [c, h, w] = image(x)?;
-    check_window(window)?;
+    check_window(x, window)?;
     let inside = (0..2).all(|i| u64::from(window.pad[i].max(window.pad[i + 2])) < span(window, i));
     match (inside, pool_size(h, window, 0, ceil), pool_size(w, window, 1, ceil)) {
         (true, Some(oh), Some(ow)) => Ok(like_image(x, c, oh, ow)),
@@ -275,7 +305,8 @@ fn concat(inputs: &[&[u32]], axis: u32) -> Result<Shape, String> {
     let mut shape = inputs[0].to_vec();
     let axis = axis_of(&shape, axis)?;
     for other in &inputs[1..] {
-        let fits = other.len() == shape.len() && other.iter().zip(&shape).enumerate().all(|(i, (a, b))| i == axis || a == b);
+        let fits =
+            other.len() == shape.len() && other.iter().zip(&shape).enumerate().all(|(i, (a, b))| i == axis || a == b);
         if !fits {
             return Err(format!("{other:?} does not join {:?} along axis {axis}", inputs[0]));
         }
@@ -291,7 +322,10 @@ fn pad(x: &[u32], before: &[u32], after: &[u32], mode: crate::graph::PadMode) ->
     if mode == crate::graph::PadMode::Reflect && (0..x.len()).any(|i| before[i] >= x[i] || after[i] >= x[i]) {
         return Err(format!("reflection of {before:?} and {after:?} is wider than {x:?}"));
     }
-    (0..x.len()).map(|i| x[i].checked_add(before[i])?.checked_add(after[i])).collect::<Option<_>>().ok_or("padding too wide".into())
+    (0..x.len())
+        .map(|i| x[i].checked_add(before[i])?.checked_add(after[i]))
+        .collect::<Option<_>>()
+        .ok_or("padding too wide".into())
 }
 
 fn slice(x: &[u32], start: &[u32], step: &[i32], size: &[u32]) -> Result<Shape, String> {
@@ -326,7 +360,9 @@ pub fn check(graph: &Graph, memory_cap: usize) -> Result<(), InferError> {
         }
     }
     match graph.values.get(graph.input as usize) {
-        Some(v) if !defined[graph.input as usize] && !v.is_empty() && v.shape.len() <= MAX_RANK => defined[graph.input as usize] = true,
+        Some(v) if !defined[graph.input as usize] && !v.is_empty() && v.shape.len() <= MAX_RANK => {
+            defined[graph.input as usize] = true
+        }
         _ => return fail("input", "Input", "the input is missing, empty or constant".into()),
     }
     for node in &graph.nodes {
@@ -337,7 +373,13 @@ pub fn check(graph: &Graph, memory_cap: usize) -> Result<(), InferError> {
         let shape = infer(&node.op, &shapes).map_err(|e| e.at(&node.name))?;
         match graph.values.get(node.output as usize) {
             Some(v) if v.shape == shape && !defined[node.output as usize] => defined[node.output as usize] = true,
-            _ => return fail(&node.name, node.op.name(), format!("output {} is not a fresh value of shape {shape:?}", node.output)),
+            _ => {
+                return fail(
+                    &node.name,
+                    node.op.name(),
+                    format!("output {} is not a fresh value of shape {shape:?}", node.output),
+                );
+            }
         }
     }
     if graph.outputs.is_empty() || graph.outputs.iter().any(|&o| !defined.get(o as usize).is_some_and(|&d| d)) {

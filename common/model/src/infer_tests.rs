@@ -18,7 +18,8 @@ fn convolutions() {
     ] {
         assert!(infer(&op, &bad).is_err(), "{bad:?}");
     }
-    let one = Op::Conv { window: Window { kernel: [1, 3], stride: [1, 2], pad: [0, 1, 0, 1], dilation: [1, 1] }, groups: 1 };
+    let one =
+        Op::Conv { window: Window { kernel: [1, 3], stride: [1, 2], pad: [0, 1, 0, 1], dilation: [1, 1] }, groups: 1 };
     assert_eq!(infer(&one, &[&[1, 8, 20], &[4, 8, 3]]), Ok(vec![1, 4, 10]));
     let up = Op::ConvTranspose { window: window(2, 2, 0), output_padding: [0, 0], groups: 1 };
     assert_eq!(infer(&up, &[&[1, 8, 7, 7], &[8, 4, 2, 2]]), Ok(vec![1, 4, 14, 14]));
@@ -30,7 +31,11 @@ fn pools_with_ceil() {
     assert_eq!(infer(&pool(false), &[&[1, 8, 56, 56]]), Ok(vec![1, 8, 27, 27]));
     assert_eq!(infer(&pool(true), &[&[1, 8, 56, 56]]), Ok(vec![1, 8, 28, 28]));
     // A window that would start behind the input does not count.
-    let op = Op::Pool { window: Window { kernel: [2, 2], stride: [2, 2], pad: [1, 1, 1, 1], dilation: [1, 1] }, kind: PoolKind::Max, ceil: true };
+    let op = Op::Pool {
+        window: Window { kernel: [2, 2], stride: [2, 2], pad: [1, 1, 1, 1], dilation: [1, 1] },
+        kind: PoolKind::Max,
+        ceil: true,
+    };
     assert_eq!(infer(&op, &[&[1, 1, 4, 4]]), Ok(vec![1, 1, 3, 3]));
     assert_eq!(infer(&op, &[&[1, 1, 3, 3]]), Ok(vec![1, 1, 2, 2]));
 }
@@ -44,7 +49,10 @@ fn shapes_of_the_rest() {
     assert_eq!(infer(&Op::Concat { axis: 1 }, &[&[1, 2, 3], &[1, 5, 3]]), Ok(vec![1, 7, 3]));
     assert!(infer(&Op::Concat { axis: 1 }, &[&[1, 2, 3], &[1, 5, 4]]).is_err());
     assert!(infer(&Op::Transpose { perm: vec![0, 0, 1] }, &[&[1, 2, 3]]).is_err());
-    assert_eq!(infer(&Op::Slice { start: vec![0, 3], step: vec![1, -2], size: vec![1, 2] }, &[&[1, 4]]), Ok(vec![1, 2]));
+    assert_eq!(
+        infer(&Op::Slice { start: vec![0, 3], step: vec![1, -2], size: vec![1, 2] }, &[&[1, 4]]),
+        Ok(vec![1, 2])
+    );
     assert!(infer(&Op::Slice { start: vec![0, 3], step: vec![1, -2], size: vec![1, 3] }, &[&[1, 4]]).is_err());
     assert!(infer(&Op::Reshape { shape: vec![3, 3] }, &[&[1, 8]]).is_err());
     assert!(infer(&Op::Expand { shape: vec![2, 3] }, &[&[2, 1]]).is_ok());

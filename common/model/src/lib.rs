@@ -7,7 +7,7 @@ pub mod cost;
 pub mod graph;
 pub mod infer;
 pub mod plan;
+pub mod preprocess;
 pub mod range;
 pub mod ring_plan;
-pub mod preprocess;
 pub mod rounds;

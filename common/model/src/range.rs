@@ -26,9 +26,12 @@ pub fn non_negative(graph: &Graph) -> Vec<bool> {
             Op::ArgMax { .. } => true,
             Op::Softmax { log, .. } => !log,
             Op::Pad { mode, .. } => input(0) && !matches!(mode, PadMode::Constant(v) if *v < 0.0),
-            Op::Linear { .. } | Op::Conv { .. } | Op::ConvTranspose { .. } | Op::Dense | Op::MatMul | Op::Normalize { .. } => {
-                false
-            }
+            Op::Linear { .. }
+            | Op::Conv { .. }
+            | Op::ConvTranspose { .. }
+            | Op::Dense
+            | Op::MatMul
+            | Op::Normalize { .. } => false,
         };
     }
     known
@@ -61,6 +64,9 @@ mod tests {
         let difference = g.add_node("sub", Op::Binary(Binary::Sub), vec![relu, relu], "d").expect("fits");
         let known = non_negative(&g);
         let of = |id| known[id as usize];
-        assert_eq!([of(x), of(relu), of(both), of(mixed), of(six), of(difference)], [false, true, true, false, true, false]);
+        assert_eq!(
+            [of(x), of(relu), of(both), of(mixed), of(six), of(difference)],
+            [false, true, true, false, true, false]
+        );
     }
 }

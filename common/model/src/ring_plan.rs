@@ -240,7 +240,8 @@ mod tests {
     fn rows_of_zeros_have_scale_one() {
         let layer = FloatWeights { data: &[0.0, 0.0, 1e-38, 0.0, 1.0, -1.0], rows: 3, positions: 1 };
         assert_eq!(layer.quantize(8), (vec![0, 0, 0, 0, 127, -127], vec![1.0, 1.0, 1.0 / 127.0]));
-        let bits = choose(&[FloatWeights { data: &[0.0; 4], rows: 2, positions: 1 }], true, 24, Profile::Compact).expect("fits");
+        let bits = choose(&[FloatWeights { data: &[0.0; 4], rows: 2, positions: 1 }], true, 24, Profile::Compact)
+            .expect("fits");
         assert_eq!((bits.k, bits.x_bits), (2, 15));
     }
 

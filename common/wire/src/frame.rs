@@ -163,7 +163,9 @@ mod tests {
     #[test]
     fn known_vector() {
         let bytes = encode_with(FrameType::Claim, &Claim { counter: 5 }, Codec::Packed, &[0xaa]);
-        let expected = [b"TWMK\x01\x03\x00\x00\x08\x00\x00\x00\x01\x00\x00\x00".as_slice(), &[5, 0, 0, 0, 0, 0, 0, 0, 0xaa]].concat();
+        let expected =
+            [b"TWMK\x01\x03\x00\x00\x08\x00\x00\x00\x01\x00\x00\x00".as_slice(), &[5, 0, 0, 0, 0, 0, 0, 0, 0xaa]]
+                .concat();
         assert_eq!(bytes, expected);
         let parsed = FrameHeader::parse(&header(&bytes)).expect("own frame");
         assert_eq!((parsed.kind, parsed.body_len, parsed.payload_len), (FrameType::Claim, 8, 1));
@@ -194,12 +196,18 @@ mod tests {
         let parts = [(100, 20), (3, 20)];
         assert!(h(Codec::Packed, 258).expect(FrameType::Round, &parts, "a round").is_ok());
         for wrong in [0, 257, 259, 1 << 30] {
-            assert!(matches!(h(Codec::Packed, wrong).expect(FrameType::Round, &parts, "a round"), Err(WireError::Shape { .. })));
+            assert!(matches!(
+                h(Codec::Packed, wrong).expect(FrameType::Round, &parts, "a round"),
+                Err(WireError::Shape { .. })
+            ));
         }
         assert!(h(Codec::Raw, 412).expect(FrameType::Round, &parts, "a round").is_ok());
         assert!(h(Codec::Raw, 258).expect(FrameType::Round, &parts, "a round").is_err());
         assert!(h(Codec::Zstd, 60).expect(FrameType::Round, &parts, "a round").is_ok());
         assert!(h(Codec::Zstd, 5000).expect(FrameType::Round, &parts, "a round").is_err());
-        assert!(matches!(h(Codec::Packed, 258).expect(FrameType::Answer, &parts, "an answer"), Err(WireError::Unexpected { .. })));
+        assert!(matches!(
+            h(Codec::Packed, 258).expect(FrameType::Answer, &parts, "an answer"),
+            Err(WireError::Unexpected { .. })
+        ));
     }
 }

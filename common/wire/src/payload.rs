@@ -102,7 +102,11 @@ pub fn encode(parts: &[(&[u32], u32)], codec: Codec) -> Vec<u8> {
             Codec::Packed | Codec::Zstd => pack::pack(elements, k, &mut out),
         }
     }
-    if codec == Codec::Zstd { zstd::bulk::compress(&out, ZSTD_LEVEL).expect("zstd compresses into memory") } else { out }
+    if codec == Codec::Zstd {
+        zstd::bulk::compress(&out, ZSTD_LEVEL).expect("zstd compresses into memory")
+    } else {
+        out
+    }
 }
 
 /// The elements of each part of `payload`.

@@ -81,7 +81,11 @@ impl EdgeSession {
         check_age(age)?;
         match &mut self.claims {
             Some((_, granted)) => {
-                if granted.remove(&c) { Ok(()) } else { Err(WireError::Counter(c)) }
+                if granted.remove(&c) {
+                    Ok(())
+                } else {
+                    Err(WireError::Counter(c))
+                }
             }
             None => self.begun.accept(c),
         }

@@ -107,7 +107,11 @@ pub(crate) async fn run(settings: Settings, args: BenchArgs) -> Result<(), Devic
     if let Some(path) = &args.html {
         std::fs::write(path, page(&report)).map_err(|e| DeviceError::file(path, e))?;
     }
-    if args.json { print_json(&report) } else { print_text(&report) }
+    if args.json {
+        print_json(&report)
+    } else {
+        print_text(&report)
+    }
     Ok(())
 }
 
@@ -248,7 +252,10 @@ fn summary(r: &BenchReport) -> Vec<(&'static str, String)> {
         ("model", format!("{} (ring {}, kernel {})", r.model, r.ring, r.kernel)),
         ("mode", format!("{}, integrity {}", r.mode, r.integrity)),
         ("runs", format!("{} after {} for warm-up, {} in flight", r.runs, r.warmup, r.concurrency)),
-        ("latency", format!("{:.2} ms median (min {:.2}, p90 {:.2}, p99 {:.2})", r.ms.median, r.ms.min, r.ms.p90, r.ms.p99)),
+        (
+            "latency",
+            format!("{:.2} ms median (min {:.2}, p90 {:.2}, p99 {:.2})", r.ms.median, r.ms.min, r.ms.p90, r.ms.p99),
+        ),
         ("device CPU", format!("{:.2} ms per inference", r.device_cpu_ms.median)),
         ("edges compute", format!("{:.2} ms (A), {:.2} ms (B) per inference", r.edge_ms.edge_a, r.edge_ms.edge_b)),
         ("edge A", mb(r.bytes.edge_a)),

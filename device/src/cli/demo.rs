@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
+use twinmask_masking::Integrity;
 
 use super::report::{InferReport, ms};
 use super::{Settings, print_json};
@@ -55,7 +56,8 @@ struct ExchangeReport {
 
 pub(crate) async fn run(settings: Settings, args: DemoArgs) -> Result<(), DeviceError> {
     let arch = settings.model.clone().unwrap_or_else(|| "alexnet".into());
-    let temp = tempfile::Builder::new().prefix("twinmask-demo-").tempdir().map_err(|e| config("a temporary folder", e))?;
+    let temp =
+        tempfile::Builder::new().prefix("twinmask-demo-").tempdir().map_err(|e| config("a temporary folder", e))?;
     let say = |text: &str| {
         if !args.json {
             println!("{text}");
@@ -79,11 +81,12 @@ pub(crate) async fn run(settings: Settings, args: DemoArgs) -> Result<(), Device
     let picture = root.join("demo.png");
     std::fs::write(&picture, PICTURE).map_err(|e| DeviceError::file(&picture, e))?;
     let mut device = settings.device()?;
-    let input = input::load(&picture, &device.network().input_spec()).map_err(|e| DeviceError::Config(e.to_string()))?;
+    let input =
+        input::load(&picture, &device.network().input_spec()).map_err(|e| DeviceError::Config(e.to_string()))?;
     let result = inferences(&mut device, &input).await;
     device.close().await;
     let (first, median) = result?;
-    let local = local(&settings.open_dir()?, &settings, input).await?;
+    let local = local(&settings.open_dir()?, input).await?;
     let equal = first.outcome.outputs == local.outputs;
 
     let network = Arc::clone(device.network());
@@ -91,10 +94,18 @@ pub(crate) async fn run(settings: Settings, args: DemoArgs) -> Result<(), Device
     let report = InferReport::new("demo.png".into(), &network, "split".into(), check, &first.outcome, first.usage, 3);
     if args.json {
         let exchanges = exchanges(&first);
-        print_json(&DemoReport { inference: report, median_ms: ms(median), equal_to_local: equal, exchanges: &exchanges });
+        print_json(&DemoReport {
+            inference: report,
+            median_ms: ms(median),
+            equal_to_local: equal,
+            exchanges: &exchanges,
+        });
     } else {
         show(&network, &first, median, &report);
-        println!("result   {} to --local, the same network computed on the device alone", if equal { "equal bit for bit" } else { "NOT EQUAL" });
+        println!(
+            "result   {} to --local, the same network computed on the device alone",
+            if equal { "equal bit for bit" } else { "NOT EQUAL" }
+        );
     }
     if equal { Ok(()) } else { Err(DeviceError::Integrity("the private result differs from the local one".into())) }
 }
@@ -115,10 +126,10 @@ async fn inferences(device: &mut Device, input: &[f32]) -> Result<(Inference, Du
     Ok((first, times[RUNS / 2]))
 }
 
-async fn local(dir: &DeviceDir, settings: &Settings, input: Vec<f32>) -> Result<Outcome, DeviceError> {
+async fn local(dir: &DeviceDir, input: Vec<f32>) -> Result<Outcome, DeviceError> {
     let bundle = dir.load(None)?;
     let mut exchange = Local::new(&bundle)?;
-    let network = Network::new(bundle, settings.integrity())?;
+    let network = Network::new(bundle, Integrity::NONE)?;
     let mut values = Values::new(Arc::clone(&network.program));
     infer(&network, &mut values, input, &mut exchange).await
 }
@@ -130,7 +141,10 @@ fn sibling(name: &str) -> Result<PathBuf, DeviceError> {
     if path.is_file() {
         return Ok(path);
     }
-    Err(DeviceError::file(path, "is missing: demo needs owner-keygen, edge-a and edge-b beside device (`make build` puts them there)"))
+    Err(DeviceError::file(
+        path,
+        "is missing: demo needs owner-keygen, edge-a and edge-b beside device (`make build` puts them there)",
+    ))
 }
 
 fn issue(root: &Path, arch: &str) -> Result<(), DeviceError> {
@@ -180,7 +194,8 @@ impl Edge {
 
 impl Drop for Edge {
     fn drop(&mut self) {
-        let _ = rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), rustix::process::Signal::TERM);
+        let _ =
+            rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), rustix::process::Signal::TERM);
         let _ = self.child.wait();
     }
 }
@@ -198,7 +213,9 @@ fn exchanges(first: &Inference) -> Vec<ExchangeReport> {
 
 fn show(network: &Network, first: &Inference, median: Duration, report: &InferReport) {
     println!("\nwhat the device knows (first integers of each round's tensor), and what each edge got instead:");
-    println!("round layer            k  activation                edge-a (from its seed)                       edge-b (uploaded)");
+    println!(
+        "round layer            k  activation                edge-a (from its seed)                       edge-b (uploaded)"
+    );
     for (r, g) in first.glimpses.iter().enumerate() {
         let list = |v: &[u32]| v.iter().map(|e| format!("{e:>10}")).collect::<Vec<_>>().join(" ");
         let x = g.x.iter().map(|e| format!("{e:>5}")).collect::<Vec<_>>().join(" ");
@@ -206,8 +223,19 @@ fn show(network: &Network, first: &Inference, median: Duration, report: &InferRe
     }
     let mb = |b: u64| b as f64 / 1e6;
     let (b, plan) = (&report.bytes, network.plan());
-    println!("\nrounds   {} ({:.0} million multiply-accumulates outsourced, {:.2} kept)", report.rounds, plan.macs() as f64 / 1e6, network.local_macs() as f64 / 1e6);
-    println!("bytes    edge-a {:.3} MB up, {:.3} MB down; edge-b {:.3} MB up, {:.3} MB down", mb(b.edge_a.up), mb(b.edge_a.down), mb(b.edge_b.up), mb(b.edge_b.down));
+    println!(
+        "\nrounds   {} ({:.0} million multiply-accumulates outsourced, {:.2} kept)",
+        report.rounds,
+        plan.macs() as f64 / 1e6,
+        network.local_macs() as f64 / 1e6
+    );
+    println!(
+        "bytes    edge-a {:.3} MB up, {:.3} MB down; edge-b {:.3} MB up, {:.3} MB down",
+        mb(b.edge_a.up),
+        mb(b.edge_a.down),
+        mb(b.edge_b.up),
+        mb(b.edge_b.down)
+    );
     println!("latency  {:.1} ms (median of {RUNS} further inferences)", ms(median));
     println!("check    {}: {} layers, no edge lied", report.integrity.check, report.integrity.layers);
     let top: Vec<String> = report.top.iter().map(|t| format!("class {} ({:.1} %)", t.label, t.score * 100.0)).collect();

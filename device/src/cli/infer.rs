@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
+use twinmask_masking::Integrity;
 
 use super::report::InferReport;
 use super::{Settings, print_json};
@@ -54,7 +55,11 @@ async fn all(runner: &mut Runner, args: &InferArgs) -> Result<(), DeviceError> {
         let (mode, check) = runner.labels();
         let name = path.display().to_string();
         let report = InferReport::new(name, &network, mode, check, &outcome, usage, args.top);
-        if args.json { print_json(&report) } else { print_text(&report) }
+        if args.json {
+            print_json(&report)
+        } else {
+            print_text(&report)
+        }
         saved.push(outcome.outputs.into_iter().next());
     }
     match &args.save_output {
@@ -76,7 +81,7 @@ impl Runner {
         }
         let bundle = settings.load(&settings.open_dir()?)?;
         let local = Local::new(&bundle)?;
-        let network = Arc::new(Network::new(bundle, settings.integrity())?);
+        let network = Arc::new(Network::new(bundle, Integrity::NONE)?);
         let values = Values::new(Arc::clone(&network.program));
         Ok(Self::Local { network, local, values })
     }

@@ -36,7 +36,7 @@ pub struct Settings {
     /// How the edges are used: split (the paper's scheme).
     #[arg(long, global = true, env = "TWINMASK_MODE", value_name = "MODE")]
     pub mode: Option<Mode>,
-    /// Checks on the edges' answers: none or sample:N [default: sample:16].
+    /// Checks on the edges' answers: none, sample:N, freivalds or sample:N+freivalds [default: sample:16+freivalds].
     #[arg(long, global = true, env = "TWINMASK_INTEGRITY", value_name = "CHECK")]
     #[serde(deserialize_with = "from_text")]
     pub integrity: Option<Integrity>,
@@ -129,7 +129,9 @@ impl Settings {
     /// When an address is missing.
     pub fn edges(&self) -> Result<Edges, DeviceError> {
         let need = |address: &Option<String>, flag: &str| {
-            address.clone().ok_or_else(|| DeviceError::Config(format!("no address of an edge: name it with {flag} HOST:PORT")))
+            address
+                .clone()
+                .ok_or_else(|| DeviceError::Config(format!("no address of an edge: name it with {flag} HOST:PORT")))
         };
         Ok(Edges {
             a: need(&self.edge_a, "--edge-a")?,
@@ -161,7 +163,11 @@ mod tests {
     fn the_command_line_wins_and_unknown_keys_are_refused() {
         let dir = tempfile::tempdir().expect("temporary folder");
         let file = dir.path().join("device.toml");
-        std::fs::write(&file, "edge-a = \"a:1\"\nedge-b = \"b:2\"\nintegrity = \"sample:3\"\ncodec = \"raw\"\nmode = \"split\"\n").expect("write");
+        std::fs::write(
+            &file,
+            "edge-a = \"a:1\"\nedge-b = \"b:2\"\nintegrity = \"sample:3\"\ncodec = \"raw\"\nmode = \"split\"\n",
+        )
+        .expect("write");
         let line = Settings { edge_a: Some("c:3".into()), config: Some(file.clone()), ..Settings::default() };
         let merged = line.clone().with_file().expect("valid file");
         assert_eq!((merged.edge_a.as_deref(), merged.edge_b.as_deref()), (Some("c:3"), Some("b:2")));

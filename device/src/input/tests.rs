@@ -100,6 +100,21 @@ fn pictures_become_tensors() {
 }
 
 #[test]
+fn photos_are_turned_upright() {
+    let folder = tempfile::tempdir().unwrap();
+    // Black left of white; "rotate by 90 degrees clockwise" puts black on top.
+    let halves = RgbImage::from_fn(64, 32, |x, _| image::Rgb([if x < 32 { 0 } else { 255 }; 3]));
+    let path = saved(&folder, "phone.jpg", &DynamicImage::from(halves), ImageFormat::Jpeg);
+    let mut bytes = fs::read(&path).unwrap();
+    let exif = b"\xff\xe1\0\x22Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0";
+    bytes.splice(2..2, exif.iter().copied());
+    fs::write(&path, bytes).unwrap();
+    let upright = load(&path, &spec(&[1, 1, 64, 32], "raw")).unwrap();
+    let (top, bottom) = upright.split_at(32 * 32);
+    assert!(top.iter().all(|&v| v < 16.0) && bottom.iter().all(|&v| v > 239.0), "{:?}", &upright[..4]);
+}
+
+#[test]
 fn damaged_and_huge_pictures_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let picture = DynamicImage::from(RgbImage::from_raw(90, 70, pattern(90, 70, 3)).unwrap());

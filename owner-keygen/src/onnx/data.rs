@@ -4,8 +4,10 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Component, Path, PathBuf};
 
+use twinmask_model::graph::elements;
+
 use super::reader;
-use super::tensor::Tensor;
+use super::tensor::{Tensor, check_shape};
 
 /// Bytes that may still be allocated for tensors.
 pub(super) struct Budget(u64);
@@ -25,10 +27,10 @@ impl Budget {
 
 /// Number of elements and the dimensions, checked.
 fn dimensions(dims: &[i64]) -> Result<(u64, Vec<u32>), String> {
-    let bad = || format!("impossible dimensions {dims:?}");
-    let shape = dims.iter().map(|&d| u32::try_from(d)).collect::<Result<Vec<_>, _>>().map_err(|_| bad())?;
-    let n = shape.iter().try_fold(1u64, |n, &d| n.checked_mul(u64::from(d))).ok_or_else(bad)?;
-    if shape.len() > twinmask_model::infer::MAX_RANK { Err(bad()) } else { Ok((n, shape)) }
+    let shape = dims.iter().map(|&d| u32::try_from(d)).collect::<Result<Vec<_>, _>>();
+    let shape = shape.map_err(|_| format!("impossible dimensions {dims:?}"))?;
+    check_shape(&shape)?;
+    Ok((elements(&shape) as u64, shape))
 }
 
 /// Bytes per element of an ONNX data type.

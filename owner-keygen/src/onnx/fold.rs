@@ -4,12 +4,12 @@
 use std::rc::Rc;
 
 use twinmask_model::graph::elements;
-use twinmask_model::infer::{MAX_TENSOR, broadcast};
+use twinmask_model::infer::broadcast;
 
 use super::call::Call;
 use super::importer::Importer;
 use super::ops_shape;
-use super::tensor::{Data, Tensor, axes_of, axis_of, strides};
+use super::tensor::{Data, Tensor, axes_of, axis_of, check_shape, strides};
 
 /// Operators that exist only here.
 pub(super) const FOLDED_ONLY: [&str; 20] = [
@@ -50,12 +50,8 @@ pub(super) fn fold(im: &mut Importer, call: &Call) -> Folded {
     let Some(Some(x)) = inputs.first().cloned() else { return Ok(None) };
     let one = |t: Tensor| Ok(Some(vec![t]));
     let room = |im: &mut Importer, shape: &[u32]| {
-        let n = elements(shape);
-        if n > MAX_TENSOR {
-            Err(format!("{shape:?} has more than {MAX_TENSOR} elements"))
-        } else {
-            im.budget.charge(n as u64, 8)
-        }
+        check_shape(shape)?;
+        im.budget.charge(elements(shape) as u64, 8)
     };
     let arg = |i: usize| inputs.get(i).cloned().flatten();
     let need = |i: usize| arg(i).ok_or_else(|| format!("operand {i} is missing"));
@@ -232,9 +228,10 @@ fn choose(c: &Tensor, a: &Tensor, b: &Tensor) -> Result<Tensor, String> {
 
 fn reduce(im: &mut Importer, call: &Call, x: &Tensor) -> Result<Option<Tensor>, String> {
     let rank = x.shape.len();
+    let noop = call.flag("noop_with_empty_axes", false);
     let axes = match im.ints(call, 1, "axes")? {
         Some(a) if !a.is_empty() => axes_of(&a, rank)?,
-        _ if call.flag("noop_with_empty_axes", false) => vec![],
+        _ if noop => vec![],
         _ => (0..rank).collect(),
     };
     let keep = call.flag("keepdims", true);

@@ -243,6 +243,9 @@ impl Importer<'_> {
         let Data::F(data) = data else {
             return Err(format!("operand '{name}' holds integers where floats are expected"));
         };
+        if data.is_empty() {
+            return Err(format!("operand '{name}' is empty"));
+        }
         let id = self.graph.add_constant(name.clone(), shape, data);
         self.names.insert(name, Bound::Value(id));
         Ok(id)

@@ -71,12 +71,7 @@ fn bias(im: &mut Importer, call: &Call, w: ValueId, beta: f32) -> Result<Option<
         return Ok(None);
     }
     let c = im.required(call, 2)?;
-    let per_output = match c.shape[..] {
-        [] | [_] => true,
-        [1, _] => true,
-        _ => false,
-    };
-    if !per_output {
+    if !matches!(c.shape[..], [] | [_] | [1, _]) {
         return Ok(None);
     }
     let flat = c.reshaped(vec![c.len() as u32]).expanded(&[outputs])?;

@@ -1,7 +1,7 @@
 //! Constant tensors while importing: f32 or i64 (all integer types and booleans).
 
 use twinmask_model::graph::elements;
-use twinmask_model::infer::broadcast;
+use twinmask_model::infer::{MAX_RANK, MAX_TENSOR, broadcast};
 
 /// Elements.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,6 +15,16 @@ pub(super) enum Data {
 pub(super) struct Tensor {
     pub(super) shape: Vec<u32>,
     pub(super) data: Data,
+}
+
+/// Refuses shapes that no tensor may have. Sizes of zero count as 1, so that loops over the outer axes of an empty
+/// tensor are bounded as well.
+pub(super) fn check_shape(shape: &[u32]) -> Result<(), String> {
+    let n = shape.iter().fold(1usize, |n, &d| n.saturating_mul(d.max(1) as usize));
+    if n > MAX_TENSOR || shape.len() > MAX_RANK {
+        return Err(format!("{shape:?} has more than {MAX_RANK} dimensions or {MAX_TENSOR} elements"));
+    }
+    Ok(())
 }
 
 /// Row-major strides, in elements.

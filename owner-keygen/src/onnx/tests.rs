@@ -255,6 +255,16 @@ fn hostile_nesting_and_sizes_are_refused() {
     assert!(run(&field(7, &graph)).contains("nested"));
     assert!(run(&field(7, &[10, 0].repeat((1 << 20) + 1))).contains("parts"));
     assert!(run(&[58, 255, 255, 255, 255, 255, 255, 255, 255, 127]).contains("ends in the middle"));
+    // Empty tensors of many rows, which loops could run over.
+    let empty = |name| ints(name, &[1 << 30, 1 << 30, 0], &[]);
+    let nodes =
+        vec![node("Concat", &["a", "b"], &["c"], vec![("axis", A::I(2))]), node("Relu", &["x"], &["y"], vec![])];
+    let error = load(&model(13, &[1, 2], vec![empty("a"), empty("b")], nodes)).unwrap_err().to_string();
+    assert!(error.contains("tensor 'a'"), "{error}");
+    let empty = TensorProto { dims: vec![1, 0, 3], ..floats("w", &[0], vec![]) };
+    let error =
+        load(&model(13, &[1, 2], vec![empty], vec![node("Add", &["x", "w"], &["y"], vec![])])).unwrap_err().to_string();
+    assert!(error.contains("'w' is empty"), "{error}");
     // Constants that blow up: 1 -> [2^14, 2^14, 2] -> ...
     let nodes = vec![node("ConstantOfShape", &["s"], &["c"], vec![]), node("Mul", &["x", "c"], &["y"], vec![])];
     let m = model(13, &[1, 2], vec![ints("s", &[3], &[1 << 14, 1 << 14, 2])], nodes);

@@ -1,0 +1,160 @@
+//! The `freivalds` check (PROTOCOL.md, "Integrity"): for secrets s (channels) and t (positions), uniform mod
+//! q = 2^61 - 1 and unknown to the edges, the exact integers y = W·x satisfy `<s ⊗ t, y> = <a, x>` mod q with
+//! `a = W^T (s ⊗ t)`. An answer that differs from W·x anywhere passes with probability at most 2/q, whatever the data.
+//!
+//! The bundle stores `W^T s`, one number per weight of one channel; `a` is expanded from it when the bundle is loaded.
+
+use twinmask_gemm::Geometry;
+use twinmask_model::bundle::Digest;
+use twinmask_ring::prf::Key;
+use zeroize::Zeroizing;
+
+/// The field's prime, 2^61 - 1.
+pub const Q: u64 = (1 << 61) - 1;
+
+/// `v mod q`.
+const fn reduce(v: u128) -> u64 {
+    let folded = (v & Q as u128) + (v >> 61);
+    let folded = (folded & Q as u128) as u64 + (folded >> 61) as u64;
+    if folded >= Q { folded - Q } else { folded }
+}
+
+/// `v mod q` of a signed number of magnitude below 2^122.
+const fn reduce_signed(v: i128) -> u64 {
+    let r = reduce(v.unsigned_abs());
+    if v < 0 && r > 0 { Q - r } else { r }
+}
+
+const fn mul(a: u64, b: u64) -> u64 {
+    reduce(a as u128 * b as u128)
+}
+
+const fn add(a: u64, b: u64) -> u64 {
+    let sum = a + b;
+    if sum >= Q { sum - Q } else { sum }
+}
+
+/// The secrets of one device, model and layer: s per output channel, t per output position.
+pub struct Secrets {
+    s: Zeroizing<Vec<u64>>,
+    t: Zeroizing<Vec<u64>>,
+}
+
+impl Secrets {
+    /// Expands the secrets of layer `l` from the device key: first s, then t.
+    #[must_use]
+    pub fn expand(device_key: &[u8; 32], digest: &Digest, l: u32, geometry: &Geometry) -> Self {
+        let mut stream = Key::derive("u", &[device_key, digest]).stream(u64::from(l));
+        let mut draw = |n: usize| {
+            let uniform = || loop {
+                let v = stream.next_u64() & Q;
+                if v != Q {
+                    return v;
+                }
+            };
+            Zeroizing::new(std::iter::repeat_with(uniform).take(n).collect::<Vec<u64>>())
+        };
+        let s = draw(geometry.out_channels());
+        let t = draw(geometry.positions());
+        Self { s, t }
+    }
+
+    /// `W^T s` of integer weights `[out_channels, fan_in]`: `[groups, fan_in]` for a convolution, `[inputs]` for a
+    /// fully connected layer. What the owner puts into the bundle.
+    #[must_use]
+    pub fn project(&self, geometry: &Geometry, weights: &[i16]) -> Zeroizing<Vec<u64>> {
+        let (fan_in, groups) = (geometry.fan_in(), geometry.groups());
+        let per_group = geometry.out_channels() / groups;
+        let mut out = Zeroizing::new(Vec::with_capacity(groups * fan_in));
+        for g in 0..groups {
+            let mut sums = vec![0i128; fan_in];
+            for o in g * per_group..(g + 1) * per_group {
+                let (s, row) = (i128::from(self.s[o]), &weights[o * fan_in..][..fan_in]);
+                sums.iter_mut().zip(row).for_each(|(sum, &w)| *sum += s * i128::from(w));
+            }
+            out.extend(sums.into_iter().map(reduce_signed));
+        }
+        out
+    }
+}
+
+/// Elements of `W^T s`.
+#[must_use]
+pub fn projection_len(geometry: &Geometry) -> usize {
+    geometry.groups() * geometry.fan_in()
+}
+
+/// The check of one layer, ready to be run.
+pub struct LayerCheck {
+    geometry: Geometry,
+    secrets: Secrets,
+    /// `a = W^T (s ⊗ t)`, as long as the layer's input.
+    a: Zeroizing<Vec<u64>>,
+    bound: u64,
+}
+
+impl LayerCheck {
+    /// Expands `a` from the bundle's projection `W^T s`; `bound` is the layer's `M`.
+    ///
+    /// # Panics
+    /// If `projection` is not [`projection_len`] long.
+    #[must_use]
+    pub fn new(geometry: Geometry, secrets: Secrets, projection: &[u64], bound: u64) -> Self {
+        assert_eq!(projection.len(), projection_len(&geometry), "projection of {geometry:?}");
+        let a = expand(&geometry, &secrets.t, projection);
+        Self { geometry, secrets, a, bound }
+    }
+
+    /// Whether `y` passes for `x`: first the range `|y| <= M`, then the identity mod q. All of both is computed
+    /// whatever is found, so that the time tells nothing.
+    #[must_use]
+    pub fn holds(&self, x: &[i32], y: &[i32]) -> bool {
+        let in_range = y.iter().fold(true, |ok, &v| ok & (u64::from(v.unsigned_abs()) <= self.bound));
+        let same_length = x.len() == self.a.len() && y.len() == self.geometry.out_len();
+        in_range & same_length && self.left(y) == reduce_signed(dot(&self.a, x))
+    }
+
+    /// `<s ⊗ t, y> mod q`.
+    fn left(&self, y: &[i32]) -> u64 {
+        // A row is all positions of a channel (Conv) or all channels of a position (FC).
+        let (outer, inner) = match self.geometry {
+            Geometry::Conv(_) => (&self.secrets.s, &self.secrets.t),
+            Geometry::Fc(_) => (&self.secrets.t, &self.secrets.s),
+        };
+        let rows = y.chunks_exact(inner.len()).zip(outer.iter());
+        rows.fold(0, |sum, (row, &o)| add(sum, mul(o, reduce_signed(dot(inner, row)))))
+    }
+}
+
+/// `sum a[i] * v[i]` as an exact integer: |a| < 2^61, |v| < 2^32 and up to 2^28 terms stay below 2^121.
+fn dot(a: &[u64], v: &[i32]) -> i128 {
+    // Four sums, so that the additions do not wait for each other.
+    let mut sums = [0i128; 4];
+    let (a4, v4) = (a.chunks_exact(4), v.chunks_exact(4));
+    let tail: i128 = a4.remainder().iter().zip(v4.remainder()).map(|(&a, &v)| i128::from(a) * i128::from(v)).sum();
+    for (a, v) in a4.zip(v4) {
+        for i in 0..4 {
+            sums[i] += i128::from(a[i] as i64) * i128::from(i64::from(v[i]));
+        }
+    }
+    sums.iter().sum::<i128>() + tail
+}
+
+/// `a = W^T (s ⊗ t)`: the projection spread over the input by every output position's taps.
+fn expand(geometry: &Geometry, t: &[u64], projection: &[u64]) -> Zeroizing<Vec<u64>> {
+    let mut a = Zeroizing::new(vec![0u64; geometry.in_len()]);
+    let fan_in = geometry.fan_in();
+    let per_group = geometry.out_channels() / geometry.groups();
+    for g in 0..geometry.groups() {
+        let row = &projection[g * fan_in..][..fan_in];
+        for (position, &t) in t.iter().enumerate() {
+            // The taps are those of any channel of the group.
+            geometry.taps(g * per_group, position, |w, i| a[i] = add(a[i], mul(row[w], t)));
+        }
+    }
+    a
+}
+
+#[cfg(test)]
+#[path = "freivalds_tests.rs"]
+mod tests;

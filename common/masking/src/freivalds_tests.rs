@@ -1,0 +1,96 @@
+use super::*;
+use twinmask_gemm::{Conv, Fc, naive};
+
+fn words(label: &str, n: usize) -> Vec<u32> {
+    let mut out = vec![0; n];
+    Key::derive("test", &[label.as_bytes()]).fill(0, 32, &mut out);
+    out
+}
+
+fn conv(c_in: u32, c_out: u32, groups: u32) -> Geometry {
+    let (stride, pad, dilation) = ([2, 1], [1, 0, 2, 1], [1, 2]);
+    Geometry::Conv(Conv { c_in, h: 7, w: 8, c_out, kh: 3, kw: 2, stride, pad, dilation, groups })
+}
+
+fn geometries() -> Vec<Geometry> {
+    let fc = |rows, inputs, outputs| Geometry::Fc(Fc { rows, inputs, outputs });
+    vec![conv(4, 6, 1), conv(4, 6, 2), conv(3, 3, 3), fc(1, 50, 9), fc(5, 13, 7)]
+}
+
+struct Case {
+    check: LayerCheck,
+    x: Vec<i32>,
+    y: Vec<i32>,
+}
+
+fn case(i: usize, geometry: Geometry) -> Case {
+    geometry.validate().expect("valid");
+    let weights: Vec<i16> =
+        words(&format!("w{i}"), geometry.weight_len()).iter().map(|w| (w % 255) as i16 - 127).collect();
+    let x: Vec<i32> = words(&format!("x{i}"), geometry.in_len()).iter().map(|w| (w % 2047) as i32 - 1023).collect();
+    let plain: Vec<u32> = x.iter().map(|&v| v as u32).collect();
+    let mut y = vec![0; geometry.out_len()];
+    naive::apply(&geometry, &weights, &plain, &mut y);
+    let secrets = || Secrets::expand(&[7; 32], &[8; 32], i as u32, &geometry);
+    let projection = secrets().project(&geometry, &weights);
+    let bound = 127 * 1023 * geometry.fan_in() as u64;
+    let check = LayerCheck::new(geometry, secrets(), &projection, bound);
+    Case { check, x, y: y.into_iter().map(|v| v as i32).collect() }
+}
+
+#[test]
+fn field_arithmetic() {
+    for v in [0, 1, u128::from(Q) - 1, u128::from(Q), u128::from(Q) + 1, u128::from(Q) * u128::from(Q), u128::MAX >> 6]
+    {
+        assert_eq!(u128::from(reduce(v)), v % u128::from(Q), "{v}");
+    }
+    assert_eq!(reduce_signed(-1), Q - 1);
+    assert_eq!(reduce_signed(-i128::from(Q)), 0);
+}
+
+#[test]
+fn honest_answers_pass() {
+    for (i, g) in geometries().into_iter().enumerate() {
+        let c = case(i, g);
+        assert!(c.check.holds(&c.x, &c.y), "{g:?}");
+        assert!(!c.check.holds(&c.x[1..], &c.y) && !c.check.holds(&c.x, &c.y[1..]), "lengths");
+    }
+}
+
+#[test]
+fn a_million_single_errors_are_all_found() {
+    let mut cases: Vec<Case> = geometries().into_iter().enumerate().map(|(i, g)| case(i, g)).collect();
+    let mut words = Key::derive("test", &[b"errors"]).stream(1);
+    let mut tried = 0u32;
+    while tried < 1_000_000 {
+        let r = words.next_u64();
+        let c = &mut cases[(r % 5) as usize];
+        let at = (r >> 8) as usize % c.y.len();
+        let error = 1i32 << ((r >> 40) % 20);
+        let honest = c.y[at];
+        c.y[at] = if r >> 63 == 1 { honest.wrapping_add(error) } else { honest.wrapping_sub(error) };
+        assert!(!c.check.holds(&c.x, &c.y), "{at} off by {error}");
+        c.y[at] = honest;
+        tried += 1;
+    }
+}
+
+#[test]
+fn the_range_is_checked_before_the_identity() {
+    // y + q·(something) would satisfy the identity but not the range; with i32 answers the smallest such error in one
+    // element is out of reach, so the range is tested by itself.
+    let mut c = case(3, geometries()[3]);
+    c.check.bound = c.y.iter().map(|v| u64::from(v.unsigned_abs())).max().expect("outputs");
+    assert!(c.check.holds(&c.x, &c.y));
+    c.check.bound -= 1;
+    assert!(!c.check.holds(&c.x, &c.y));
+}
+
+#[test]
+fn secrets_differ_by_device_model_and_layer() {
+    let g = geometries()[3];
+    let first = |key: u8, digest: u8, l: u32| Secrets::expand(&[key; 32], &[digest; 32], l, &g).s[0];
+    let base = first(1, 1, 1);
+    assert!(base < Q && base == first(1, 1, 1));
+    assert!(![first(2, 1, 1), first(1, 2, 1), first(1, 1, 2)].contains(&base));
+}

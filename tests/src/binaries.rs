@@ -1,0 +1,55 @@
+//! The four programs, built as they are shipped.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// Where the program `name` is; builds all four first (nothing happens when they are fresh).
+///
+/// The device is built by a command of its own, so that cargo does not unify its features with those of the edges:
+/// it must not link BLAS.
+#[must_use]
+pub fn path(name: &str) -> PathBuf {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    let folder = FOLDER.get_or_init(|| {
+        let target = target_dir();
+        build(&target, &["twinmask-edge-a", "twinmask-edge-b", "twinmask-owner-keygen"]);
+        build(&target, &["twinmask-device"]);
+        target.join("release")
+    });
+    folder.join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
+}
+
+/// The root of the workspace.
+#[must_use]
+pub fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package lies in the workspace")
+}
+
+/// Cargo in the workspace, without what `cargo test` sets for this very package: build scripts watch some of it.
+#[must_use]
+pub fn cargo() -> Command {
+    let mut command = Command::new(env!("CARGO"));
+    command.current_dir(workspace());
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"].iter().any(|p| text.starts_with(p)) {
+            command.env_remove(&name);
+        }
+    }
+    command
+}
+
+/// `target/`, from the test's own `target/PROFILE/deps/NAME`.
+pub(crate) fn target_dir() -> PathBuf {
+    let own = std::env::current_exe().expect("a test knows its own path");
+    own.ancestors().nth(3).expect("a test lies in target/PROFILE/deps").into()
+}
+
+fn build(target: &Path, packages: &[&str]) {
+    let mut command = cargo();
+    command.args(["build", "--release", "--quiet", "--target-dir"]).arg(target);
+    packages.iter().for_each(|p| drop(command.args(["-p", p])));
+    let out = command.output().expect("cargo runs");
+    assert!(out.status.success(), "cargo build {packages:?}:\n{}", String::from_utf8_lossy(&out.stderr));
+}
