@@ -173,6 +173,7 @@ pub(crate) fn transport_error(role: &Role, e: &TransportError) -> DeviceError {
         | T::RoleNotServed { .. }
         | T::SameIdentity { .. }
         | T::PeerExpired { .. }
+        | T::PeerRevoked { .. }
         | T::PeerNotYetValid { .. }
         | T::BadCertificate { .. }
         | T::Version { .. } => DeviceError::Protocol { edge, reason },

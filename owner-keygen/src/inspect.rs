@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use twinmask_gemm::Geometry;
+use twinmask_model::analysis::{Analysis, Checks, Scheme, analyse};
 use twinmask_model::bundle::{DeviceBundle, DeviceModel, EdgeBundle};
 use twinmask_model::cost::local_flops;
 use twinmask_model::graph::Graph;
@@ -76,6 +77,8 @@ pub struct NetworkReport {
     pub bytes: PredictedBytes,
     /// Key material, where a device bundle was inspected.
     pub keys: Option<KeyBytes>,
+    /// The paper's analysis table, for the default checks (`docs/theory.md`).
+    pub analysis: Analysis,
     /// Layers in the plan's order.
     pub layers: Vec<LayerReport>,
 }
@@ -164,7 +167,7 @@ fn report(
     let sum =
         |parts: fn(&Plan, usize) -> Vec<(usize, u32)>| rounds.clone().map(|r| packed_parts_len(&parts(plan, r))).sum();
     let down: usize = sum(Plan::answer_parts);
-    let offloaded = 2.0 * plan.macs() as f64;
+    let analysis = analyse(plan, graph.map(local_flops), Checks::default());
     NetworkReport {
         model: model.into(),
         version,
@@ -173,9 +176,10 @@ fn report(
         rounds: plan.rounds.len(),
         elements: plan.elements(),
         mmac_offloaded: plan.macs() as f64 / 1e6,
-        outsourced_percent: graph.map(|g| 100.0 * offloaded / (offloaded + local_flops(g) as f64)),
+        outsourced_percent: analysis.outsourced_percent,
         bytes: PredictedBytes { up_b: sum(Plan::upload_parts), down_a: down, down_b: down },
         keys: None,
+        analysis,
         layers: layer_reports(plan),
     }
 }
@@ -248,9 +252,39 @@ pub fn text(reports: &[NetworkReport]) -> String {
             );
         }
         out += &table(&r.layers);
+        out += &analysis_table(&r.analysis);
         out += "\n";
     }
     out
+}
+
+/// The analysis, a column per scheme.
+fn analysis_table(analysis: &Analysis) -> String {
+    let mut table = comfy_table::Table::new();
+    table.load_preset(comfy_table::presets::ASCII_MARKDOWN);
+    table.set_header(["per inference"].into_iter().chain(analysis.schemes.iter().map(|s| s.name)));
+    let mut row = |label: &str, cell: &dyn Fn(&Scheme) -> String| {
+        table.add_row(std::iter::once(label.to_owned()).chain(analysis.schemes.iter().map(cell)));
+    };
+    row("device FLOPs: masking", &|s| s.device.masking.to_string());
+    row("device FLOPs: unmasking", &|s| s.device.unmasking.to_string());
+    row("device FLOPs: scaling", &|s| s.device.scaling.to_string());
+    row("device FLOPs: checks", &|s| s.device.checks.to_string());
+    row("device FLOPs: non-linear", &|s| s.device.non_linear.map_or_else(|| "unknown".into(), |v| v.to_string()));
+    row("device FLOPs: total", &|s| s.device.total().to_string());
+    row("FLOPs of each edge", &|s| s.edges.iter().map(u64::to_string).collect::<Vec<_>>().join(" + "));
+    row("elements up", &|s| s.elements.up.to_string());
+    row("elements down", &|s| s.elements.down.to_string());
+    row("elements A to B", &|s| s.elements.between.to_string());
+    row("bytes up", &|s| s.bytes.up.to_string());
+    row("bytes down", &|s| s.bytes.down.to_string());
+    row("bytes A to B", &|s| s.bytes.between.to_string());
+    row("stored bytes: masking", &|s| s.storage.masking.to_string());
+    row("stored bytes: Freivalds", &|s| s.storage.freivalds.to_string());
+    row("stored bytes: sample rows", &|s| s.storage.rows.to_string());
+    row("stored bytes: 1,000 requests", &|s| s.storage_1000_requests.to_string());
+    row("device spared", &|s| s.spared_percent.map_or_else(|| "unknown".into(), |p| format!("{p:.2} %")));
+    format!("{table}\n")
 }
 
 fn table(layers: &[LayerReport]) -> String {
@@ -276,3 +310,7 @@ fn table(layers: &[LayerReport]) -> String {
     }
     format!("{table}\n")
 }
+
+#[cfg(test)]
+#[path = "inspect_tests.rs"]
+mod tests;

@@ -49,7 +49,9 @@ pub(crate) fn target_dir() -> PathBuf {
 fn build(target: &Path, packages: &[&str]) {
     let mut command = cargo();
     command.args(["build", "--release", "--quiet", "--target-dir"]).arg(target);
-    packages.iter().for_each(|p| drop(command.args(["-p", p])));
+    for package in packages {
+        command.args(["-p", package]);
+    }
     let out = command.output().expect("cargo runs");
     assert!(out.status.success(), "cargo build {packages:?}:\n{}", String::from_utf8_lossy(&out.stderr));
 }

@@ -144,16 +144,25 @@ impl Deployment {
         bytes
     }
 
-    /// Checks that private results on `inputs` are the bytes that `--local` gives.
+    /// Checks that the private results on `inputs` are the bytes that `--local` gives, with edges of every kernel.
     ///
     /// # Panics
     /// If they are not.
     #[track_caller]
-    pub fn check_private_equals_local(&self, pair: &Pair, model: &str, inputs: &[PathBuf]) {
-        let (local, private) = (self.output(None, model, inputs), self.output(Some(pair), model, inputs));
-        assert!(local == private, "{model}: private and local results differ");
-        let elements = crate::data::parse_npy(&local).1;
-        assert!(elements.iter().any(|v| *v != elements[0]), "{model}: the output is constant, so it proves nothing");
+    pub fn check_private_equals_local(&self, models: &[String], inputs: &[PathBuf]) {
+        let local: Vec<Vec<u8>> = models.iter().map(|m| self.output(None, m, inputs)).collect();
+        for (model, bytes) in models.iter().zip(&local) {
+            let elements = crate::data::parse_npy(bytes).1;
+            assert!(elements.iter().any(|v| *v != elements[0]), "{model}: the output is constant, so it proves nothing");
+        }
+        for kernel in crate::kernels() {
+            let pair = self.edges(kernel);
+            assert_eq!([&pair.a, &pair.b].map(|e| e.ready_field("kernel")), [kernel; 2]);
+            for (model, expected) in models.iter().zip(&local) {
+                let private = self.output(Some(&pair), model, inputs);
+                assert!(private == *expected, "{model}, kernel {kernel}: private and local results differ");
+            }
+        }
     }
 
     /// A seeded input tensor of `shape` as a file.

@@ -3,7 +3,6 @@
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{CommandFactory, FromArgMatches, Parser};
@@ -27,7 +26,8 @@ struct Cli {
 
 const AFTER: &str = "\
 Prints `listening on ADDR` to stdout when ready; logs go to stderr (JSON unless that is a terminal).
-SIGTERM, SIGINT: take no new sessions, finish what runs, exit within 10 s. SIGHUP: load models anew.
+SIGTERM, SIGINT: take no new sessions, finish what runs, exit within 10 s. SIGHUP: load identity,
+revocation list and models anew.
 Exit codes: 0 ok, 2 usage, 3 configuration or files, 4 network.";
 
 fn command(role: Role) -> clap::Command {
@@ -123,11 +123,9 @@ impl Signals {
 }
 
 async fn reload(daemon: &Daemon) {
-    let edge = Arc::clone(daemon.edge());
-    match tokio::task::spawn_blocking(move || edge.reload()).await {
-        Ok(Ok(())) => tracing::info!("models loaded anew"),
-        Ok(Err(error)) => tracing::error!(%error, "models not loaded; what was there is served on"),
-        Err(error) => tracing::error!(%error, "loading models failed; what was there is served on"),
+    match tokio::task::block_in_place(|| daemon.reload()) {
+        Ok(()) => tracing::info!("identity and models loaded anew"),
+        Err(error) => tracing::error!(%error, "not loaded anew; what was there is served on"),
     }
 }
 
@@ -140,7 +138,9 @@ fn log_to_stderr(filter: Option<&str>) -> Result<(), StartError> {
     let to_terminal = std::io::stderr().is_terminal();
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(to_terminal);
     let set = if to_terminal { logs.try_init() } else { logs.json().try_init() };
-    set.map_err(|e| wrong(&e))
+    set.map_err(|e| wrong(&e))?;
+    std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
+    Ok(())
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use twinmask_gemm::{Geometry, Input, Linear, item, split};
-use twinmask_ring::prf;
-use twinmask_wire::message::Secret;
+use twinmask_ring::prf::Key;
+use twinmask_wire::message::{Prf, Secret};
 use twinmask_wire::payload::{self, Encoder};
 use twinmask_wire::{Codec, WireError};
 
@@ -20,7 +20,7 @@ const WORTH_DIVIDING: u64 = 1 << 21;
 /// What a round is computed on (PROTOCOL.md, "One inference, mode `split`").
 pub(crate) enum Shares {
     /// At edge A: the masks `R`, expanded from the session's seed.
-    Masks { seed: Arc<Secret>, counter: u64 },
+    Masks { seed: Arc<Secret>, prf: Prf, counter: u64 },
     /// At edge B: `v = x + S_in - R`, as uploaded.
     Uploaded { codec: Codec, payload: Vec<u8> },
 }
@@ -31,8 +31,8 @@ impl Shares {
         let parts = model.plan.upload_parts(r);
         match self {
             Shares::Uploaded { codec, payload } => payload::decode(&payload, codec, &parts),
-            Shares::Masks { seed, counter } => {
-                let key = prf::mask_key(&seed.0, counter);
+            Shares::Masks { seed, prf, counter } => {
+                let key = Key::for_masks(prf.algorithm(), &seed.0, counter);
                 let groups = model.plan.rounds[r].iter().zip(parts);
                 Ok(groups
                     .map(|(&g, (len, k))| {
@@ -176,7 +176,6 @@ mod tests {
     use crate::pool::Pool;
     use std::num::NonZeroUsize;
     use twinmask_gemm::{Conv, Fc, default_kernel, naive};
-    use twinmask_ring::prf::Key;
 
     fn uniform(label: &str, n: usize) -> Vec<u32> {
         let mut out = vec![0; n];

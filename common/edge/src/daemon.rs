@@ -1,6 +1,7 @@
 //! An edge with its endpoints: what `edge-a` and `edge-b` run.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ const UPKEEP: Duration = Duration::from_secs(5);
 /// A running edge. Dropped without [`Daemon::shutdown`] it is gone at once.
 pub struct Daemon {
     edge: Arc<Edge>,
+    identity_dir: PathBuf,
     addr: SocketAddr,
     admin_addr: SocketAddr,
     accepting: JoinHandle<()>,
@@ -36,18 +38,16 @@ impl Daemon {
     /// # Errors
     /// Anything that is wrong with the folder or the addresses.
     pub async fn start(config: Config, role: Role, kernel: Arc<dyn Kernel>) -> Result<Daemon, StartError> {
-        let dir = config.dir.join(IDENTITY_DIR);
-        let identity = Identity::load(&dir)?;
-        if *identity.role() != role.certified() {
-            return Err(StartError::WrongIdentity { dir, found: identity.role().clone(), own: role });
-        }
+        let identity_dir = config.dir.join(IDENTITY_DIR);
+        let identity = load_identity(&identity_dir, role)?;
         let listen_failed = |source| StartError::Listen { address: config.listen.clone(), source };
         let admin_failed = |source| StartError::Admin { address: config.admin.clone(), source };
-        let server = Server::bind(&config.listen, identity, config.transport()).await.map_err(listen_failed)?;
+        let server = Server::bind(&config.listen, identity.clone(), config.transport()).await.map_err(listen_failed)?;
         let addr = server.local_addr().map_err(admin_failed)?;
         let admin = TcpListener::bind(&config.admin).await.map_err(admin_failed)?;
         let admin_addr = admin.local_addr().map_err(admin_failed)?;
         let edge = tokio::task::block_in_place(|| Edge::load(&config, role, kernel))?;
+        edge.identity.send_replace(Some(identity));
 
         let mut tasks = JoinSet::new();
         tasks.spawn(admin::serve(admin, Arc::clone(&edge)));
@@ -55,7 +55,7 @@ impl Daemon {
         let draining = edge.draining.subscribe();
         let accepting = tokio::spawn(accept(server, Arc::clone(&edge), draining));
         tracing::info!(%role, %addr, admin = %admin_addr, kernel = edge.kernel.name(), threads = config.threads, "ready");
-        Ok(Daemon { edge, addr, admin_addr, accepting, tasks })
+        Ok(Daemon { edge, identity_dir, addr, admin_addr, accepting, tasks })
     }
 
     /// The address that devices connect to.
@@ -76,6 +76,17 @@ impl Daemon {
         &self.edge
     }
 
+    /// Reads identity, revocation list and models anew. New connections get the new identity; open ones stay, except
+    /// those of peers that the list names, which are closed at once. Blocks for the time that takes.
+    ///
+    /// # Errors
+    /// The first file that is no good; what belongs to it is served on as before, the rest is taken.
+    pub fn reload(&self) -> Result<(), StartError> {
+        let identity = load_identity(&self.identity_dir, self.edge.role);
+        let identity = identity.map(|i| drop(self.edge.identity.send_replace(Some(i))));
+        identity.and(self.edge.reload())
+    }
+
     /// Takes no new sessions, finishes what runs, tells devices and ends; takes at most about 9 s.
     pub async fn shutdown(mut self) {
         self.edge.drain();
@@ -92,9 +103,18 @@ impl Drop for Daemon {
     }
 }
 
+fn load_identity(dir: &Path, role: Role) -> Result<Identity, StartError> {
+    let identity = Identity::load(dir)?;
+    if *identity.role() != role.certified() {
+        return Err(StartError::WrongIdentity { dir: dir.to_owned(), found: identity.role().clone(), own: role });
+    }
+    Ok(identity)
+}
+
 /// Takes connections until the edge drains, then sees the sessions off.
 async fn accept(mut server: Server, edge: Arc<Edge>, mut draining: watch::Receiver<bool>) {
     let mut sessions = JoinSet::new();
+    let mut identity = edge.identity.subscribe();
     loop {
         tokio::select! {
             accepted = server.accept() => match accepted {
@@ -106,6 +126,11 @@ async fn accept(mut server: Server, edge: Arc<Edge>, mut draining: watch::Receiv
                 None => return,
             },
             Some(ended) = sessions.join_next() => log_panic(ended),
+            Ok(()) = identity.changed() => {
+                if let Some(identity) = identity.borrow_and_update().clone() {
+                    server.set_identity(identity);
+                }
+            }
             _ = draining.wait_for(|d| *d) => break,
         }
     }

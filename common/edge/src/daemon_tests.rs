@@ -91,6 +91,7 @@ impl Deployment {
             seed: (role == Role::A).then_some(Secret(SEED)),
             prfs: vec![Prf::ChaCha20],
             codec: CodecChoice::Auto,
+            ticket: None,
         };
         Device::open(self.dial(daemon, role).await, &open).await
     }
@@ -190,4 +191,38 @@ async fn what_cannot_start_says_why() {
     assert!(bad.exit_code() == 3 && bad.to_string().contains("zz.twm"), "{bad}");
     let nowhere = start(Config::new("/nonexistent", Role::A).on_loopback(), Role::A).await;
     assert_eq!(nowhere.exit_code(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_takes_a_new_identity_and_shows_revoked_devices_out() {
+    let deployment = Deployment::new();
+    let identity = deployment.b.path().join("identity");
+    let daemon = deployment.start(Role::B).await;
+    let mut device = deployment.session(&daemon, Role::B).await;
+    let mut other = Device::open(
+        deployment.dial_as(&daemon, &deployment.other).await.expect("connects"),
+        &deployment.open(Role::B),
+    )
+    .await;
+    device.infer_honestly(&bundle(), 0).await;
+
+    deployment.authority.issue(&Certified::EdgeB, &identity);
+    deployment.authority.revoke(&deployment.device, &identity);
+    tokio::task::block_in_place(|| daemon.reload()).expect("good files");
+    let text = closed_with(&device.connection, CloseCode::Role).await;
+    assert!(text.contains("device/cam was revoked by the owner"), "{text}");
+    let refused = deployment.dial_as(&daemon, &deployment.device).await.expect_err("revoked");
+    assert!(refused.to_string().contains("was revoked by the owner"), "{refused}");
+    other.infer_honestly(&bundle(), 0).await;
+    let anew = deployment.dial_as(&daemon, &deployment.other).await.expect("connects");
+    let new = Identity::load(&identity).expect("the new identity").fingerprint();
+    assert_eq!(anew.peer().key_fingerprint, new);
+    assert_ne!(other.connection.peer().key_fingerprint, new);
+
+    // A bad file changes nothing.
+    std::fs::write(identity.join("crl.pem"), "").expect("writes");
+    let error = tokio::task::block_in_place(|| daemon.reload()).expect_err("no list");
+    assert!(error.exit_code() == 3 && error.to_string().contains("crl.pem"), "{error}");
+    other.infer_honestly(&bundle(), 1).await;
+    assert!(deployment.dial_as(&daemon, &deployment.device).await.is_err(), "still revoked");
 }

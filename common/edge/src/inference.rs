@@ -48,7 +48,7 @@ async fn run(session: &Arc<Session>, send: &mut SendHalf, recv: &mut RecvHalf) -
     match session.seed.clone() {
         Some(seed) => {
             let mut end = std::pin::pin!(ended(recv));
-            let masks = || Shares::Masks { seed: Arc::clone(&seed), counter: infer.counter };
+            let masks = || Shares::Masks { seed: Arc::clone(&seed), prf: session.prf, counter: infer.counter };
             tokio::select! {
                 early = end.as_mut() => return early,
                 answered = answer_all(session, send, masks) => answered?,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use twinmask_gemm::Kernel;
-use twinmask_transport::Connection;
+use twinmask_transport::{Connection, Identity, Peer};
 
 use crate::compute::locked;
 use crate::meters::Meters;
@@ -26,6 +26,8 @@ pub struct Edge {
     pub(crate) pool: Pool,
     pub(crate) meters: Meters,
     pub(crate) draining: watch::Sender<bool>,
+    /// Who this edge is and whom the owner has revoked, as of the last reload; none without a [`Daemon`](crate::Daemon).
+    pub(crate) identity: watch::Sender<Option<Identity>>,
     dir: PathBuf,
     models: RwLock<Arc<Models>>,
     /// Sessions by device.
@@ -48,6 +50,7 @@ impl Edge {
             pool: Pool::new(positive(config.threads), positive(config.limits.queue)),
             meters: Meters::new(role),
             draining: watch::channel(false).0,
+            identity: watch::channel(None).0,
             dir: config.dir.clone(),
             models: RwLock::default(),
             sessions: Mutex::default(),
@@ -82,6 +85,15 @@ impl Edge {
     /// Serves one connection until it ends; the peer is told how.
     pub async fn serve(self: Arc<Self>, connection: Connection) {
         session::serve(&self, &connection).await;
+    }
+
+    /// Waits until the owner has revoked the certificate of `peer`, also if that was before it was accepted.
+    pub(crate) async fn revoked(&self, peer: &Peer) {
+        let mut identity = self.identity.subscribe();
+        let listed = |i: &Option<Identity>| i.as_ref().is_some_and(|i| i.revokes(peer));
+        if identity.wait_for(listed).await.is_err() {
+            std::future::pending::<()>().await; // the edge is gone, and nobody is left to revoke
+        }
     }
 
     /// Takes no new sessions and inferences from now on; sessions end when what runs is done, at the latest after

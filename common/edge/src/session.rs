@@ -1,10 +1,11 @@
 //! One session (PROTOCOL.md, "Sessions and counters"): from the connection of a device to its end.
 
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, Semaphore};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 use twinmask_model::bundle::short;
 use twinmask_transport::frame_io::{FrameIoError, read_frame, write_frame};
@@ -62,6 +63,8 @@ pub(crate) struct Session {
     pub(crate) model: Arc<Model>,
     /// At edge A, and only there.
     pub(crate) seed: Option<Arc<Secret>>,
+    /// What masks are expanded with.
+    pub(crate) prf: Prf,
     /// Places for inferences.
     pub(crate) places: Arc<Semaphore>,
     began: Instant,
@@ -74,11 +77,12 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    fn new(edge: &Arc<Edge>, model: Arc<Model>, open: Open, admission: Admission) -> Session {
+    fn new(edge: &Arc<Edge>, model: Arc<Model>, open: Open, prf: Prf, admission: Admission) -> Session {
         Session {
             edge: Arc::clone(edge),
             model,
             seed: open.seed.map(Arc::new),
+            prf,
             places: Arc::new(Semaphore::new(edge.limits.max_in_flight.into())),
             began: Instant::now(),
             counters: Mutex::new(match edge.role {
@@ -132,10 +136,15 @@ impl Session {
 /// Serves one connection until it ends.
 pub(crate) async fn serve(edge: &Arc<Edge>, connection: &Connection) {
     let device = connection.peer().role.to_string();
-    let mut inferences = JoinSet::new();
-    let fault = match attend(edge, connection, &mut inferences).await {
-        Ok(never) => match never {},
-        Err(fault) => fault,
+    let mut inferences = Inferences { running: JoinSet::new(), connection, counted: (0, 0) };
+    let fault = tokio::select! {
+        ended = attend(edge, connection, &mut inferences) => match ended {
+            Ok(never) => match never {},
+            Err(fault) => fault,
+        },
+        () = edge.revoked(connection.peer()) => {
+            refused(CloseCode::Role, format!("the certificate of {device} was revoked by the owner"))
+        }
     };
     // Closed first, so that the device hears the reason before its streams end.
     match fault {
@@ -151,18 +160,41 @@ pub(crate) async fn serve(edge: &Arc<Edge>, connection: &Connection) {
         }
         Fault::Gone => tracing::info!(device, reason = ?connection.close_reason(), "session ended"),
     }
-    drop(inferences);
-    let (sent, received) = connection.udp_bytes();
-    edge.meters.bytes(sent, received);
+    inferences.running.abort_all();
+    inferences.count(edge);
 }
 
-enum Never {}
+/// The inferences of a session, and its bytes so far.
+struct Inferences<'a> {
+    running: JoinSet<Result<(), Fault>>,
+    connection: &'a Connection,
+    /// UDP payload bytes sent and received that the meters have.
+    counted: (u64, u64),
+}
 
+impl Inferences<'_> {
+    fn count(&mut self, edge: &Edge) {
+        let (sent, received) = self.connection.udp_bytes();
+        edge.meters.bytes(sent.saturating_sub(self.counted.0), received.saturating_sub(self.counted.1));
+        self.counted = (sent, received);
+    }
+
+    /// What one that has ended means for its session.
+    fn ended(&mut self, edge: &Edge, done: Result<Result<(), Fault>, JoinError>) -> Result<(), Fault> {
+        self.count(edge);
+        done.unwrap_or_else(|error| {
+            tracing::error!(%error, "the task of an inference failed");
+            Err(refused(CloseCode::Internal, "something failed inside the edge; its log says what"))
+        })
+    }
+}
+
+/// The whole session; its inferences are left to the caller to end.
 async fn attend(
     edge: &Arc<Edge>,
     connection: &Connection,
-    inferences: &mut JoinSet<Result<(), Fault>>,
-) -> Result<Never, Fault> {
+    inferences: &mut Inferences<'_>,
+) -> Result<Infallible, Fault> {
     let twinmask_transport::Role::Device(name) = &connection.peer().role else {
         return Err(refused(
             CloseCode::Role,
@@ -173,21 +205,21 @@ async fn attend(
         return Err(going_down());
     }
     let admission = edge.admit(name).map_err(|text| refused(CloseCode::Limit, text))?;
-    let opening = timeout(edge.limits.handshake, open(edge, connection, admission)).await;
+    let opening = timeout(edge.limits.handshake, open(edge, connection, name, admission)).await;
     let (session, send, recv) = opening.map_err(|_| Fault::Stalled)??;
     tracing::info!(device = name, model = session.model.title, address = %connection.peer().address, "session opened");
     let mut control = std::pin::pin!(control(&session, send, recv));
     let mut expired = std::pin::pin!(sleep(LIFETIME));
     let mut draining = edge.draining.subscribe();
     loop {
-        let room = inferences.len() < edge.limits.streams();
+        let room = inferences.running.len() < edge.limits.streams();
         tokio::select! {
             fault = &mut control => fault?,
             () = &mut expired => return Err(WireError::Expired.into()),
-            Some(done) = inferences.join_next() => outcome(done)?,
+            Some(done) = inferences.running.join_next() => inferences.ended(edge, done)?,
             stream = connection.accept_bi(), if room => {
                 let (send, recv) = stream.map_err(|_| Fault::Gone)?;
-                inferences.spawn(inference::serve(Arc::clone(&session), send, recv));
+                inferences.running.spawn(inference::serve(Arc::clone(&session), send, recv));
             }
             _ = connection.closed() => return Err(Fault::Gone),
             _ = draining.wait_for(|d| *d) => break,
@@ -197,8 +229,8 @@ async fn attend(
     loop {
         tokio::select! {
             fault = &mut control => fault?,
-            done = inferences.join_next() => match done {
-                Some(done) => outcome(done)?,
+            done = inferences.running.join_next() => match done {
+                Some(done) => inferences.ended(edge, done)?,
                 None => return Err(going_down()),
             },
             _ = connection.closed() => return Err(Fault::Gone),
@@ -211,18 +243,11 @@ fn going_down() -> Fault {
     refused(CloseCode::Draining, GOING_DOWN)
 }
 
-/// The fault of an inference that ends its session.
-fn outcome(done: Result<Result<(), Fault>, tokio::task::JoinError>) -> Result<(), Fault> {
-    done.unwrap_or_else(|e| {
-        tracing::error!(error = %e, "the task of an inference failed");
-        Err(refused(CloseCode::Internal, "something failed inside the edge; its log says what"))
-    })
-}
-
 /// `OPEN` and `OPENED` on the first stream.
 async fn open(
     edge: &Arc<Edge>,
     connection: &Connection,
+    device: &str,
     admission: Admission,
 ) -> Result<(Arc<Session>, SendHalf, RecvHalf), Fault> {
     let (mut send, mut recv) = connection.accept_bi().await.map_err(|_| Fault::Gone)?;
@@ -236,17 +261,23 @@ async fn open(
         }
         _ => {}
     }
-    if !open.prfs.contains(&Prf::ChaCha20) {
-        return Err(refused(CloseCode::Protocol, "this edge has the PRF ChaCha20 only, and OPEN does not offer it"));
-    }
+    let prf = Prf::pick(&open.prfs).ok_or_else(|| {
+        let text = format!("OPEN offers the PRFs {:?}, and this edge has {:?}", open.prfs, Prf::available());
+        refused(CloseCode::Protocol, text)
+    })?;
     let models = edge.models();
     let Some(model) = models.get(&open.digest) else {
-        let text = format!("no model {} here; this edge holds: {}", short(&open.digest), models.list());
+        let text = format!(
+            "no model {} here; if it was replaced, have the owner run `owner-keygen add-device DIR --name {device} --model \
+             MODEL` and copy the device's folder to it anew; this edge holds: {}",
+            short(&open.digest),
+            models.list()
+        );
         return Err(refused(CloseCode::UnknownModel, text));
     };
     let opened =
-        Opened { prf: Prf::ChaCha20, max_in_flight: edge.limits.max_in_flight, kernel: edge.kernel.name().to_owned() };
-    let session = Arc::new(Session::new(edge, Arc::clone(model), open, admission));
+        Opened { prf, max_in_flight: edge.limits.max_in_flight, kernel: edge.kernel.name().to_owned(), relay: false };
+    let session = Arc::new(Session::new(edge, Arc::clone(model), open, prf, admission));
     write_frame(&mut send, FrameType::Opened, &opened, Codec::Packed, &[]).await?;
     Ok((session, send, recv))
 }

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use twinmask_gemm::{Conv, Fc, Geometry, Kernel, default_kernel, naive};
 use twinmask_model::bundle::{Digest, EdgeBundle};
 use twinmask_model::plan::{Group, Layer, Plan};
-use twinmask_ring::prf::{self, Key};
+use twinmask_ring::prf::{Algorithm, Key};
 use twinmask_transport::frame_io::{Frame, read_frame, write_frame};
 use twinmask_transport::{CloseReason, Connection, RecvHalf, SendHalf, memory_pair};
 use twinmask_wire::message::{Answer, Claim, Claimed, End, Infer, Open, Opened, Prf, Round, Secret};
@@ -98,7 +98,7 @@ pub(crate) fn expected(bundle: &EdgeBundle, r: usize, shares: &[Vec<u32>]) -> Ve
 
 /// The masks `R` of round `r` under [`SEED`].
 pub(crate) fn masks(plan: &Plan, r: usize, counter: u64) -> Vec<Vec<u32>> {
-    let key = prf::mask_key(&SEED, counter);
+    let key = Key::for_masks(Algorithm::ChaCha20, &SEED, counter);
     let expand = |(&g, (len, k)): (&u32, (usize, u32))| {
         let mut mask = vec![0; len];
         key.fill(g.into(), k, &mut mask);
@@ -179,6 +179,7 @@ impl TestEdge {
             seed: (self.edge.role == Role::A).then_some(Secret(SEED)),
             prfs: vec![Prf::ChaCha20],
             codec: CodecChoice::Auto,
+            ticket: None,
         }
     }
 
@@ -219,7 +220,7 @@ impl Device {
     /// A stream with `INFER{counter}` on it.
     pub(crate) async fn infer(&self, counter: u64) -> (SendHalf, RecvHalf) {
         let (mut send, recv) = self.connection.open_bi().await.expect("connected");
-        write(&mut send, FrameType::Infer, &Infer { counter, exact: true }).await;
+        write(&mut send, FrameType::Infer, &Infer { counter, exact: true, relay: false }).await;
         (send, recv)
     }
 

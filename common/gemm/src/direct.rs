@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::layout::{Block, LANES, Layout, Row};
-use crate::{Geometry, Input, Linear, Scratch};
+use crate::{Geometry, Input, Linear, Scratch, check};
 
 /// Output positions whose input is kept in cache while all weights go by.
 const PIXELS: usize = 64;
@@ -21,6 +21,7 @@ pub(crate) struct Tile<'a, W> {
     /// Offset of each unit within `pixels[i]`.
     pub(crate) offsets: &'a [u32],
     /// Bytes between the planes of a unit.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "the portable kernel has one plane"))]
     pub(crate) plane_bytes: usize,
     /// Each block's weights, `[unit][lane][element]`.
     pub(crate) weights: [&'a [W]; MAX_BLOCKS],
@@ -94,6 +95,7 @@ impl<M: Micro> Direct<M> {
         weights: &[i16],
         k: u32,
     ) -> Arc<dyn Linear> {
+        check(geometry, weights, k);
         let planes = M::planes(k);
         let layout = Layout::new(geometry, M::ELEMENT, planes);
         let weights = layout.pack(weights, M::narrow);
@@ -115,7 +117,6 @@ impl<M: Micro> Direct<M> {
         let group: &[Block] = &self.layout.blocks[blocks.clone()];
         let (_, best) = self.micro.tile_size(self.planes, n);
         let per_block = self.layout.block_weights();
-        let span = self.layout.span - self.layout.blocks.last().map_or(0, |b| b.offset);
         let weights = std::array::from_fn(|b| {
             let index = blocks.start + b.min(n - 1);
             &self.weights[index * per_block..][..per_block]
@@ -128,7 +129,7 @@ impl<M: Micro> Direct<M> {
             let tile = Tile {
                 pixels: std::array::from_fn(|p| {
                     let base = bases[(first + p.min(pixels - 1)).min(bases.len() - 1)];
-                    &bytes[base + group[0].offset..][..span]
+                    &bytes[base + group[0].offset..][..self.layout.span]
                 }),
                 offsets: &self.layout.offsets,
                 plane_bytes: self.layout.plane_bytes,

@@ -4,7 +4,7 @@
 //! A row holds its planes one after the other; an element takes `element` bytes of each plane (one byte of the share,
 //! one 16-bit digit, or all four bytes), so a unit is 4, 2 or 1 neighbouring elements. Units may start at any byte.
 
-use crate::{Conv, Fc, Geometry, Input};
+use crate::{Conv, Fc, Geometry, Input, grown};
 
 /// Lanes of a block: output channels that share one weight vector of 16 units.
 pub(crate) const LANES: usize = 16;
@@ -49,7 +49,7 @@ pub(crate) struct Layout {
     taps: Vec<u32>,
     /// Blocks in channel order.
     pub(crate) blocks: Vec<Block>,
-    /// Bytes that the units reach beyond a position's first byte, over all planes and groups.
+    /// Bytes from a position's first to the end of its last unit, over all planes.
     pub(crate) span: usize,
 }
 
@@ -76,9 +76,8 @@ impl Layout {
             span: 0,
         };
         layout.list_units();
-        let last_offset = layout.offsets.iter().max().map_or(0, |&o| o as usize);
-        let last_group = layout.blocks.last().map_or(0, |b| b.offset);
-        layout.span = last_group + last_offset + (planes - 1) * plane_bytes + 4;
+        let last = layout.offsets.iter().max().map_or(0, |&o| o as usize);
+        layout.span = last + (planes - 1) * plane_bytes + 4;
         layout
     }
 
@@ -122,7 +121,6 @@ impl Layout {
 
     /// Packs `weights` (`[out_channels, fan_in]`) as `[block][unit][lane][element]`, absent ones `W::default()`.
     pub(crate) fn pack<W: Copy + Default>(&self, weights: &[i16], narrow: impl Fn(i16) -> W) -> Vec<W> {
-        assert_eq!(weights.len(), self.geometry.weight_len(), "weights of {:?}", self.geometry);
         let (fan_in, per_unit) = (self.geometry.fan_in(), self.unit_elements());
         let mut packed = vec![W::default(); self.blocks.len() * self.block_weights()];
         for (block, out) in self.blocks.iter().zip(packed.chunks_exact_mut(self.block_weights())) {
@@ -185,12 +183,9 @@ impl Layout {
         assert!(xs.iter().all(|x| x.len() == per_input), "input length of {:?}", self.geometry);
         input.items = xs.len() * (per_input / item_len);
         // Units at the end of a row may reach past it, by less than a unit.
-        let needed = input.items * self.item_bytes + 4;
-        if input.bytes.len() < needed {
-            input.bytes.resize(needed, 0);
-        }
+        let bytes = grown(&mut input.bytes, input.items * self.item_bytes + 4);
         let items = xs.iter().flat_map(|x| x.chunks_exact(item_len));
-        for (x, bytes) in items.zip(input.bytes.chunks_exact_mut(self.item_bytes)) {
+        for (x, bytes) in items.zip(bytes.chunks_exact_mut(self.item_bytes)) {
             self.load_item(x, bytes, &split);
         }
     }

@@ -18,7 +18,6 @@ pub mod naive;
 #[cfg(feature = "openblas")]
 mod openblas;
 
-#[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "read by the x86-64 kernels"))]
 mod planes;
 mod portable;
 #[cfg(target_arch = "x86_64")]
@@ -26,6 +25,8 @@ mod transpose;
 
 use std::ops::Range;
 use std::sync::Arc;
+
+use zeroize::{Zeroize, ZeroizeOnDrop};
 
 pub use geometry::{Conv, Fc, Geometry, GeometryError, MAX_ELEMENTS};
 pub use kernels::{UnknownKernel, default_kernel, kernel, kernel_names};
@@ -36,13 +37,15 @@ pub use openblas::corename as openblas_corename;
 pub const MAX_WEIGHT_BITS: u32 = 16;
 
 /// The input of one layer in the form that its kernel reads; filled by [`Linear::load`], reused from call to call,
-/// and shared by the threads that compute parts of the output.
-#[derive(Default)]
+/// and shared by the threads that compute parts of the output. Wiped when dropped: the owner's tool and the device put
+/// secrets through layers.
+#[derive(Default, Zeroize, ZeroizeOnDrop)]
 pub struct Input {
     /// Images: inputs for a convolution, rows of all inputs for a fully connected layer.
     items: usize,
+    /// The native kernels' form.
     bytes: Vec<u8>,
-    #[cfg_attr(not(feature = "openblas"), expect(dead_code, reason = "the BLAS kernel's form"))]
+    /// The BLAS kernel's.
     f64s: Vec<f64>,
 }
 
@@ -54,12 +57,12 @@ impl Input {
     }
 }
 
-/// Buffers that a [`Linear`] reuses from call to call; one per worker thread.
-#[derive(Default)]
+/// Buffers that a [`Linear`] reuses from call to call; one per worker thread. Wiped when dropped, like [`Input`].
+#[derive(Default, Zeroize, ZeroizeOnDrop)]
 pub struct Scratch {
     input: Input,
     u32s: Vec<u32>,
-    #[cfg_attr(not(feature = "openblas"), expect(dead_code, reason = "the BLAS kernel's matrices"))]
+    /// The BLAS kernel's matrices.
     f64s: [Vec<f64>; 2],
 }
 
@@ -97,9 +100,10 @@ pub trait Linear: Send + Sync {
     /// If an input has another length, or a convolution is given other than one.
     fn load(&self, xs: &[&[u32]], input: &mut Input);
 
-    /// Computes the output `channels` for everything in `input` into `y`, `[channels, items, positions]` row-major,
-    /// where `items` is [`Input::items`] and `positions` is `out_h * out_w` (1 when fully connected). For one image or
-    /// one row that is a slice of the output itself; else [`item`] takes out what belongs to one row.
+    /// Computes the output `channels` for everything in `input`, which this layer loaded, into `y`,
+    /// `[channels, items, positions]` row-major, where `items` is [`Input::items`] and `positions` is `out_h * out_w`
+    /// (1 when fully connected). For one image or one row that is a slice of the output itself; else [`item`] takes
+    /// out what belongs to one row.
     ///
     /// # Panics
     /// If `channels` is not one of the ranges of [`split`], or `y` has another length.
@@ -119,10 +123,10 @@ pub trait Linear: Send + Sync {
             self.part(&input, 0..channels, y, scratch);
         } else {
             let mut by_channel = std::mem::take(&mut scratch.u32s);
-            by_channel.resize(y.len(), 0);
-            self.part(&input, 0..channels, &mut by_channel, scratch);
+            let turned = grown(&mut by_channel, y.len());
+            self.part(&input, 0..channels, turned, scratch);
             for (row, out) in y.chunks_exact_mut(channels).enumerate() {
-                item(&by_channel, input.items, row, out);
+                item(turned, input.items, row, out);
             }
             scratch.u32s = by_channel;
         }
@@ -148,6 +152,21 @@ pub fn item(y: &[u32], items: usize, index: usize, out: &mut [u32]) {
     for (o, of_channel) in out.iter_mut().zip(y.chunks_exact(items)) {
         *o = of_channel[index];
     }
+}
+
+/// What [`Kernel::prepare`] demands.
+fn check(geometry: &Geometry, weights: &[i16], k: u32) {
+    assert_eq!(weights.len(), geometry.weight_len(), "weights of {geometry:?}");
+    assert!((twinmask_ring::MIN_BITS..=twinmask_ring::MAX_BITS).contains(&k), "ring of {k} bits");
+}
+
+/// The first `len` elements of `buffer`, of unspecified content. A buffer that grows is wiped, not copied.
+fn grown<T: Zeroize + Clone + Default>(buffer: &mut Vec<T>, len: usize) -> &mut [T] {
+    if buffer.len() < len {
+        buffer.zeroize();
+        buffer.resize(len, T::default());
+    }
+    &mut buffer[..len]
 }
 
 #[cfg(test)]

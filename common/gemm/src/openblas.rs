@@ -11,7 +11,7 @@ use ndarray::linalg::{general_mat_mul, general_mat_vec_mul};
 use ndarray::{ArrayView2, ArrayViewMut1, ArrayViewMut2, s};
 use openblas_src as _;
 
-use crate::{Conv, Geometry, Input, Kernel, Linear, Scratch};
+use crate::{Conv, Geometry, Input, Kernel, Linear, Scratch, check, grown};
 
 /// Elements of the im2col matrix that are built at a time: 4 MiB of f64.
 const COLUMN_ELEMENTS: usize = 1 << 19;
@@ -48,7 +48,7 @@ impl Kernel for OpenBlas {
     }
 
     fn prepare(&self, geometry: &Geometry, weights: &[i16], k: u32) -> Arc<dyn Linear> {
-        assert_eq!(weights.len(), geometry.weight_len(), "weights of {geometry:?}");
+        check(geometry, weights, k);
         Arc::new(Prepared {
             geometry: *geometry,
             k,
@@ -111,7 +111,7 @@ impl Linear for Prepared {
         assert!(matches!(self.geometry, Geometry::Fc(_)) || xs.len() == 1, "a convolution takes one input at a time");
         assert!(xs.iter().all(|x| x.len() == per_input), "input length of {:?}", self.geometry);
         input.items = items;
-        let centred = sized(&mut input.f64s, xs.len() * per_input);
+        let centred = grown(&mut input.f64s, xs.len() * per_input);
         for (x, centred) in xs.iter().zip(centred.chunks_exact_mut(per_input)) {
             for (f, &v) in centred.iter_mut().zip(*x) {
                 *f = f64::from(twinmask_ring::centre(v, self.k));
@@ -155,7 +155,7 @@ impl Prepared {
         let (items, inputs) = (input.items, self.geometry.fan_in());
         let x = ArrayView2::from_shape((items, inputs), &input.f64s[..items * inputs]).expect("cut to this shape");
         let weights = self.weights(&channels);
-        let product = sized(&mut scratch.f64s[1], y.len());
+        let product = grown(&mut scratch.f64s[1], y.len());
         for block in &self.blocks {
             let (w, x) = (weights.slice(s![.., block.clone()]), x.slice(s![.., block.clone()]));
             if input.items == 1 {
@@ -186,10 +186,10 @@ impl Prepared {
             let range = start..positions.min(start + width);
             for block in &self.blocks {
                 let shape = (block.len(), range.len());
-                let columns = sized(columns, shape.0 * shape.1);
+                let columns = grown(columns, shape.0 * shape.1);
                 im2col(conv, group, block.clone(), range.clone(), x, columns);
                 let columns = ArrayView2::from_shape(shape, columns).expect("sized to this shape");
-                let product = sized(product, channels.len() * range.len());
+                let product = grown(product, channels.len() * range.len());
                 let mut view = ArrayViewMut2::from_shape((channels.len(), range.len()), &mut *product).expect("sized");
                 general_mat_mul(1.0, &weights.slice(s![.., block.clone()]), &columns, 0.0, &mut view);
                 for (sums, y) in product.chunks_exact(range.len()).zip(y.chunks_exact_mut(positions)) {
@@ -249,14 +249,6 @@ fn add(sums: &[f64], y: &mut [u32]) {
         // SAFETY: `exact_blocks` keeps every sum at most 2^53 in magnitude, so it is finite and fits an i64.
         *y = y.wrapping_add(unsafe { v.to_int_unchecked::<i64>() } as u32);
     }
-}
-
-/// `buffer` cut to `len` elements of unspecified content.
-fn sized(buffer: &mut Vec<f64>, len: usize) -> &mut [f64] {
-    if buffer.len() < len {
-        buffer.resize(len, 0.0);
-    }
-    &mut buffer[..len]
 }
 
 #[cfg(test)]

@@ -81,7 +81,7 @@ fn assert_congruent(found: &[u32], expected: &[u32], k: u32, what: &str) {
     assert!(bad.is_none(), "element {bad:?} differs mod 2^{k}: {what}");
 }
 
-fn check(kernel: &dyn Kernel, geometry: &Geometry, weights: &[i16], x: &[u32], k: u32, scratch: &mut Scratch) {
+fn hold(kernel: &dyn Kernel, geometry: &Geometry, weights: &[i16], x: &[u32], k: u32, scratch: &mut Scratch) {
     let what = format!("{} {geometry:?} k={k}", kernel.name());
     let mut y = vec![0xdead_beef; geometry.out_len()];
     kernel.prepare(geometry, weights, k).apply(x, &mut y, scratch);
@@ -97,7 +97,7 @@ fn random_layers() {
             // Every width of the ring with weights of every width.
             let (k, bits) = (2 + case % 31, 1 + case / 31 % MAX_WEIGHT_BITS);
             let (weights, x) = (rng.weights(geometry.weight_len(), bits), rng.inputs(geometry.in_len()));
-            check(&*kernel, &geometry, &weights, &x, k, &mut scratch);
+            hold(&*kernel, &geometry, &weights, &x, k, &mut scratch);
         }
     }
 }
@@ -231,7 +231,7 @@ fn known_networks_first_layers_and_wide_reductions() {
         for geometry in &shapes {
             for (k, bits) in [(32, 12), (24, 8), (28, 12), (32, 16), (16, 8)] {
                 let (weights, x) = (rng.weights(geometry.weight_len(), bits), rng.inputs(geometry.in_len()));
-                check(&*kernel, geometry, &weights, &x, k, &mut scratch);
+                hold(&*kernel, geometry, &weights, &x, k, &mut scratch);
             }
         }
     }
@@ -292,6 +292,47 @@ fn several_devices_share_one_pass_over_the_weights() {
                 }
             }
         }
+    }
+}
+
+/// What the contract forbids ends in a panic, never in a wrong result or a read out of bounds.
+#[test]
+fn misuse_is_refused() {
+    let fc = Geometry::Fc(Fc { rows: 1, inputs: 10, outputs: 40 });
+    let conv = Geometry::Conv(Conv {
+        c_in: 1,
+        h: 1,
+        w: 10,
+        c_out: 40,
+        kh: 1,
+        kw: 1,
+        stride: [1, 1],
+        pad: [0; 4],
+        dilation: [1, 1],
+        groups: 1,
+    });
+    let refused = |run: &mut dyn FnMut()| std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err();
+    for kernel in kernels() {
+        assert!(refused(&mut || drop(kernel.prepare(&fc, &[1; 399], 32))), "{}", kernel.name());
+        for k in [0, 1, 33] {
+            assert!(refused(&mut || drop(kernel.prepare(&fc, &[1; 400], k))), "{} k={k}", kernel.name());
+        }
+        for geometry in [fc, conv] {
+            let linear = kernel.prepare(&geometry, &vec![1; geometry.weight_len()], 32);
+            let (mut input, mut scratch, mut y) = (Input::default(), Scratch::default(), vec![0; 400]);
+            assert!(refused(&mut || linear.load(&[&[1; 9]], &mut input)));
+            linear.load(&[&[1; 10]], &mut input);
+            assert!(refused(&mut || linear.part(&input, 0..40, &mut y[..39], &mut scratch)));
+            assert!(refused(&mut || linear.part(&input, 0..41, &mut y, &mut scratch)));
+            if linear.channel_step() > 1 {
+                let n = geometry.positions();
+                assert!(refused(&mut || linear.part(&input, 1..17, &mut y[..16 * n], &mut scratch)));
+            }
+        }
+        let linear = kernel.prepare(&conv, &[1; 40], 32);
+        assert!(refused(&mut || linear.load(&[&[1; 10], &[1; 10]], &mut Input::default())));
+        // An input that was never loaded, or was for another layer.
+        assert!(refused(&mut || linear.part(&Input::default(), 0..40, &mut [0; 400], &mut Scratch::default())));
     }
 }
 

@@ -15,8 +15,10 @@ pub(crate) trait Digits {
 }
 
 /// Unsigned bytes, four channels to a unit.
+#[cfg(target_arch = "x86_64")]
 pub(crate) struct Bytes;
 
+#[cfg(target_arch = "x86_64")]
 impl Digits for Bytes {
     const CHANNELS: usize = 4;
 
@@ -27,8 +29,10 @@ impl Digits for Bytes {
 }
 
 /// Signed 16-bit digits, two channels to a unit: `x = low + 2^16 * high` mod 2^32 with `low` in `[-2^15, 2^15)`.
+#[cfg(target_arch = "x86_64")]
 pub(crate) struct Words;
 
+#[cfg(target_arch = "x86_64")]
 impl Digits for Words {
     const CHANNELS: usize = 2;
 

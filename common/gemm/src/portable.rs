@@ -1,7 +1,7 @@
 //! Safe Rust, vectorised by the compiler: 16 lanes of wrapping u32 products, compiled once more for each instruction
 //! set that the CPU may have.
 
-use crate::direct::{MAX_BLOCKS, Micro, Tile, store_plain};
+use crate::direct::{Micro, Tile, store_plain};
 use crate::layout::{LANES, Row};
 use crate::planes::{self, Whole};
 #[cfg(target_arch = "x86_64")]
@@ -46,11 +46,12 @@ impl Micro for Wrapping {
     }
 
     fn tile_size(self, _: usize, blocks: usize) -> (usize, usize) {
-        match self.0 {
+        let most = match self.0 {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512(_) => (blocks.min(MAX_BLOCKS), 4),
-            _ => (1, 4),
-        }
+            Isa::Avx512(_) => crate::direct::MAX_BLOCKS,
+            _ => 1,
+        };
+        (blocks.min(most), 4)
     }
 
     fn split(self, row: &Row<'_>, _: usize, out: &mut [u8]) {
@@ -63,10 +64,10 @@ impl Micro for Wrapping {
 
     fn tile(self, tile: &Tile<'_, i16>, _: usize, blocks: usize, pixels: usize, out: &mut [[u32; LANES]]) {
         match self.0 {
-            Isa::Baseline => narrow_tile(tile, pixels, out),
+            Isa::Baseline => narrow_tile(tile, blocks, pixels, out),
             // SAFETY: `detect` found AVX2.
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => unsafe { avx2(tile, pixels, out) },
+            Isa::Avx2 => unsafe { avx2(tile, blocks, pixels, out) },
             // SAFETY: the token proves AVX-512F and BW.
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512(_) => unsafe { avx512(tile, blocks, pixels, out) },
@@ -84,8 +85,8 @@ impl Micro for Wrapping {
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-fn avx2(tile: &Tile<'_, i16>, pixels: usize, out: &mut [[u32; LANES]]) {
-    narrow_tile(tile, pixels, out);
+fn avx2(tile: &Tile<'_, i16>, blocks: usize, pixels: usize, out: &mut [[u32; LANES]]) {
+    narrow_tile(tile, blocks, pixels, out);
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -104,7 +105,8 @@ fn avx512(tile: &Tile<'_, i16>, blocks: usize, pixels: usize, out: &mut [[u32; L
 }
 
 #[inline(always)]
-fn narrow_tile(tile: &Tile<'_, i16>, pixels: usize, out: &mut [[u32; LANES]]) {
+fn narrow_tile(tile: &Tile<'_, i16>, blocks: usize, pixels: usize, out: &mut [[u32; LANES]]) {
+    debug_assert_eq!(blocks, 1, "16 registers hold one block");
     if pixels == 1 { sums::<1, 1>(tile, out) } else { sums::<1, 4>(tile, out) }
 }
 

@@ -4,13 +4,15 @@
 
 use std::str::FromStr;
 
-use twinmask_gemm::naive;
+use twinmask_gemm::{Geometry, naive};
 use twinmask_model::bundle::{DeviceBundle, Rows};
 use twinmask_model::plan::{Layer, Plan};
 use twinmask_ring::mask;
 
 use crate::freivalds::{LayerCheck, Secrets};
+use crate::mask::Pending;
 use crate::random;
+use zeroize::Zeroizing;
 
 /// Most positions per layer that may be asked for.
 pub const MAX_SAMPLES: u32 = 65_536;
@@ -77,6 +79,8 @@ pub enum Liar {
     B,
     /// Both did.
     Both,
+    /// One of them; in mode `relay` their answers come as one sum.
+    Unknown,
 }
 
 impl std::fmt::Display for Liar {
@@ -85,6 +89,7 @@ impl std::fmt::Display for Liar {
             Self::A => "edge A",
             Self::B => "edge B",
             Self::Both => "both edges",
+            Self::Unknown => "an edge",
         })
     }
 }
@@ -134,13 +139,15 @@ pub enum IntegrityError {
     },
 }
 
-/// The two edges' answers to one layer, `[out_len]` each, in `Z_2^k`.
-#[derive(Debug, Clone, Copy)]
-pub struct Answers<'a> {
-    /// Edge A's `W·R`.
-    pub z_a: &'a [u32],
-    /// Edge B's `W·v`.
-    pub z_b: &'a [u32],
+/// Whose answer is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Share {
+    /// Edge A's.
+    A,
+    /// Edge B's.
+    B,
+    /// The sum that edge B sent in mode `relay`.
+    Sum,
 }
 
 /// Checks answers before they are unmasked.
@@ -185,55 +192,105 @@ impl Checker {
         }
     }
 
-    /// Checks the answers of layer `l` to the shares `r` (edge A's) and `v` (edge B's).
-    pub(crate) fn check_layer(
+    /// Checks that `found` elements came for layer `l`.
+    pub(crate) fn check_length(
         &self,
         plan: &Plan,
         l: usize,
-        r: &[u32],
-        v: &[u32],
-        answers: &Answers<'_>,
+        share: Share,
+        found: usize,
+        expected: usize,
     ) -> Result<(), IntegrityError> {
-        let layer = &plan.layers[l];
-        let expected = layer.geometry.out_len();
-        for (liar, z) in [(Liar::A, answers.z_a), (Liar::B, answers.z_b)] {
-            if z.len() != expected {
-                return Err(IntegrityError::Length { layer: layer.name.clone(), liar, found: z.len(), expected });
-            }
-        }
-        let n = self.integrity.samples;
-        if n == 0 {
+        let liar = match share {
+            Share::A => Liar::A,
+            Share::B | Share::Sum => Liar::B,
+        };
+        if found == expected {
             return Ok(());
         }
-        let (a, b) = self.sample(plan, l, [(r, answers.z_a), (v, answers.z_b)]);
-        let liar = match (a, b) {
-            (true, true) => return Ok(()),
-            (false, true) => Liar::A,
-            (true, false) => Liar::B,
-            (false, false) => Liar::Both,
-        };
-        Err(IntegrityError::Sample { layer: layer.name.clone(), liar, positions: n })
+        Err(IntegrityError::Length { layer: plan.layers[l].name.clone(), liar, found, expected })
     }
 
-    /// Whether each edge's answer is right at N fresh random positions; all positions are always computed, so that
-    /// the time tells nothing.
-    fn sample(&self, plan: &Plan, l: usize, edges: [(&[u32], &[u32]); 2]) -> (bool, bool) {
+    /// Spot-checks each edge's answer to its own share: `(share, answer)` of edge A and of edge B.
+    pub(crate) fn check_pair(
+        &self,
+        plan: &Plan,
+        l: usize,
+        f: u32,
+        edges: [(&[u32], &[u32]); 2],
+    ) -> Result<(), IntegrityError> {
+        let mut right = [true; 2];
+        self.each_sample(plan, l, |at, row| {
+            for (ok, (share, z)) in right.iter_mut().zip(&edges) {
+                *ok &= row.answer(share, 0) >> f == z[at];
+            }
+        });
+        match right {
+            [true, true] => Ok(()),
+            [false, true] => Err(self.sample_error(plan, l, Liar::A)),
+            [true, false] => Err(self.sample_error(plan, l, Liar::B)),
+            [false, false] => Err(self.sample_error(plan, l, Liar::Both)),
+        }
+    }
+
+    /// Spot-checks the sum that edge B sent in mode `relay`.
+    pub(crate) fn check_sum(
+        &self,
+        plan: &Plan,
+        l: usize,
+        f: u32,
+        pending: &Pending,
+        z: &[u32],
+        t: &[u32],
+    ) -> Result<(), IntegrityError> {
+        if self.integrity.samples == 0 {
+            return Ok(());
+        }
+        let sum: Zeroizing<Vec<u32>> =
+            Zeroizing::new(pending.r.iter().zip(&pending.v).map(|(r, v)| r.wrapping_add(*v)).collect());
+        let mut right = true;
+        self.each_sample(plan, l, |at, row| right &= row.answer(&sum, t[at]) >> f == z[at]);
+        if right { Ok(()) } else { Err(self.sample_error(plan, l, Liar::Unknown)) }
+    }
+
+    fn sample_error(&self, plan: &Plan, l: usize, liar: Liar) -> IntegrityError {
+        IntegrityError::Sample { layer: plan.layers[l].name.clone(), liar, positions: self.integrity.samples }
+    }
+
+    /// Calls `check(output index, row)` for N fresh random positions; all of them whatever is found, so that the time
+    /// tells nothing.
+    fn each_sample(&self, plan: &Plan, l: usize, mut check: impl FnMut(usize, &SampledRow<'_>)) {
+        let n = self.integrity.samples as usize;
+        if n == 0 {
+            return;
+        }
         let (geometry, rows) = (&plan.layers[l].geometry, &self.rows[l]);
-        let (fan_in, keep, n) = (geometry.fan_in(), mask(plan.k_of(l)), self.integrity.samples as usize);
+        let (fan_in, keep) = (geometry.fan_in(), mask(plan.k_of(l)));
         let bounds = [rows.channels.len() as u64, geometry.positions() as u64];
         let drawn = random::below(2 * n, |i| bounds[i % 2]);
-        let mut right = [true; 2];
         for pair in drawn.chunks_exact(2) {
             let (row, position) = (pair[0], pair[1]);
             let channel = rows.channels[row] as usize;
             let weights = &rows.weights[row * fan_in..][..fan_in];
             let at = geometry.output_index(channel, position);
-            for (ok, (share, z)) in right.iter_mut().zip(&edges) {
-                let expected = naive::dot(geometry, weights, channel, position, share);
-                *ok &= expected & keep == z[at] & keep;
-            }
+            check(at, &SampledRow { geometry, weights, channel, position, keep });
         }
-        (right[0], right[1])
+    }
+}
+
+/// One output position that is recomputed.
+struct SampledRow<'a> {
+    geometry: &'a Geometry,
+    weights: &'a [i16],
+    channel: usize,
+    position: usize,
+    keep: u32,
+}
+
+impl SampledRow<'_> {
+    /// What an honest edge answers for `share`, plus `addend`, mod 2^k.
+    fn answer(&self, share: &[u32], addend: u32) -> u32 {
+        naive::dot(self.geometry, self.weights, self.channel, self.position, share).wrapping_add(addend) & self.keep
     }
 }
 

@@ -6,7 +6,9 @@ pub mod integrity;
 pub mod keys;
 pub mod mask;
 mod random;
+pub mod unmask;
 
 pub use integrity::{Integrity, IntegrityError, Liar};
 pub use keys::DeviceKeys;
 pub use mask::{InferenceMasks, MaskError, Masker, Pending, SessionSeed};
+pub use unmask::Answer;

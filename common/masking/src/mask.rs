@@ -1,17 +1,12 @@
-//! Masking and unmasking in mode `split` (paper Algorithm 2; PROTOCOL.md, "One inference, mode `split`"):
-//!
-//! ```text
-//! v = x + S_in - R mod 2^k          to edge B; edge A expands R itself
-//! y = z_A + z_B - S_out mod 2^k     centred; = W·x exactly, because |W·x| <= M < 2^(k-1)
-//! ```
+//! Masking (paper Algorithm 2; PROTOCOL.md, "One inference"): edge B gets `v = x + S_in - R mod 2^k`, edge A expands `R`
+//! itself. What comes back is opened in [`unmask`](crate::unmask).
 
 use std::sync::Arc;
 
-use twinmask_ring::prf::{Key, mask_key};
-use twinmask_ring::{centre, mask as low_bits};
+use twinmask_ring::prf::{Algorithm, Key};
+use twinmask_ring::mask as low_bits;
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::integrity::{Answers, Checker, IntegrityError};
 use crate::keys::DeviceKeys;
 use crate::random;
 
@@ -25,6 +20,11 @@ impl SessionSeed {
         let mut seed = Zeroizing::new([0; 32]);
         random::fill(seed.as_mut());
         Self(seed)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn for_tests(seed: [u8; 32]) -> Self {
+        Self(Zeroizing::new(seed))
     }
 
     /// The seed's bytes, to be sent to edge A and to nobody else.
@@ -76,15 +76,16 @@ pub enum MaskError {
 #[derive(Debug)]
 pub struct Masker {
     keys: Arc<DeviceKeys>,
+    algorithm: Algorithm,
     seed: SessionSeed,
     last: Option<u64>,
 }
 
 impl Masker {
-    /// For one session; the seed is consumed, so that no second session can use it.
+    /// For one session that agreed on `algorithm`; the seed is consumed, so that no second session can use it.
     #[must_use]
-    pub const fn new(keys: Arc<DeviceKeys>, seed: SessionSeed) -> Self {
-        Self { keys, seed, last: None }
+    pub const fn new(keys: Arc<DeviceKeys>, algorithm: Algorithm, seed: SessionSeed) -> Self {
+        Self { keys, algorithm, seed, last: None }
     }
 
     /// The masks of inference `counter`, which edge A has granted. Counters must ascend.
@@ -97,15 +98,18 @@ impl Masker {
         }
         self.last = Some(counter);
         let used = vec![false; self.keys.plan.groups.len()];
-        Ok(InferenceMasks { keys: Arc::clone(&self.keys), r: mask_key(&self.seed.0, counter), used })
+        let r = Key::for_masks(self.algorithm, &self.seed.0, counter);
+        let t = Key::for_corrections(self.algorithm, &self.seed.0, counter);
+        Ok(InferenceMasks { keys: Arc::clone(&self.keys), r, t, used })
     }
 }
 
 /// The masks of one inference, each group's used once.
 #[derive(Debug)]
 pub struct InferenceMasks {
-    keys: Arc<DeviceKeys>,
+    pub(crate) keys: Arc<DeviceKeys>,
     r: Key,
+    pub(crate) t: Key,
     used: Vec<bool>,
 }
 
@@ -136,11 +140,11 @@ impl InferenceMasks {
 }
 
 /// A group's shares on their way: edge A's `R` (which A expands itself) and edge B's `v`. Neither cloned nor reused:
-/// [`open`](Self::open) consumes it.
+/// [`InferenceMasks::open`] consumes it.
 pub struct Pending {
     group: usize,
-    r: Vec<u32>,
-    v: Vec<u32>,
+    pub(crate) r: Vec<u32>,
+    pub(crate) v: Vec<u32>,
 }
 
 impl Pending {
@@ -161,32 +165,6 @@ impl Pending {
     pub fn share_a(&self) -> &[u32] {
         &self.r
     }
-
-    /// Checks the answers of each layer of the group (in the plan's order) and unmasks them: exact integers `W·x` for
-    /// the tensor `x` that was masked.
-    ///
-    /// # Errors
-    /// [`IntegrityError`] when an answer has the wrong length or a check fails; nothing unmasked leaves then.
-    pub fn open(
-        self,
-        keys: &DeviceKeys,
-        checker: &Checker,
-        x: &[i32],
-        answers: &[Answers<'_>],
-    ) -> Result<Vec<Vec<i32>>, IntegrityError> {
-        let group = &keys.plan.groups[self.group];
-        assert_eq!(answers.len(), group.layers.len(), "one pair of answers per layer of the group");
-        let k = u32::from(group.k);
-        for (&l, answer) in group.layers.iter().zip(answers) {
-            checker.check_layer(&keys.plan, l as usize, &self.r, &self.v, answer)?;
-        }
-        let unmask = |(&l, answer): (&u32, &Answers<'_>)| {
-            let masked = answer.z_a.iter().zip(answer.z_b).zip(keys.s_out(l as usize));
-            let y: Vec<i32> = masked.map(|((&a, &b), &s)| centre(a.wrapping_add(b).wrapping_sub(s), k)).collect();
-            checker.check_opened(&keys.plan, l as usize, x, &y).map(|()| y)
-        };
-        group.layers.iter().zip(answers).map(unmask).collect()
-    }
 }
 
 impl Drop for Pending {
@@ -201,7 +179,3 @@ impl std::fmt::Debug for Pending {
         write!(f, "Pending(group {}, ..)", self.group)
     }
 }
-
-#[cfg(test)]
-#[path = "mask_tests.rs"]
-mod tests;

@@ -1,14 +1,17 @@
 use super::*;
 use crate::freivalds::Secrets;
 use crate::integrity::{Integrity, Liar};
+use crate::{DeviceKeys, MaskError, Masker, SessionSeed};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use twinmask_gemm::{Conv, Fc, Geometry, naive};
 use twinmask_model::bundle::{DeviceBundle, DeviceModel, Rows};
 use twinmask_model::graph::Graph;
 use twinmask_model::plan::{Group, Layer, Plan};
 use twinmask_model::preprocess::Preprocess;
 use twinmask_model::ring_plan::Profile;
-use twinmask_ring::pack;
+use twinmask_ring::prf::{Algorithm, Key};
+use twinmask_ring::{mask as low_bits, pack};
 
 fn words(label: &str, n: usize) -> Vec<u32> {
     let mut out = vec![0; n];
@@ -111,44 +114,88 @@ fn checker(samples: u32, freivalds: bool) -> Checker {
     Checker::new(Integrity { samples, freivalds }, &mut world().bundle).expect("rows are there")
 }
 
-fn masker(w: &World) -> (Arc<DeviceKeys>, Masker) {
+fn masker(w: &World) -> Masker {
     let keys = Arc::new(DeviceKeys::expand(&w.bundle).expect("own keys"));
-    (Arc::clone(&keys), Masker::new(keys, SessionSeed(Zeroizing::new([9; 32]))))
+    Masker::new(keys, Algorithm::ChaCha20, SessionSeed::for_tests([9; 32]))
+}
+
+/// The masks of inference `counter` and group `g`'s masked tensor.
+fn masked(masker: &mut Masker, w: &World, counter: u64, g: usize) -> (InferenceMasks, Pending) {
+    let mut masks = masker.begin(counter).expect("fresh counter");
+    let pending = masks.mask(g, &inputs(&w.plan, g)).expect("fits");
+    (masks, pending)
+}
+
+/// `W·x` from the definition.
+fn plain(w: &World, l: usize) -> Vec<i32> {
+    let x: Vec<u32> = inputs(&w.plan, w.plan.layers[l].group as usize).iter().map(|&v| v as u32).collect();
+    let mut y = vec![0; w.plan.layers[l].geometry.out_len()];
+    naive::apply(&w.plan.layers[l].geometry, &w.weights[l], &x, &mut y);
+    y.into_iter().map(|v| v as i32).collect()
+}
+
+/// What edge B answers in mode `relay`, given edge A's correction `z_A + T`.
+fn relayed(w: &World, masks: &InferenceMasks, pending: &Pending, l: usize) -> Vec<u32> {
+    let k = w.plan.k_of(l);
+    let mut t = vec![0; w.plan.layers[l].geometry.out_len()];
+    masks.t.fill(l as u64, k, &mut t);
+    let correction = edge(w, l, pending.share_a()).into_iter().zip(t).map(|(z, t)| z.wrapping_add(t) & low_bits(k));
+    edge(w, l, pending.share_b()).into_iter().zip(correction).map(|(z, c)| z.wrapping_add(c) & low_bits(k)).collect()
 }
 
 #[test]
 fn unmasked_answers_are_the_plain_integers() {
     let w = world();
-    let (keys, mut masker) = masker(&w);
-    for counter in 0..3 {
-        let mut masks = masker.begin(counter).expect("fresh counter");
+    let mut masker = masker(&w);
+    let check = checker(16, true);
+    for counter in 0..6 {
         for (g, group) in w.plan.groups.iter().enumerate() {
-            let x = inputs(&w.plan, g);
-            let pending = masks.mask(g, &x).expect("fits");
-            let z: Vec<_> = group
-                .layers
-                .iter()
-                .map(|&l| (edge(&w, l as usize, pending.share_a()), edge(&w, l as usize, pending.share_b())))
-                .collect();
-            let answers: Vec<_> = z.iter().map(|(z_a, z_b)| Answers { z_a, z_b }).collect();
-            let opened = pending.open(&keys, &checker(16, true), &x, &answers).expect("honest");
-            for (&l, y) in group.layers.iter().zip(opened) {
-                let plain: Vec<u32> = x.iter().map(|&v| v as u32).collect();
-                let expected = {
-                    let mut z = vec![0; y.len()];
-                    naive::apply(&w.plan.layers[l as usize].geometry, &w.weights[l as usize], &plain, &mut z);
-                    z
-                };
-                assert!(y.iter().zip(expected).all(|(&y, e)| y == e as i32), "layer {l}");
-            }
+            let (masks, pending) = masked(&mut masker, &w, 2 * counter + g as u64, g);
+            let layers = || group.layers.iter().map(|&l| l as usize);
+            let pairs: Vec<_> =
+                layers().map(|l| (edge(&w, l, pending.share_a()), edge(&w, l, pending.share_b()))).collect();
+            let sums: Vec<_> = layers().map(|l| relayed(&w, &masks, &pending, l)).collect();
+            let answers: Vec<Answer<'_>> = if counter % 2 == 0 {
+                pairs.iter().map(|(z_a, z_b)| Answer::Pair { z_a, z_b }).collect()
+            } else {
+                sums.iter().map(|z| Answer::Sum(z)).collect()
+            };
+            let opened = masks.open(pending, &check, &inputs(&w.plan, g), &answers, false).expect("honest");
+            assert!(layers().zip(opened).all(|(l, y)| y == plain(&w, l)), "group {g}, counter {counter}");
         }
     }
 }
 
 #[test]
+fn dropped_bits_cost_no_more_than_their_bound() {
+    let w = world();
+    let mut masker = masker(&w);
+    let check = checker(16, false);
+    let f = w.plan.drop_bits(2);
+    assert!(f > 0, "the fixture's bound leaves bits to drop");
+    let mut worst = [0i64; 2];
+    for counter in 0..40 {
+        let (masks, pending) = masked(&mut masker, &w, counter, 1);
+        let cut = |z: Vec<u32>| z.into_iter().map(|z| z >> f).collect::<Vec<_>>();
+        let (z_a, z_b) = (cut(edge(&w, 2, pending.share_a())), cut(edge(&w, 2, pending.share_b())));
+        let sum = cut(relayed(&w, &masks, &pending, 2));
+        let relay = counter % 2 == 1;
+        let answer = if relay { Answer::Sum(&sum) } else { Answer::Pair { z_a: &z_a, z_b: &z_b } };
+        let y = masks.open(pending, &check, &inputs(&w.plan, 1), &[answer], true).expect("honest");
+        let errors = y[0].iter().zip(plain(&w, 2)).map(|(&y, p)| (i64::from(y) - i64::from(p)).abs());
+        let bound = if relay { 1 << (f - 1) } else { (1 << f) - 1 };
+        for error in errors {
+            assert!(error <= bound, "counter {counter}: off by {error}, bound {bound}");
+            worst[usize::from(relay)] = worst[usize::from(relay)].max(error);
+        }
+    }
+    assert!(worst.iter().all(|&e| e > 1 << (f - 2)), "bits were really dropped: {worst:?}");
+}
+
+#[test]
 fn a_mask_is_used_once() {
     let w = world();
-    let (_, mut masker) = masker(&w);
+    let mut masker = masker(&w);
     let mut masks = masker.begin(5).expect("fresh counter");
     let x = inputs(&w.plan, 0);
     masks.mask(0, &x).expect("first");
@@ -161,8 +208,7 @@ fn a_mask_is_used_once() {
 #[test]
 fn inputs_out_of_range_are_refused() {
     let w = world();
-    let (_, mut masker) = masker(&w);
-    let mut masks = masker.begin(0).expect("fresh counter");
+    let mut masks = masker(&w).begin(0).expect("fresh counter");
     let mut x = inputs(&w.plan, 0);
     assert!(matches!(masks.mask(0, &x[1..]), Err(MaskError::Input { .. })));
     x[7] = 128;
@@ -174,33 +220,38 @@ fn inputs_out_of_range_are_refused() {
 #[test]
 fn the_liar_is_named_and_nothing_is_unmasked() {
     let w = world();
-    let (keys, mut masker) = masker(&w);
+    let mut masker = masker(&w);
     // Every output wrong by one: a single sampled position suffices.
+    let lied = |z: Vec<u32>, lie: u32| z.into_iter().map(|z| z.wrapping_add(lie)).collect::<Vec<_>>();
     for (counter, (lie_a, lie_b, liar)) in
         [(1, 0, Liar::A), (0, 1, Liar::B), (1, 1, Liar::Both)].into_iter().enumerate()
     {
-        let pending = masker.begin(counter as u64).and_then(|mut m| m.mask(1, &inputs(&w.plan, 1))).expect("fits");
-        let lied = |share: &[u32], lie: u32| edge(&w, 2, share).iter().map(|z| z.wrapping_add(lie)).collect::<Vec<_>>();
-        let (z_a, z_b) = (lied(pending.share_a(), lie_a), lied(pending.share_b(), lie_b));
-        let error = pending
-            .open(&keys, &checker(1, false), &inputs(&w.plan, 1), &[Answers { z_a: &z_a, z_b: &z_b }])
-            .expect_err("caught");
+        let (masks, pending) = masked(&mut masker, &w, counter as u64, 1);
+        let z_a = lied(edge(&w, 2, pending.share_a()), lie_a);
+        let z_b = lied(edge(&w, 2, pending.share_b()), lie_b);
+        let answers = [Answer::Pair { z_a: &z_a, z_b: &z_b }];
+        let error = masks.open(pending, &checker(1, false), &inputs(&w.plan, 1), &answers, false).expect_err("caught");
         assert_eq!(error, IntegrityError::Sample { layer: "layer2".into(), liar, positions: 1 });
     }
+    let (masks, pending) = masked(&mut masker, &w, 9, 1);
+    let z = lied(relayed(&w, &masks, &pending, 2), 1);
+    let sum = [Answer::Sum(&z)];
+    let error = masks.open(pending, &checker(1, false), &inputs(&w.plan, 1), &sum, false).expect_err("caught");
+    assert_eq!(error, IntegrityError::Sample { layer: "layer2".into(), liar: Liar::Unknown, positions: 1 });
 }
 
 #[test]
 fn one_wrong_output_in_n_is_missed_as_often_as_the_protocol_says() {
     let w = world();
-    let (keys, mut masker) = masker(&w);
+    let mut masker = masker(&w);
     let check = checker(4, false);
     let (trials, mut missed) = (2000u32, 0u32);
     for counter in 0..trials {
-        let pending = masker.begin(counter.into()).and_then(|mut m| m.mask(1, &inputs(&w.plan, 1))).expect("fits");
+        let (masks, pending) = masked(&mut masker, &w, counter.into(), 1);
         let (z_a, mut z_b) = (edge(&w, 2, pending.share_a()), edge(&w, 2, pending.share_b()));
         z_b[3] ^= 1;
-        missed +=
-            u32::from(pending.open(&keys, &check, &inputs(&w.plan, 1), &[Answers { z_a: &z_a, z_b: &z_b }]).is_ok());
+        let answers = [Answer::Pair { z_a: &z_a, z_b: &z_b }];
+        missed += u32::from(masks.open(pending, &check, &inputs(&w.plan, 1), &answers, false).is_ok());
     }
     // (1 - 1/6)^4 = 0.482; the bounds are six standard deviations away.
     let rate = f64::from(missed) / f64::from(trials);
@@ -210,12 +261,11 @@ fn one_wrong_output_in_n_is_missed_as_often_as_the_protocol_says() {
 #[test]
 fn answers_of_another_length_are_refused() {
     let w = world();
-    let (keys, mut masker) = masker(&w);
-    let pending = masker.begin(0).and_then(|mut m| m.mask(1, &inputs(&w.plan, 1))).expect("fits");
+    let mut masker = masker(&w);
+    let (masks, pending) = masked(&mut masker, &w, 0, 1);
     let (z_a, z_b) = (edge(&w, 2, pending.share_a()), edge(&w, 2, pending.share_b()));
-    let error = pending
-        .open(&keys, &checker(0, false), &inputs(&w.plan, 1), &[Answers { z_a: &z_a, z_b: &z_b[1..] }])
-        .expect_err("short");
+    let answers = [Answer::Pair { z_a: &z_a, z_b: &z_b[1..] }];
+    let error = masks.open(pending, &checker(0, false), &inputs(&w.plan, 1), &answers, false).expect_err("short");
     assert!(matches!(error, IntegrityError::Length { liar: Liar::B, found: 5, expected: 6, .. }));
 }
 
@@ -234,18 +284,23 @@ fn sampling_needs_rows() {
 #[test]
 fn freivalds_finds_what_sampling_misses() {
     let w = world();
-    let (keys, mut masker) = masker(&w);
+    let mut masker = masker(&w);
     let check = checker(0, true);
     for counter in 0..50 {
-        let x = inputs(&w.plan, 0);
-        let pending = masker.begin(counter).and_then(|mut m| m.mask(0, &x)).expect("fits");
-        let z = |share: &[u32]| [edge(&w, 0, share), edge(&w, 1, share)];
-        let (z_a, mut z_b) = (z(pending.share_a()), z(pending.share_b()));
+        let (masks, pending) = masked(&mut masker, &w, counter, 0);
         let layer = (counter % 2) as usize;
-        let at = counter as usize * 7 % z_b[layer].len();
-        z_b[layer][at] ^= 1;
-        let answers = [0, 1].map(|l| Answers { z_a: &z_a[l], z_b: &z_b[l] });
-        let error = pending.open(&keys, &check, &x, &answers).expect_err("found");
+        let spoilt = |mut z: Vec<u32>, l: usize| {
+            let at = counter as usize * 7 % z.len();
+            z[at] ^= u32::from(l == layer);
+            z
+        };
+        let z_a = [0, 1].map(|l| edge(&w, l, pending.share_a()));
+        let z_b = [0, 1].map(|l| spoilt(edge(&w, l, pending.share_b()), l));
+        let sums = [0, 1].map(|l| spoilt(relayed(&w, &masks, &pending, l), l));
+        let pairs = [0, 1].map(|l| Answer::Pair { z_a: &z_a[l], z_b: &z_b[l] });
+        let sums = [0, 1].map(|l| Answer::Sum(&sums[l]));
+        let answers = if counter % 4 < 2 { &pairs } else { &sums };
+        let error = masks.open(pending, &check, &inputs(&w.plan, 0), answers, false).expect_err("found");
         assert_eq!(error, IntegrityError::Freivalds { layer: format!("layer{layer}") });
     }
 }
@@ -254,11 +309,11 @@ fn freivalds_finds_what_sampling_misses() {
 #[test]
 fn each_share_alone_looks_uniform() {
     let w = world();
-    let (_, mut masker) = masker(&w);
+    let mut masker = masker(&w);
     let (mut a, mut b) = ([0u32; 256], [0u32; 256]);
     let rounds = 500;
     for counter in 0..rounds {
-        let pending = masker.begin(counter).and_then(|mut m| m.mask(0, &vec![5; 216])).expect("fits");
+        let pending = masker.begin(counter).and_then(|mut m| m.mask(0, &[5; 216])).expect("fits");
         pending.share_a().iter().for_each(|v| a[(v >> 16) as usize] += 1);
         pending.share_b().iter().for_each(|v| b[(v >> 16) as usize] += 1);
     }
@@ -272,9 +327,13 @@ fn each_share_alone_looks_uniform() {
 #[test]
 fn secrets_are_not_printed() {
     let w = world();
-    let (keys, mut masker) = masker(&w);
-    let text = format!("{keys:?} {masker:?}");
-    let pending = masker.begin(0).and_then(|mut m| m.mask(0, &inputs(&w.plan, 0))).expect("fits");
-    assert_eq!(text, "DeviceKeys(..) Masker { keys: DeviceKeys(..), seed: SessionSeed(..), last: None }");
+    let mut masker = masker(&w);
+    let text = format!("{masker:?}");
+    assert_eq!(
+        text,
+        "Masker { keys: DeviceKeys(..), algorithm: ChaCha20, seed: SessionSeed(..), last: None }"
+    );
+    let (masks, pending) = masked(&mut masker, &w, 0, 0);
     assert_eq!(format!("{pending:?}"), "Pending(group 0, ..)");
+    assert!(format!("{masks:?}").contains("r: Key(..), t: Key(..)"), "{masks:?}");
 }

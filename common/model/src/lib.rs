@@ -1,5 +1,6 @@
 //! Graph IR, layer plan and signed bundles.
 
+pub mod analysis;
 pub mod bundle;
 pub mod codec;
 pub mod container;

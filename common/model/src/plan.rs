@@ -10,6 +10,9 @@ use twinmask_ring::{MAX_BITS, MIN_BITS};
 /// Most layers of a plan.
 pub const MAX_LAYERS: usize = 4096;
 
+/// Bits of an answer's magnitude that `--drop-bits auto` keeps: well above what the next layer's quantization keeps.
+pub const KEPT_BITS: u32 = 16;
+
 /// One offloaded linear layer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Layer {
@@ -132,6 +135,25 @@ impl Plan {
         self.round_layers(r).map(|l| (self.layers[l].geometry.out_len(), self.k_of(l))).collect()
     }
 
+    /// `f`: low bits that layer `l`'s answers leave out with `--drop-bits auto` (PROTOCOL.md, "Dropped output bits"): as many
+    /// as leave [`KEPT_BITS`] below the bound's top bit, as long as `M + 2^f < 2^(k-1)`.
+    #[must_use]
+    pub fn drop_bits(&self, l: usize) -> u32 {
+        let (bound, k) = (self.layers[l].bound, self.k_of(l));
+        let mut f = (64 - bound.leading_zeros()).saturating_sub(KEPT_BITS);
+        while f > 0 && bound + (1 << f) >= 1 << (k - 1) {
+            f -= 1;
+        }
+        f
+    }
+
+    /// (elements, width) of each share that an edge answers in round `r` when low bits are left out.
+    #[must_use]
+    pub fn answer_parts_dropped(&self, r: usize) -> Vec<(usize, u32)> {
+        let width = |l: usize| self.k_of(l) - self.drop_bits(l);
+        self.round_layers(r).map(|l| (self.layers[l].geometry.out_len(), width(l))).collect()
+    }
+
     /// Multiply-accumulates of all layers.
     #[must_use]
     pub fn macs(&self) -> u64 {
@@ -182,6 +204,19 @@ mod tests {
         assert_eq!(packed_parts_len(&p.answer_parts(0)), 30);
         assert_eq!(p.elements(), (15, 12));
         assert_eq!(p.macs(), 35 + 15 + 20);
+    }
+
+    #[test]
+    fn dropped_bits_leave_room_for_their_error() {
+        let mut p = plan();
+        assert_eq!((0..3).map(|l| p.drop_bits(l)).collect::<Vec<_>>(), [0, 0, 0], "nothing to spare below 16 bits");
+        p.layers[2].bound = (1 << 23) - 1;
+        assert_eq!(p.drop_bits(2), 0, "no room above the bound");
+        p.layers[2].bound = (1 << 23) - 65;
+        assert_eq!(p.drop_bits(2), 6, "the bound plus 2^7 would reach 2^(k-1)");
+        p.layers[2].bound = 1 << 22;
+        assert_eq!(p.drop_bits(2), 7);
+        assert_eq!(p.answer_parts_dropped(1), [(2, 17)]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use x509_parser::prelude::{ASN1Time, FromDer, GeneralName, X509Certificate};
+use x509_parser::prelude::{ASN1Time, CertificateRevocationList, FromDer, GeneralName, X509Certificate};
 
 use crate::Role;
 
@@ -37,6 +37,8 @@ impl fmt::Debug for Fingerprint {
 pub(crate) struct Facts {
     pub(crate) role: Role,
     pub(crate) key: Fingerprint,
+    /// Big-endian, without leading zeros.
+    pub(crate) serial: Vec<u8>,
     /// Seconds since 1970.
     pub(crate) not_before_s: i64,
     /// Seconds since 1970.
@@ -56,9 +58,24 @@ pub(crate) fn read(der: &[u8]) -> Result<Facts, String> {
     Ok(Facts {
         role: role_of(&certificate)?,
         key: Fingerprint::of(certificate.public_key().raw),
+        serial: trimmed(certificate.raw_serial()).to_vec(),
         not_before_s: validity.not_before.timestamp(),
         not_after_s: validity.not_after.timestamp(),
     })
+}
+
+/// The serial numbers that a revocation list in DER names. Nothing in it is verified.
+///
+/// # Errors
+/// A text that completes "the revocation list ...".
+pub(crate) fn revoked_serials(der: &[u8]) -> Result<Vec<Vec<u8>>, String> {
+    let (_, list) = CertificateRevocationList::from_der(der).map_err(|e| format!("cannot be parsed: {e}"))?;
+    Ok(list.iter_revoked_certificates().map(|r| trimmed(r.raw_serial()).to_vec()).collect())
+}
+
+/// A number in DER may have a leading zero for its sign.
+fn trimmed(serial: &[u8]) -> &[u8] {
+    &serial[serial.iter().take_while(|&&b| b == 0).count()..]
 }
 
 /// Exactly one twinmask URI: with two, two checks could each pick the one that suits them.

@@ -66,7 +66,7 @@ fn alert(code: TransportErrorCode) -> Option<u8> {
 fn refusal(alert: u8) -> Option<&'static str> {
     Some(match alert {
         42 | 43 | 46 => "it is malformed or not meant for this use",
-        44 => "the owner has revoked it",
+        44 => "it was revoked by the owner",
         45 => "it has expired or is not valid yet by the peer's clock",
         48 | 51 => "it was not issued by the owner of the peer: the two belong to different deployments",
         49 => "its role has no business there, or both ends hold the same key",

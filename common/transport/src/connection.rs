@@ -22,6 +22,10 @@ pub struct Peer {
     pub role: Role,
     /// Its public key: different peers must have different ones, which a device checks for its two edges.
     pub key_fingerprint: Fingerprint,
+    /// The serial number of its certificate, big-endian; none in memory.
+    pub serial: Vec<u8>,
+    /// The end of its certificate's validity, seconds since 1970.
+    pub not_after_s: i64,
     /// Its address at the time of the handshake.
     pub address: SocketAddr,
 }
@@ -48,7 +52,8 @@ impl Connection {
         facts: Facts,
         address: SocketAddr,
     ) -> Connection {
-        let peer = Peer { role: facts.role, key_fingerprint: facts.key, address };
+        let Facts { role, key, serial, not_after_s, .. } = facts;
+        let peer = Peer { role, key_fingerprint: key, serial, not_after_s, address };
         Connection { peer: Arc::new(peer), link: Link::Quic(connection, endpoint) }
     }
 
@@ -144,6 +149,14 @@ impl Connection {
                 (stats.udp_tx.bytes, stats.udp_rx.bytes)
             }
             Link::Memory(end) => end.bytes(),
+        }
+    }
+
+    /// The largest UDP payload that the path is known to carry so far, bytes; 0 in memory.
+    pub fn udp_payload(&self) -> u16 {
+        match &self.link {
+            Link::Quic(connection, _) => connection.stats().path.current_mtu,
+            Link::Memory(_) => 0,
         }
     }
 

@@ -50,6 +50,15 @@ pub enum IdentityError {
         /// The clock, seconds since 1970.
         now_s: i64,
     },
+    /// The own certificate is on the owner's list.
+    #[error(
+        "the certificate of {role} was revoked by the owner: have the owner run \
+         `owner-keygen rotate DIR --identity {role}` and copy the folder here anew"
+    )]
+    Revoked {
+        /// Whose certificate.
+        role: Role,
+    },
     /// The own certificate is not valid yet.
     #[error(
         "the certificate of {role} is valid from {} on, and this machine's clock says {}: correct the clock",
@@ -179,6 +188,12 @@ pub enum TransportError {
         not_after_s: i64,
         /// Our clock, seconds since 1970.
         now_s: i64,
+    },
+    /// The peer's certificate is on the owner's list.
+    #[error("the certificate of {address} was revoked by the owner: whoever holds its key is not to be trusted")]
+    PeerRevoked {
+        /// The peer.
+        address: String,
     },
     /// The peer's certificate is not valid yet.
     #[error(

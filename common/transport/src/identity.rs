@@ -1,18 +1,19 @@
 //! The folder that the owner gave to this host: certificate, key, CA.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::RootCertStore;
+use rustls::{CertificateError, RootCertStore};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::certificate::{self, Facts, now_s};
-use crate::{Fingerprint, IdentityError, Role, tls};
+use crate::{Fingerprint, IdentityError, Peer, Role, tls};
 
 /// The certificate chain of an identity folder, own certificate first.
 pub const CERT_FILE: &str = "cert.pem";
@@ -20,35 +21,54 @@ pub const CERT_FILE: &str = "cert.pem";
 pub const KEY_FILE: &str = "key.pem";
 /// The owner's CA certificate in an identity folder.
 pub const CA_FILE: &str = "ca.pem";
+/// The owner's revocation list in an identity folder; there may be none.
+pub const CRL_FILE: &str = "crl.pem";
 
 /// Larger than any PEM file that belongs here, bytes.
 const MAX_FILE: u64 = 256 * 1024;
 
-/// Who we are, and whom we trust: the own certificate chain with its key, and the owner's CA.
+/// Larger than any revocation list, bytes: some 70,000 certificates.
+const MAX_CRL: u64 = 4 * 1024 * 1024;
+
+/// Who we are, and whom we trust: the own certificate chain with its key, the owner's CA, and its revocation list.
+///
+/// With a list, every certificate must be one that the list's issuer speaks for, and not on it. Without one, nothing
+/// is revoked. The end of a list's own validity is not looked at: the owner is offline, a list is as good as the day it
+/// was copied, and refusing everybody because nobody was revoked lately would help nobody.
 #[derive(Clone)]
 pub struct Identity {
     facts: Facts,
+    chain: Vec<CertificateDer<'static>>,
     pub(crate) certified: Arc<SingleCertAndKey>,
     pub(crate) ca: Arc<RootCertStore>,
+    pub(crate) crls: Arc<Vec<CertificateRevocationListDer<'static>>>,
+    /// Serial numbers on the lists.
+    revoked: Arc<HashSet<Vec<u8>>>,
     /// Secret of this identity from which endpoints derive what must survive a restart.
     pub(crate) restart_key: Arc<ring::hmac::Key>,
 }
 
 impl Identity {
-    /// Loads `cert.pem`, `key.pem` and `ca.pem` from an identity folder.
+    /// Loads `cert.pem`, `key.pem`, `ca.pem` and, if it is there, `crl.pem` from an identity folder.
     ///
     /// # Errors
     /// Missing or malformed files, a key that does not belong to the certificate, a certificate that is not of the CA,
-    /// access by others than the owner of the files to the folder or the key, and a certificate that is not valid now.
+    /// access by others than the owner of the files to the folder or the key, a revocation list that is not the CA's, and
+    /// a certificate that is not valid now or was revoked.
     pub fn load(dir: &Path) -> Result<Identity, IdentityError> {
         check_private_permissions(dir, 0o700)?;
         check_private_permissions(&dir.join(KEY_FILE), 0o600)?;
-        let read = |name: &str| read_bounded(&dir.join(name));
+        let read = |name: &str| read_bounded(&dir.join(name), MAX_FILE);
         let shown = |name: &str| dir.join(name).display().to_string();
         let (cert, key, ca) = (read(CERT_FILE)?, read(KEY_FILE)?, read(CA_FILE)?);
         let identity = Self::parse([&cert, &key, &ca], [shown(CERT_FILE), shown(KEY_FILE), shown(CA_FILE)])?;
         identity.check_validity()?;
-        Ok(identity)
+        let list = dir.join(CRL_FILE);
+        match list.try_exists() {
+            Ok(false) => Ok(identity),
+            Ok(true) => identity.with_revocations(&read_bounded(&list, MAX_CRL)?, &shown(CRL_FILE)),
+            Err(source) => Err(IdentityError::Read { path: list, source }),
+        }
     }
 
     /// An identity from PEM texts, for those that do not come from a folder. Does not look at the clock: see
@@ -70,7 +90,8 @@ impl Identity {
             ca.add(authority).map_err(|e| wrong(&ca_file, format!("is no usable CA certificate ({e})")))?;
         }
         let ca = Arc::new(ca);
-        check_issuer(&chain, &ca, &facts).map_err(|problem| wrong(&cert_file, problem))?;
+        verify(&chain, &ca, &[], &facts)
+            .map_err(|e| wrong(&cert_file, format!("was not issued by the CA in {CA_FILE} ({e})")))?;
 
         let mut key = PrivateKeyDer::from_pem_slice(pem[1])
             .map_err(|e| wrong(&key_file, format!("holds no private key in PEM ({e})")))?;
@@ -78,9 +99,44 @@ impl Identity {
         let signing = rustls::crypto::ring::sign::any_supported_type(&key);
         key.zeroize();
         let signing = signing.map_err(|e| wrong(&key_file, format!("holds no usable private key ({e})")))?;
-        let certified = CertifiedKey::new(chain, signing);
+        let certified = CertifiedKey::new(chain.clone(), signing);
         certified.keys_match().map_err(|e| wrong(&key_file, format!("does not belong to {cert_file} ({e})")))?;
-        Ok(Identity { facts, certified: Arc::new(certified.into()), ca, restart_key })
+        let (crls, revoked) = (Arc::default(), Arc::default());
+        Ok(Identity { facts, chain, certified: Arc::new(certified.into()), ca, crls, revoked, restart_key })
+    }
+
+    /// The same with the owner's revocation lists (PEM), read from `file`.
+    ///
+    /// # Errors
+    /// Anything that is no list of the CA, or [`IdentityError::Revoked`] when the own certificate is on it.
+    pub fn with_revocations(mut self, pem: &[u8], file: &str) -> Result<Identity, IdentityError> {
+        let wrong = |problem: String| IdentityError::Content { file: file.to_owned(), problem };
+        let lists: Vec<CertificateRevocationListDer<'static>> = CertificateRevocationListDer::pem_slice_iter(pem)
+            .collect::<Result<_, _>>()
+            .map_err(|e| wrong(format!("is no revocation list in PEM ({e})")))?;
+        if lists.is_empty() {
+            return Err(wrong("holds no revocation list".to_owned()));
+        }
+        let mut revoked = HashSet::new();
+        for list in &lists {
+            revoked.extend(certificate::revoked_serials(list).map_err(|e| wrong(format!("the revocation list {e}")))?);
+        }
+        match verify(&self.chain, &self.ca, &lists, &self.facts) {
+            Ok(()) => {}
+            Err(rustls::Error::InvalidCertificate(CertificateError::Revoked)) => {
+                return Err(IdentityError::Revoked { role: self.facts.role });
+            }
+            Err(e) => return Err(wrong(format!("is not a revocation list of the CA in {CA_FILE} ({e})"))),
+        }
+        (self.crls, self.revoked) = (Arc::new(lists), Arc::new(revoked));
+        Ok(self)
+    }
+
+    /// Whether the owner has revoked the certificate of `peer`, which may have been accepted before this identity's list
+    /// was there.
+    #[must_use]
+    pub fn revokes(&self, peer: &Peer) -> bool {
+        self.revoked.contains(&peer.serial)
     }
 
     /// Checks that the own certificate is valid now, by this machine's clock.
@@ -106,6 +162,16 @@ impl Identity {
     /// The fingerprint of the own public key.
     pub fn fingerprint(&self) -> Fingerprint {
         self.facts.key
+    }
+
+    /// The serial number of the own certificate, big-endian.
+    pub fn serial(&self) -> &[u8] {
+        &self.facts.serial
+    }
+
+    /// The start of the own certificate's validity, seconds since 1970.
+    pub fn not_before_s(&self) -> i64 {
+        self.facts.not_before_s
     }
 
     /// The end of the own certificate's validity, seconds since 1970.
@@ -139,10 +205,10 @@ pub fn check_private_permissions(path: &Path, wanted: u32) -> Result<(), Identit
     Ok(())
 }
 
-fn read_bounded(path: &Path) -> Result<Zeroizing<Vec<u8>>, IdentityError> {
+fn read_bounded(path: &Path, most: u64) -> Result<Zeroizing<Vec<u8>>, IdentityError> {
     let failed = |source| IdentityError::Read { path: path.to_owned(), source };
     let size = std::fs::metadata(path).map_err(failed)?.len();
-    if size > MAX_FILE {
+    if size > most {
         let problem = format!("has {size} bytes, more than any PEM file that belongs here");
         return Err(IdentityError::Content { file: path.display().to_string(), problem });
     }
@@ -158,14 +224,17 @@ fn certificates(pem: &[u8], file: &str) -> Result<Vec<CertificateDer<'static>>, 
 }
 
 /// Checks our own chain as a peer will do, in the middle of its validity: the clock is looked at elsewhere.
-fn check_issuer(chain: &[CertificateDer<'_>], ca: &Arc<RootCertStore>, facts: &Facts) -> Result<(), String> {
+fn verify(
+    chain: &[CertificateDer<'_>],
+    ca: &Arc<RootCertStore>,
+    crls: &[CertificateRevocationListDer<'static>],
+    facts: &Facts,
+) -> Result<(), rustls::Error> {
     let verifier = WebPkiClientVerifier::builder_with_provider(ca.clone(), tls::provider())
+        .with_crls(crls.iter().cloned())
         .build()
-        .map_err(|e| format!("cannot be checked against {CA_FILE} ({e})"))?;
+        .map_err(|e| rustls::Error::General(e.to_string()))?;
     let middle_s = facts.not_before_s.midpoint(facts.not_after_s).max(0).unsigned_abs();
     let middle = UnixTime::since_unix_epoch(std::time::Duration::from_secs(middle_s));
-    verifier
-        .verify_client_cert(&chain[0], &chain[1..], middle)
-        .map_err(|e| format!("was not issued by the CA in {CA_FILE} ({e})"))?;
-    Ok(())
+    verifier.verify_client_cert(&chain[0], &chain[1..], middle).map(drop)
 }

@@ -30,6 +30,8 @@ pub fn memory_pair(role_a: Role, role_b: Role) -> (Connection, Connection) {
     let peer = |role: Role| Peer {
         key_fingerprint: Fingerprint::of(role.uri().as_bytes()),
         role,
+        serial: Vec::new(),
+        not_after_s: i64::MAX,
         address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
     };
     (

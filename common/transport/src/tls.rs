@@ -93,12 +93,15 @@ impl PeerCheck {
     }
 
     fn stock_refusal(&self, der: &[u8], error: &Error) -> TransportError {
-        use CertificateError::{BadSignature, Expired, ExpiredContext, NotValidYet, NotValidYetContext, UnknownIssuer};
+        use CertificateError::{
+            BadSignature, Expired, ExpiredContext, NotValidYet, NotValidYetContext, Revoked, UnknownIssuer,
+        };
         let address = self.address.clone();
         let Error::InvalidCertificate(error) = error else { return self.bad(format!("was refused ({error})")) };
         match (error, certificate::read(der)) {
             // A CA with the same name and another key shows as a bad signature.
             (UnknownIssuer | BadSignature, _) => TransportError::WrongIssuer { address },
+            (Revoked, _) => TransportError::PeerRevoked { address },
             (Expired | ExpiredContext { .. }, Ok(facts)) => {
                 TransportError::PeerExpired { address, not_after_s: facts.not_after_s, now_s: now_s() }
             }
@@ -120,7 +123,10 @@ fn unusable(error: impl std::fmt::Display) -> TransportError {
 
 /// The TLS side of one outgoing connection: no resumption, no 0-RTT.
 pub(crate) fn client(own: &Identity, check: Arc<PeerCheck>) -> Result<rustls::ClientConfig, TransportError> {
-    let stock = WebPkiServerVerifier::builder_with_provider(own.ca.clone(), provider()).build().map_err(unusable)?;
+    let stock = WebPkiServerVerifier::builder_with_provider(own.ca.clone(), provider())
+        .with_crls(own.crls.iter().cloned())
+        .build()
+        .map_err(unusable)?;
     let mut config = rustls::ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(unusable)?
@@ -135,7 +141,10 @@ pub(crate) fn client(own: &Identity, check: Arc<PeerCheck>) -> Result<rustls::Cl
 /// The TLS side of one incoming connection: a client certificate is demanded, and no tickets are sent, as a resumed
 /// session would let a certificate in that has expired since.
 pub(crate) fn server(own: &Identity, check: Arc<PeerCheck>) -> Result<rustls::ServerConfig, TransportError> {
-    let stock = WebPkiClientVerifier::builder_with_provider(own.ca.clone(), provider()).build().map_err(unusable)?;
+    let stock = WebPkiClientVerifier::builder_with_provider(own.ca.clone(), provider())
+        .with_crls(own.crls.iter().cloned())
+        .build()
+        .map_err(unusable)?;
     let mut config = rustls::ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(unusable)?

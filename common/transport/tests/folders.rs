@@ -11,7 +11,7 @@ use std::path::Path;
 use authority::{Authority, device};
 use rcgen::KeyPair;
 use tempfile::TempDir;
-use twinmask_transport::{CA_FILE, CERT_FILE, Identity, IdentityError, KEY_FILE, Role};
+use twinmask_transport::{CA_FILE, CERT_FILE, CRL_FILE, Identity, IdentityError, KEY_FILE, Role};
 
 fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
@@ -84,4 +84,29 @@ fn files_that_do_not_belong_together_are_refused_by_name() {
     refused(&dir, "cert.pem: has 300000 bytes");
     fs::remove_file(dir.path().join(CERT_FILE)).unwrap();
     assert!(matches!(refused(&dir, "cert.pem"), IdentityError::Read { .. }));
+}
+
+#[test]
+fn a_revocation_list_is_the_owners_and_counts_for_oneself() {
+    let (owner, key) = (Authority::new("owner"), KeyPair::generate().unwrap());
+    let dir = folder(&owner.certify(&[device().uri()], None, &key, (-1, 1)), &key, &owner.pem);
+    let own = Identity::load(dir.path()).unwrap();
+    let write = |list: &str| fs::write(dir.path().join(CRL_FILE), list).unwrap();
+
+    write(&owner.revocations(&[]));
+    Identity::load(dir.path()).unwrap();
+    write(&owner.revocations(&[&owner.issue(&device())]));
+    Identity::load(dir.path()).unwrap();
+    // Lists that could not stop anybody must not look as if they did: of a stranger, of an impostor with the same name.
+    for other in [Authority::new("stranger"), Authority::new("owner")] {
+        write(&other.revocations(&[]));
+        refused(&dir, "crl.pem: is not a revocation list of the CA in ca.pem");
+    }
+    for (bad, words) in [("", "crl.pem: holds no revocation list"), (&owner.pem, "crl.pem: holds no revocation list")] {
+        write(bad);
+        refused(&dir, words);
+    }
+    write(&owner.revocations(&[&own]));
+    let error = refused(&dir, "the certificate of device/cam-1 was revoked by the owner");
+    assert!(matches!(&error, IdentityError::Revoked { .. }) && error.to_string().contains("owner-keygen rotate"));
 }

@@ -151,6 +151,26 @@ async fn certificates_out_of_their_time_are_refused_with_the_times() {
 }
 
 #[tokio::test]
+async fn revoked_peers_are_refused_by_either_side() {
+    let owner = Authority::new("owner");
+    let (edge, own, lost) = (owner.issue(&Role::EdgeA), owner.issue(&device()), owner.issue(&device()));
+    let knows = |identity: &Identity, revoked: &[&Identity]| {
+        identity.clone().with_revocations(owner.revocations(revoked).as_bytes(), "crl.pem").unwrap()
+    };
+    // The list is years out of date, and counts.
+    let (client, server) = meet(knows(&edge, &[&lost]), &lost, &Role::EdgeA).await;
+    assert!(matches!(failure(client, "it was revoked by the owner"), TransportError::RefusedUs { .. }));
+    assert!(matches!(failure(server, "was revoked by the owner"), TransportError::PeerRevoked { .. }));
+    let (client, _) = meet(edge.clone(), &knows(&own, &[&edge]), &Role::EdgeA).await;
+    assert!(matches!(failure(client, "was revoked by the owner"), TransportError::PeerRevoked { .. }));
+
+    let (client, server) = meet(knows(&edge, &[&lost]), &knows(&own, &[&lost]), &Role::EdgeA).await;
+    let (client, server) = (client.unwrap(), server.unwrap());
+    assert!(!knows(&edge, &[&lost]).revokes(server.peer()) && knows(&edge, &[&own]).revokes(server.peer()));
+    assert_eq!((client.peer().serial.as_slice(), client.peer().not_after_s), (edge.serial(), edge.not_after_s()));
+}
+
+#[tokio::test]
 async fn another_application_protocol_is_a_version_error_on_both_sides() {
     let owner = Authority::new("owner");
     let key = KeyPair::generate().unwrap();

@@ -42,9 +42,11 @@ frame_types! {
     Claim = 3,
     /// Edge A grants it.
     Claimed = 4,
+    /// Device asks edge A for an inference's answers before it claims the counter.
+    Prefetch = 5,
     /// Device begins an inference on a stream of its own.
     Infer = 6,
-    /// Device uploads the shares of a round to edge B.
+    /// Device uploads the shares of a round to edge B, or asks edge A for its answer (mode `relay`).
     Round = 7,
     /// Edge answers a round.
     Answer = 8,
@@ -52,6 +54,16 @@ frame_types! {
     End = 9,
     /// Edge is out of places for this inference; retry later.
     Busy = 10,
+    /// Edge A introduces a session to edge B.
+    RelayOpen = 16,
+    /// Edge B allows corrections.
+    Credit = 17,
+    /// Edge A's correction of a round.
+    Correction = 18,
+    /// Edge A withdraws an inference's corrections.
+    Drop = 19,
+    /// Edge B has no correction of a round: the answer that follows is `W·v`.
+    Miss = 20,
 }
 
 /// The fixed part of a frame.

@@ -1,6 +1,8 @@
 //! Bodies of the frames (PROTOCOL.md, "Wire").
 
 use serde::{Deserialize, Serialize};
+use subtle::ConstantTimeEq;
+use twinmask_ring::prf::Algorithm;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::payload::CodecChoice;
@@ -20,6 +22,36 @@ impl std::fmt::Debug for Secret {
 pub enum Prf {
     /// ChaCha20; every device and edge has it.
     ChaCha20,
+    /// AES-128-CTR, where both sides have its instructions.
+    Aes128,
+}
+
+impl Prf {
+    /// PRFs that this host computes well, best first.
+    #[must_use]
+    pub fn available() -> Vec<Self> {
+        let named = |a: Algorithm| match a {
+            Algorithm::ChaCha20 => Self::ChaCha20,
+            Algorithm::Aes128 => Self::Aes128,
+        };
+        Algorithm::available().into_iter().map(named).collect()
+    }
+
+    /// The first of `offered` that this host computes well.
+    #[must_use]
+    pub fn pick(offered: &[Self]) -> Option<Self> {
+        let own = Self::available();
+        offered.iter().copied().find(|p| own.contains(p))
+    }
+
+    /// The algorithm itself.
+    #[must_use]
+    pub const fn algorithm(self) -> Algorithm {
+        match self {
+            Self::ChaCha20 => Algorithm::ChaCha20,
+            Self::Aes128 => Algorithm::Aes128,
+        }
+    }
 }
 
 /// `OPEN`: the first frame of a session, device to edge, on the control stream.
@@ -35,6 +67,8 @@ pub struct Open {
     pub prfs: Vec<Prf>,
     /// How the device wants answers encoded.
     pub codec: CodecChoice,
+    /// Random ticket by which edge B knows edge A's introduction; present when the device wants mode `relay`.
+    pub ticket: Option<Secret>,
 }
 
 /// `OPENED`: the edge's answer.
@@ -46,6 +80,8 @@ pub struct Opened {
     pub max_in_flight: u16,
     /// Kernel that the edge computes with, for reports.
     pub kernel: String,
+    /// Whether the edges are connected for this session (mode `relay`), as far as this edge knows.
+    pub relay: bool,
 }
 
 /// `CLAIM`, device to edge A.
@@ -69,6 +105,8 @@ pub struct Infer {
     pub counter: u64,
     /// Whether answers carry all k bits (no dropped bits).
     pub exact: bool,
+    /// Whether edge B answers for both (mode `relay`).
+    pub relay: bool,
 }
 
 /// `ROUND`, device to edge B; the payload holds the round's shares, group by group.
@@ -100,6 +138,68 @@ pub struct Busy {
     pub retry_after_ms: u32,
 }
 
+/// `PREFETCH`, device to edge A: send the answers of this inference before it is claimed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Prefetch {
+    /// Counter of the inference.
+    pub counter: u64,
+}
+
+/// `RELAY_OPEN`, edge A to edge B: all four must equal those of B's session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelayOpen {
+    /// Id of the session.
+    pub session: [u8; 16],
+    /// Device name from edge A's TLS session.
+    pub device: String,
+    /// Digest of the model.
+    pub digest: [u8; 32],
+    /// The device's ticket.
+    pub ticket: Secret,
+}
+
+impl RelayOpen {
+    /// Whether this introduces the session that `other` describes; takes the same time whatever differs.
+    #[must_use]
+    pub fn matches(&self, other: &Self) -> bool {
+        let name = self.device.as_bytes().ct_eq(other.device.as_bytes());
+        let session = self.session.ct_eq(&other.session);
+        let digest = self.digest.ct_eq(&other.digest);
+        let ticket = self.ticket.0.ct_eq(&other.ticket.0);
+        (name & session & digest & ticket).into()
+    }
+}
+
+/// `CREDIT`, edge B to edge A: further bytes of packed corrections that B has room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Credit {
+    /// Bytes.
+    pub bytes: u32,
+}
+
+/// `CORR`, edge A to edge B; the payload holds `z_A + T` of the round's layers, group by group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Correction {
+    /// Counter of the inference.
+    pub counter: u64,
+    /// Number of the round.
+    pub round: u32,
+}
+
+/// `DROP`, edge A to edge B: this inference needs no corrections any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DropCorrections {
+    /// Counter of the inference.
+    pub counter: u64,
+}
+
+/// `MISS`, edge B to device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Miss {
+    /// Number of the round.
+    pub round: u32,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,8 +212,22 @@ mod tests {
             seed: Some(Secret([0x5e; 32])),
             prfs: vec![Prf::ChaCha20],
             codec: CodecChoice::Auto,
+            ticket: Some(Secret([0x5e; 32])),
         };
         let text = format!("{open:?}");
         assert!(text.contains("Secret(..)") && !text.contains("94"), "{text}");
+    }
+
+    #[test]
+    fn an_introduction_matches_only_as_a_whole() {
+        let base = RelayOpen { session: [1; 16], device: "cam".into(), digest: [2; 32], ticket: Secret([3; 32]) };
+        assert!(base.matches(&base.clone()));
+        let others = [
+            RelayOpen { session: [0; 16], ..base.clone() },
+            RelayOpen { device: "cam2".into(), ..base.clone() },
+            RelayOpen { digest: [0; 32], ..base.clone() },
+            RelayOpen { ticket: Secret([0; 32]), ..base.clone() },
+        ];
+        assert!(others.iter().all(|o| !base.matches(o)));
     }
 }

@@ -3,7 +3,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyIdMethod, KeyPair, RevokedCertParams, SanType, SerialNumber,
+};
 use twinmask_transport::{Client, Connection, Identity, Role, Server, TransportError, TransportLimits};
 
 pub const DAY: i64 = 24 * 3600;
@@ -45,6 +48,25 @@ impl Authority {
 
     pub fn lasting(&self, role: &Role, days: (i64, i64)) -> Identity {
         self.with_key(role, &KeyPair::generate().unwrap(), days)
+    }
+
+    /// The owner's list (PEM), out of its own time, with these certificates on it.
+    pub fn revocations(&self, revoked: &[&Identity]) -> String {
+        let entry = |identity: &&Identity| RevokedCertParams {
+            serial_number: SerialNumber::from_slice(identity.serial()),
+            revocation_time: rcgen::date_time_ymd(2020, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let list = CertificateRevocationListParams {
+            this_update: rcgen::date_time_ymd(2020, 1, 1),
+            next_update: rcgen::date_time_ymd(2020, 1, 2),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.iter().map(entry).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        list.signed_by(&self.issuer).unwrap().pem().unwrap()
     }
 
     pub fn issue(&self, role: &Role) -> Identity {

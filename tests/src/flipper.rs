@@ -1,0 +1,146 @@
+//! A wire that flips one bit of one frame: the device's connection ends here, another goes on to the edge.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::Mutex;
+use tokio::task::JoinSet;
+use twinmask_transport::{CloseReason, Connection, RecvHalf, Role, SendHalf, StreamError, memory_pair};
+
+/// Bytes of a frame's header, and where the lengths of body and payload are in it.
+const HEADER: usize = 16;
+
+/// Part of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// A byte of the fixed header.
+    Header(usize),
+    /// A byte of the body, modulo its length.
+    Body(usize),
+    /// A byte of the payload, in thousandths of its length.
+    Payload(usize),
+}
+
+/// Which bit of which frame is flipped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Flip {
+    /// Number of the frame among those that pass, both directions counted together.
+    pub frame: usize,
+    /// Byte within it.
+    pub part: Part,
+    /// Bit within that.
+    pub bit: u8,
+}
+
+/// What passed a wire.
+#[derive(Debug, Default)]
+pub struct Passed {
+    frames: AtomicUsize,
+    flipped: AtomicUsize,
+}
+
+impl Passed {
+    /// Frames so far.
+    #[must_use]
+    pub fn frames(&self) -> usize {
+        self.frames.load(Ordering::SeqCst)
+    }
+
+    /// Whether the bit was really flipped: a frame may have no such byte.
+    #[must_use]
+    pub fn flipped(&self) -> bool {
+        self.flipped.load(Ordering::SeqCst) > 0
+    }
+}
+
+/// Lays a wire between a device and an edge: gives the device's end, the edge's end, and what passes. Must be called
+/// inside a tokio runtime.
+#[must_use]
+pub fn wire(device: &Role, edge: &Role, flip: Option<Flip>) -> (Connection, Connection, Arc<Passed>) {
+    let (device_end, near) = memory_pair(device.clone(), edge.clone());
+    let (far, edge_end) = memory_pair(device.clone(), edge.clone());
+    let passed = Arc::new(Passed::default());
+    tokio::spawn(carry(near, far, flip, Arc::clone(&passed)));
+    (device_end, edge_end, passed)
+}
+
+/// Carries streams until either side closes; then closes the other side alike.
+async fn carry(near: Connection, far: Connection, flip: Option<Flip>, passed: Arc<Passed>) {
+    let mut streams = JoinSet::new();
+    // One frame at a time takes its number, so that a flip of an early frame is the same in every run.
+    let turn = Arc::new(Mutex::new(()));
+    let reason = loop {
+        tokio::select! {
+            biased;
+            reason = near.closed() => break (reason, &far),
+            reason = far.closed() => break (reason, &near),
+            stream = near.accept_bi() => {
+                let Ok((back, out)) = stream else { continue };
+                let Ok((on, from)) = far.open_bi().await else { continue };
+                for (recv, send) in [(out, on), (from, back)] {
+                    streams.spawn(pump(recv, send, flip, Arc::clone(&passed), Arc::clone(&turn)));
+                }
+            }
+        }
+    };
+    if let (CloseReason::Peer { code, text }, other) = reason {
+        other.close(code, &text);
+    }
+}
+
+async fn pump(mut recv: RecvHalf, mut send: SendHalf, flip: Option<Flip>, passed: Arc<Passed>, turn: Arc<Mutex<()>>) {
+    loop {
+        match frame(&mut recv).await {
+            Ok(Some(mut bytes)) => {
+                let _turn = turn.lock().await;
+                let number = passed.frames.fetch_add(1, Ordering::SeqCst);
+                if let Some(flip) = flip.filter(|f| f.frame == number)
+                    && let Some(byte) = at(&bytes, flip.part)
+                {
+                    bytes[byte] ^= 1 << flip.bit;
+                    passed.flipped.fetch_add(1, Ordering::SeqCst);
+                }
+                if send.write_all(&bytes).await.is_err() {
+                    let _ = recv.stop(0);
+                    return;
+                }
+            }
+            Ok(None) => return drop(send.finish()),
+            Err(error) => {
+                if let Some(StreamError::Reset(code)) = StreamError::of(&error) {
+                    let _ = send.reset(*code);
+                }
+                return;
+            }
+        }
+    }
+}
+
+/// The next frame's bytes; `None` at the end of the stream.
+async fn frame(recv: &mut RecvHalf) -> std::io::Result<Option<Vec<u8>>> {
+    let mut bytes = vec![0; HEADER];
+    let first = recv.read(&mut bytes).await?;
+    if first == 0 {
+        return Ok(None);
+    }
+    recv.read_exact(&mut bytes[first..]).await?;
+    let (body, payload) = lengths(&bytes);
+    bytes.resize(HEADER + body + payload, 0);
+    recv.read_exact(&mut bytes[HEADER..]).await?;
+    Ok(Some(bytes))
+}
+
+fn lengths(frame: &[u8]) -> (usize, usize) {
+    let len = |i: usize| u32::from_le_bytes([frame[i], frame[i + 1], frame[i + 2], frame[i + 3]]) as usize;
+    (len(8), len(12))
+}
+
+fn at(frame: &[u8], part: Part) -> Option<usize> {
+    let (body, payload) = lengths(frame);
+    match part {
+        Part::Header(i) => (i < HEADER).then_some(i),
+        Part::Body(i) => (body > 0).then(|| HEADER + i % body),
+        Part::Payload(i) => (payload > 0).then(|| HEADER + body + (i * payload / 1000).min(payload - 1)),
+    }
+}

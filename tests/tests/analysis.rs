@@ -1,0 +1,220 @@
+//! The formulas of docs/theory.md are what a run counts: elements, payload bytes, and FLOPs per edge.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use twinmask_device::infer::{Exchange, Quantized, infer};
+use twinmask_device::{DeviceDir, DeviceError, Network, RemoteInference, Session};
+use twinmask_edge::{Config, Edge, Role};
+use twinmask_gemm::{Geometry, Input, Kernel, Linear, Scratch};
+use twinmask_masking::Integrity;
+use twinmask_model::analysis::{Checks, analyse};
+use twinmask_model::plan::Plan;
+use twinmask_model::ring_plan::Profile;
+use twinmask_owner_keygen::issue::{DeviceRequest, ModelRequest, Source, add_device, add_model};
+use twinmask_owner_keygen::partition::Offload;
+use twinmask_owner_keygen::store::Store;
+use twinmask_tests::{networks, numbers};
+use twinmask_transport::{Connection, RecvHalf, Role as Certified, SendHalf, memory_pair};
+use twinmask_wire::CodecChoice;
+use twinmask_wire::frame::{FrameHeader, HEADER_LEN};
+
+/// Payload bytes that a wire has carried.
+#[derive(Default)]
+struct Wire {
+    up: AtomicU64,
+    down: AtomicU64,
+}
+
+/// What an edge's kernel has done.
+#[derive(Default)]
+struct Work {
+    /// Multiply-accumulates of the definition: taps on padding left out.
+    taps: AtomicU64,
+    /// Taps on padding.
+    padding: AtomicU64,
+}
+
+/// A kernel that computes by the definition and counts every multiplication that it does.
+struct Counting {
+    work: Arc<Work>,
+    inner: Arc<dyn Kernel>,
+}
+
+struct CountingLayer {
+    work: Arc<Work>,
+    inner: Arc<dyn Linear>,
+    weights: Vec<i16>,
+}
+
+impl Kernel for Counting {
+    fn name(&self) -> &'static str {
+        "counting"
+    }
+
+    fn prepare(&self, geometry: &Geometry, weights: &[i16], k: u32) -> Arc<dyn Linear> {
+        let inner = self.inner.prepare(geometry, weights, k);
+        Arc::new(CountingLayer { work: Arc::clone(&self.work), inner, weights: weights.to_vec() })
+    }
+}
+
+impl Linear for CountingLayer {
+    fn geometry(&self) -> &Geometry {
+        self.inner.geometry()
+    }
+
+    fn picked(&self) -> &'static str {
+        "counting"
+    }
+
+    fn channel_step(&self) -> usize {
+        self.inner.channel_step()
+    }
+
+    fn load(&self, _: &[&[u32]], _: &mut Input) {
+        panic!("this network's layers are below the size from which edges divide them");
+    }
+
+    fn part(&self, _: &Input, _: Range<usize>, _: &mut [u32], _: &mut Scratch) {
+        panic!("this network's layers are below the size from which edges divide them");
+    }
+
+    fn apply(&self, x: &[u32], y: &mut [u32], _: &mut Scratch) {
+        let g = *self.geometry();
+        for channel in 0..g.out_channels() {
+            let row = &self.weights[channel * g.fan_in()..][..g.fan_in()];
+            for position in 0..g.positions() {
+                let (mut sum, mut taps) = (0u32, 0);
+                g.taps(channel, position, |w, i| {
+                    sum = sum.wrapping_add((i32::from(row[w]) as u32).wrapping_mul(x[i]));
+                    taps += 1;
+                });
+                y[g.output_index(channel, position)] = sum;
+                self.work.taps.fetch_add(taps, Relaxed);
+                self.work.padding.fetch_add(g.fan_in() as u64 - taps, Relaxed);
+            }
+        }
+    }
+}
+
+/// Elements that the device has put into an exchange and got out of it.
+struct CountingExchange {
+    remote: RemoteInference,
+    up: u64,
+    down: u64,
+}
+
+impl Exchange for CountingExchange {
+    async fn round(&mut self, r: usize, inputs: &[Quantized]) -> Result<Vec<Vec<Vec<i32>>>, DeviceError> {
+        let answers = self.remote.round(r, inputs).await?;
+        self.up += inputs.iter().map(|q| q.x.len() as u64).sum::<u64>();
+        self.down += answers.iter().flatten().map(|y| y.len() as u64).sum::<u64>();
+        Ok(answers)
+    }
+}
+
+/// Passes frames on, adding up their payloads.
+async fn pump(mut from: RecvHalf, mut to: SendHalf, wire: Arc<Wire>, payload: fn(&Wire) -> &AtomicU64) {
+    let mut head = [0; HEADER_LEN];
+    while from.read_exact(&mut head).await.is_ok() {
+        let header = FrameHeader::parse(&head).expect("a frame");
+        let mut rest = vec![0; header.body_len + header.payload_len];
+        from.read_exact(&mut rest).await.expect("a whole frame");
+        payload(&wire).fetch_add(header.payload_len as u64, Relaxed);
+        if to.write_all(&head).await.is_err() || to.write_all(&rest).await.is_err() {
+            return;
+        }
+    }
+    let _ = to.finish();
+}
+
+/// An edge in this process behind a wire that counts; the device's end of it.
+fn connect(edge: Arc<Edge>, certified: Certified) -> (Connection, Arc<Wire>) {
+    let device = || Certified::device("cam").expect("a good name");
+    let (ours, middle) = memory_pair(device(), certified.clone());
+    let (onward, edges) = memory_pair(device(), certified);
+    let wire = Arc::new(Wire::default());
+    let counted = Arc::clone(&wire);
+    tokio::spawn(edge.serve(edges));
+    tokio::spawn(async move {
+        while let Ok((to_device, from_device)) = middle.accept_bi().await {
+            let (to_edge, from_edge) = onward.open_bi().await.expect("the edge lives");
+            tokio::spawn(pump(from_device, to_edge, Arc::clone(&counted), |w| &w.up));
+            tokio::spawn(pump(from_edge, to_device, Arc::clone(&counted), |w| &w.down));
+        }
+    });
+    (ours, wire)
+}
+
+/// Multiplications on padding that the formula counts, from the geometry alone: kernel rows and columns beside the input.
+fn padding_macs(plan: &Plan) -> u64 {
+    let layer = |g: &Geometry| {
+        let Geometry::Conv(c) = g else { return 0 };
+        let inside = |n: u32, out: u32, kernel: u32, axis: usize| {
+            let at = |o: u32, t: u32| i64::from(o * c.stride[axis] + t * c.dilation[axis]) - i64::from(c.pad[axis]);
+            let hits = |o| (0..kernel).filter(|&t| (0..i64::from(n)).contains(&at(o, t))).count() as u64;
+            (0..out).map(hits).sum::<u64>()
+        };
+        let real = inside(c.h, c.out_h(), c.kh, 0) * inside(c.w, c.out_w(), c.kw, 1);
+        g.macs() - real * u64::from(c.c_out) * u64::from(c.c_in / c.groups)
+    };
+    plan.layers.iter().map(|l| layer(&l.geometry)).sum()
+}
+
+/// If this fails, the table that `inspect` prints is not what happens: a tensor travels twice, is padded, or an edge
+/// computes more than a layer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_formulas_are_what_a_run_counts() {
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let root = folder.path().join("deployment");
+    let onnx = networks::save(&networks::mixed(), &folder.path().join("mixed.onnx"));
+    let mut store = Store::init(&root).expect("a new deployment");
+    let request = ModelRequest {
+        name: "mixed".into(),
+        source: Source::Onnx(onnx.into()),
+        profile: Profile::Balanced,
+        offload: Offload::All,
+        input_size: None,
+        preprocess: None,
+        labels: vec![],
+    };
+    add_model(&mut store, request).expect("imports");
+    let request = DeviceRequest { name: "cam".into(), model: "mixed".into(), all_weights: true, sample_rows: 64 };
+    let dir = add_device(&mut store, &request).expect("issues");
+
+    let works = [Arc::new(Work::default()), Arc::new(Work::default())];
+    let edge = |i: usize, role, name| {
+        let kernel = Counting { work: Arc::clone(&works[i]), inner: twinmask_gemm::default_kernel() };
+        Edge::load(&Config::new(root.join(name), role), role, Arc::new(kernel)).expect("the edge's folder")
+    };
+    let (a, wire_a) = connect(edge(0, Role::A, "edge-a"), Certified::EdgeA);
+    let (b, wire_b) = connect(edge(1, Role::B, "edge-b"), Certified::EdgeB);
+    let bundle = DeviceDir::open(&dir).and_then(|d| d.load(None)).expect("the device's bundle");
+    let network = Arc::new(Network::new(bundle, Integrity::default()).expect("fits"));
+    let session = Session::over(Arc::clone(&network), a, b, CodecChoice::Packed, Duration::from_secs(20));
+    let session = session.await.expect("opens");
+
+    let mut exchange = CountingExchange { remote: session.begin().await.expect("granted"), up: 0, down: 0 };
+    let input = numbers("analysis", network.input_spec().shape.iter().product::<u32>() as usize);
+    infer(&network, &mut network.values(), input, &mut exchange).await.expect("an inference");
+
+    let plan = network.plan();
+    let table = analyse(plan, None, Checks::default());
+    let split = &table.schemes[0];
+    assert_eq!(split.name, "split");
+    // The device gets one sum per pair of answers.
+    assert_eq!((exchange.up, 2 * exchange.down), (split.elements.up, split.elements.down));
+    let carried = |wire: &Wire| (wire.up.load(Relaxed), wire.down.load(Relaxed));
+    assert_eq!(carried(&wire_a), (0, split.bytes.down / 2));
+    assert_eq!(carried(&wire_b), (split.bytes.up, split.bytes.down / 2));
+    let padding = padding_macs(plan);
+    assert!(padding > 0, "a network with padding");
+    for (work, flops) in works.iter().zip(&split.edges) {
+        assert_eq!(2 * (work.taps.load(Relaxed) + padding), *flops);
+        assert_eq!(work.padding.load(Relaxed), padding);
+    }
+    session.close().await;
+}

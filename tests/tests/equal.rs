@@ -1,0 +1,71 @@
+//! A private result is the plain one, bit for bit.
+
+use twinmask_tests::data::{data_or_skip, photos};
+use twinmask_tests::networks::{mixed, save, wave};
+use twinmask_tests::{Deployment, PROFILES};
+
+/// Adds the network from `source` in all `profiles`; gives the models' names.
+fn add(deployment: &Deployment, name: &str, source: &[&str], profiles: &[&str]) -> Vec<String> {
+    let add = |profile: &&str| {
+        let model = format!("{name}-{profile}");
+        deployment.add(&model, &[source, &["--ring", profile]].concat());
+        model
+    };
+    profiles.iter().map(add).collect()
+}
+
+/// The network from `source` in all `profiles`, with every kernel, on `inputs` seeded tensors of `shape`.
+fn check(name: &str, source: &[&str], profiles: &[&str], shape: &[u32], inputs: usize) {
+    let deployment = Deployment::new();
+    let models = add(&deployment, name, source, profiles);
+    let inputs: Vec<_> = (0..inputs).map(|i| deployment.tensor(&format!("{name}-{i}"), shape)).collect();
+    deployment.check_private_equals_local(&models, &inputs);
+}
+
+/// If this fails, a plain convolutional network comes out wrong in some profile or kernel.
+#[test]
+fn zoo_lenet_in_all_profiles() {
+    check("lenet", &["--zoo", "lenet"], &PROFILES, &[1, 1, 28, 28], 3);
+}
+
+/// If this fails, siblings, residual sums or long chains of rounds (97) come out wrong.
+#[test]
+fn zoo_facenet_with_siblings() {
+    check("facenet", &["--zoo", "facenet-irv1"], &["balanced"], &[1, 3, 160, 160], 1);
+}
+
+/// If this fails, large layers (9216 inputs, 4096 outputs) come out wrong, or their frames do not travel.
+#[test]
+fn zoo_alexnet() {
+    check("alexnet", &["--zoo", "alexnet"], &["balanced"], &[1, 3, 224, 224], 1);
+}
+
+/// If this fails, a geometry that no zoo network has (groups, dilation, asymmetric padding, a local depthwise layer,
+/// signed activations) comes out wrong.
+#[test]
+fn branches_groups_dilation_and_asymmetric_padding() {
+    let folder = Deployment::new();
+    let file = save(&mixed(), &folder.scratch("mixed.onnx"));
+    check("mixed", &["--onnx", &file], &PROFILES, &[1, 4, 13, 10], 4);
+}
+
+/// If this fails, convolutions over one dimension come out wrong.
+#[test]
+fn one_dimension() {
+    let folder = Deployment::new();
+    let file = save(&wave(), &folder.scratch("wave.onnx"));
+    check("wave", &["--onnx", &file], &PROFILES, &[1, 3, 50], 4);
+}
+
+/// If this fails, networks that people really trained come out wrong.
+#[test]
+fn trained_networks_in_all_profiles() {
+    let Some(data) = data_or_skip("equal::trained_networks_in_all_profiles") else { return };
+    let onnx = |name: &str| data.join("models").join(name).to_str().expect("UTF-8").to_owned();
+    check("lenet", &["--onnx", &onnx("lenet_mnist.onnx")], &PROFILES, &[1, 1, 28, 28], 2);
+    check("resnet20", &["--onnx", &onnx("resnet20_cifar10.onnx")], &PROFILES, &[1, 3, 32, 32], 2);
+
+    let deployment = Deployment::new();
+    let models = add(&deployment, "squeezenet", &["--onnx", &onnx("squeezenet1.1.onnx")], &PROFILES);
+    deployment.check_private_equals_local(&models, &photos(&data)[..2]);
+}
