@@ -24,6 +24,10 @@ pub struct Inference {
     pub outcome: Outcome,
     /// Bytes and compute time of each edge.
     pub usage: Usage,
+    /// Mode that was really used.
+    pub mode: &'static str,
+    /// Rounds of mode `relay` that both edges had to answer.
+    pub fallbacks: u32,
     /// What [`Device::watch`] asked for.
     pub glimpses: Vec<Glimpse>,
 }
@@ -104,8 +108,10 @@ impl Device {
         }
         let outcome = infer(&self.network, &mut self.values, input, &mut remote).await?;
         let glimpses = remote.glimpses().to_vec();
+        let fallbacks = remote.fallbacks();
         remote.finish().await?;
-        Ok(Inference { outcome, usage: session.usage() - before, glimpses })
+        session.look_ahead().await?;
+        Ok(Inference { outcome, usage: session.usage() - before, mode: session.mode(), fallbacks, glimpses })
     }
 
     /// Ends the session, if there is one, as planned.

@@ -3,6 +3,7 @@
 
 pub mod cli;
 mod device;
+mod embedding;
 mod error;
 pub mod exec;
 pub mod infer;
@@ -15,10 +16,11 @@ mod session;
 mod store;
 
 pub use device::{Device, Inference};
+pub use embedding::Similarity;
 pub use error::DeviceError;
 pub use infer::{Outcome, Output};
 pub use local::Local;
 pub use network::Network;
 pub use remote::{Glimpse, RemoteInference};
-pub use session::{EdgeUsage, Edges, Session, Usage};
+pub use session::{EdgeUsage, Edges, Session, SessionOptions, Usage};
 pub use store::DeviceDir;

@@ -37,7 +37,7 @@ impl EdgeLink {
         timeout: Duration,
     ) -> Result<Self, DeviceError> {
         let control = connection.open_bi().await.map_err(|e| transport_error(&role, &e))?;
-        let opened = Opened { prf: open.prfs[0], max_in_flight: 1, kernel: String::new() };
+        let opened = Opened { prf: open.prfs[0], max_in_flight: 1, kernel: String::new(), relay: false };
         let mut link =
             Self { role, connection, control: Mutex::new(control), opened, compute_us: AtomicU64::new(0), timeout };
         let opened = {
@@ -93,8 +93,18 @@ impl EdgeLink {
         parts: &[(usize, u32)],
         due: &'static str,
     ) -> Result<Frame, DeviceError> {
+        self.read_if(recv, due, |h| h.expect(kind, parts, due)).await
+    }
+
+    /// Reads a frame that `accept` takes, or a `BUSY`, which is an error.
+    pub(crate) async fn read_if(
+        &self,
+        recv: &mut RecvHalf,
+        due: &'static str,
+        accept: impl Fn(&FrameHeader) -> Result<(), WireError>,
+    ) -> Result<Frame, DeviceError> {
         let busy_or = |h: &FrameHeader| {
-            if h.kind == FrameType::Busy { h.expect(FrameType::Busy, &[], due) } else { h.expect(kind, parts, due) }
+            if h.kind == FrameType::Busy { h.expect(FrameType::Busy, &[], due) } else { accept(h) }
         };
         match self.in_time(due, read_frame(recv, busy_or)).await? {
             Ok(frame) if frame.header.kind == FrameType::Busy => {

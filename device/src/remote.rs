@@ -1,12 +1,13 @@
-//! One inference over an open session, mode `split` (PROTOCOL.md, "One inference, mode `split`").
+//! One inference over an open session (PROTOCOL.md, "One inference, mode `split`" and "mode `relay`").
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use twinmask_masking::integrity::Answers;
-use twinmask_masking::{InferenceMasks, Pending};
+use twinmask_masking::{Answer, InferenceMasks, Pending};
+use twinmask_transport::frame_io::Frame;
 use twinmask_transport::{RecvHalf, SendHalf};
-use twinmask_wire::message::{Answer, End, Round};
+use twinmask_wire::frame::FrameHeader;
+use twinmask_wire::message::{self, End, Miss, Round};
 use twinmask_wire::{FrameType, WireError, payload};
 
 use crate::error::DeviceError;
@@ -35,6 +36,7 @@ pub struct RemoteInference {
     masks: InferenceMasks,
     a: (SendHalf, RecvHalf),
     b: (SendHalf, RecvHalf),
+    fallbacks: u32,
     watch: Option<(usize, Vec<Glimpse>)>,
 }
 
@@ -45,7 +47,13 @@ impl RemoteInference {
         a: (SendHalf, RecvHalf),
         b: (SendHalf, RecvHalf),
     ) -> Self {
-        Self { shared, masks, a, b, watch: None }
+        Self { shared, masks, a, b, fallbacks: 0, watch: None }
+    }
+
+    /// Rounds that were answered by both edges although the session is in mode `relay`.
+    #[must_use]
+    pub const fn fallbacks(&self) -> u32 {
+        self.fallbacks
     }
 
     /// Keeps the first `n` elements of each group and of its shares, on the device, for showing.
@@ -103,21 +111,82 @@ impl Exchange for RemoteInference {
             let parts: Vec<(&[u32], u32)> = pending.iter().map(|p| (p.share_b(), k(p))).collect();
             shared.uploads.lock().await.encode(&parts)
         };
-        let parts = plan.answer_parts(r);
+        let dropped = shared.options.drop_bits;
+        let parts = if dropped { plan.answer_parts_dropped(r) } else { plan.answer_parts(r) };
+        let round = Round { round: r as u32 };
         let from_b = async {
-            let round = Round { round: r as u32 };
             shared.b.upload(&mut self.b.0, FrameType::Round, &round, codec, &upload).await?;
-            answer(&shared.b, &mut self.b.1, r, &parts).await
+            if shared.relay() {
+                relayed(&shared.b, &mut self.b.1, r, &parts).await
+            } else {
+                answer(&shared.b, &mut self.b.1, r, &parts).await.map(Relayed::OwnShare)
+            }
         };
-        let (z_a, z_b) = tokio::try_join!(answer(&shared.a, &mut self.a.1, r, &parts), from_b)?;
-        let mut pairs = z_a.iter().zip(&z_b).map(|(z_a, z_b)| Answers { z_a, z_b });
+        let (z_a, z_b) = if shared.relay() {
+            match from_b.await? {
+                Relayed::Sum(sum) => (None, sum),
+                // Nothing is uploaded again: edge A answers what it would have answered in mode `split`.
+                Relayed::OwnShare(z_b) => {
+                    self.fallbacks += 1;
+                    shared.a.write(&mut self.a.0, FrameType::Round, &round).await?;
+                    (Some(answer(&shared.a, &mut self.a.1, r, &parts).await?), z_b)
+                }
+            }
+        } else {
+            let (z_a, z_b) = tokio::try_join!(answer(&shared.a, &mut self.a.1, r, &parts), from_b)?;
+            (Some(z_a), z_b.into_share())
+        };
+        let answers: Vec<Answer<'_>> = match &z_a {
+            Some(z_a) => z_a.iter().zip(&z_b).map(|(z_a, z_b)| Answer::Pair { z_a, z_b }).collect(),
+            None => z_b.iter().map(|z| Answer::Sum(z)).collect(),
+        };
+        let mut answers = answers.as_slice();
         let open = |(p, q): (Pending, &Quantized)| {
-            let answers: Vec<Answers<'_>> = pairs.by_ref().take(plan.groups[p.group()].layers.len()).collect();
+            let (own, rest) = answers.split_at(plan.groups[p.group()].layers.len());
+            answers = rest;
             let integrity = |e: twinmask_masking::IntegrityError| DeviceError::Integrity(e.to_string());
-            p.open(&shared.network.keys, &shared.network.checker, &q.x, &answers).map_err(integrity)
+            self.masks.open(p, &shared.network.checker, &q.x, own, dropped).map_err(integrity)
         };
         pending.into_iter().zip(inputs).map(open).collect()
     }
+}
+
+/// What edge B sent in mode `relay`.
+enum Relayed {
+    /// `W·v + z_A + T`.
+    Sum(Vec<Vec<u32>>),
+    /// `W·v`, because the correction was late.
+    OwnShare(Vec<Vec<u32>>),
+}
+
+impl Relayed {
+    fn into_share(self) -> Vec<Vec<u32>> {
+        match self {
+            Self::Sum(share) | Self::OwnShare(share) => share,
+        }
+    }
+}
+
+/// Edge B's answer to round `r` in mode `relay`: the sum, or `MISS` and its own share.
+async fn relayed(
+    link: &EdgeLink,
+    recv: &mut RecvHalf,
+    r: usize,
+    parts: &[(usize, u32)],
+) -> Result<Relayed, DeviceError> {
+    let due = "its answer";
+    let accept = |h: &FrameHeader| {
+        if h.kind == FrameType::Miss { h.expect(FrameType::Miss, &[], due) } else { h.expect(FrameType::Answer, parts, due) }
+    };
+    let frame = link.read_if(recv, due, accept).await?;
+    if frame.header.kind == FrameType::Answer {
+        return decode(link, &frame, r, parts).map(Relayed::Sum);
+    }
+    let miss: Miss = frame.body().map_err(|e| link.broke(&e))?;
+    if miss.round as usize != r {
+        return Err(link.broke(&WireError::Malformed(format!("it missed round {} instead of {r}", miss.round))));
+    }
+    answer(link, recv, r, parts).await.map(Relayed::OwnShare)
 }
 
 /// The answer of one edge to round `r`.
@@ -128,7 +197,11 @@ async fn answer(
     parts: &[(usize, u32)],
 ) -> Result<Vec<Vec<u32>>, DeviceError> {
     let frame = link.read(recv, FrameType::Answer, parts, "its answer").await?;
-    let body: Answer = frame.body().map_err(|e| link.broke(&e))?;
+    decode(link, &frame, r, parts)
+}
+
+fn decode(link: &EdgeLink, frame: &Frame, r: usize, parts: &[(usize, u32)]) -> Result<Vec<Vec<u32>>, DeviceError> {
+    let body: message::Answer = frame.body().map_err(|e| link.broke(&e))?;
     if body.round as usize != r {
         return Err(link.broke(&WireError::Malformed(format!("it answered round {} instead of {r}", body.round))));
     }

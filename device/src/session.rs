@@ -1,15 +1,16 @@
 //! A session: one connection to edge A and one to edge B; the end of either ends both (PROTOCOL.md, "Sessions and
 //! counters").
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
 use twinmask_masking::mask::session_id;
-use twinmask_masking::{Masker, SessionSeed};
-use twinmask_transport::{Client, Connection, Identity, Role, TransportLimits};
-use twinmask_wire::message::{Claim, Claimed, Infer, Open, Prf, Secret};
+use twinmask_masking::{InferenceMasks, Masker, SessionSeed};
+use twinmask_transport::{Client, Connection, Identity, RecvHalf, Role, SendHalf, TransportLimits};
+use twinmask_wire::message::{Claim, Claimed, Infer, Open, Prefetch, Prf, Secret};
 use twinmask_wire::payload::Encoder;
 use twinmask_wire::session::DeviceSession;
 use twinmask_wire::{CloseCode, CodecChoice, FrameType, WireError};
@@ -28,10 +29,36 @@ pub struct Edges {
     pub b: String,
     /// Transport settings.
     pub limits: TransportLimits,
+    /// How sessions run.
+    pub options: SessionOptions,
+}
+
+/// How a session runs.
+#[derive(Debug, Clone)]
+pub struct SessionOptions {
     /// How payloads are encoded.
     pub codec: CodecChoice,
     /// Longest wait for a connection, and for each answer.
     pub timeout: Duration,
+    /// Whether edge B is to answer for both, if the edges are connected (mode `relay`).
+    pub relay: bool,
+    /// Whether answers leave out low bits (never with Freivalds).
+    pub drop_bits: bool,
+    /// Inferences whose answers edge A sends ahead, while the link is idle (mode `split`).
+    pub prefetch: usize,
+}
+
+impl Default for SessionOptions {
+    fn default() -> Self {
+        Self { codec: CodecChoice::Auto, timeout: Duration::from_secs(30), relay: false, drop_bits: false, prefetch: 0 }
+    }
+}
+
+/// An inference whose counter is reserved and whose stream to edge A is open.
+struct Prepared {
+    counter: u64,
+    masks: InferenceMasks,
+    a: (SendHalf, RecvHalf),
 }
 
 /// What inferences share with their session.
@@ -40,8 +67,17 @@ pub(crate) struct Shared {
     pub(crate) a: EdgeLink,
     pub(crate) b: EdgeLink,
     pub(crate) uploads: Mutex<Encoder>,
+    pub(crate) options: SessionOptions,
     begun: Instant,
     state: Mutex<(DeviceSession, Masker)>,
+    ahead: Mutex<VecDeque<Prepared>>,
+}
+
+impl Shared {
+    /// Whether edge B answers for both.
+    pub(crate) const fn relay(&self) -> bool {
+        self.options.relay && self.a.opened.relay && self.b.opened.relay
+    }
 }
 
 /// An open session. Inferences may run side by side on clones.
@@ -88,12 +124,12 @@ impl Session {
     /// [`DeviceError::Network`] or [`DeviceError::Protocol`] naming the edge.
     pub async fn open(network: Arc<Network>, identity: &Identity, edges: &Edges) -> Result<Self, DeviceError> {
         let connect = async |address: &str, role: Role| {
-            Client::connect(address, &role, identity, &edges.limits, edges.timeout)
+            Client::connect(address, &role, identity, &edges.limits, edges.options.timeout)
                 .await
                 .map_err(|e| transport_error(&role, &e))
         };
         let (a, b) = tokio::try_join!(connect(&edges.a, Role::EdgeA), connect(&edges.b, Role::EdgeB))?;
-        Self::over(network, a, b, edges.codec, edges.timeout).await
+        Self::over(network, a, b, edges.options.clone()).await
     }
 
     /// Opens a session over two connections (also in-memory ones).
@@ -104,9 +140,12 @@ impl Session {
         network: Arc<Network>,
         a: Connection,
         b: Connection,
-        codec: CodecChoice,
-        timeout: Duration,
+        options: SessionOptions,
     ) -> Result<Self, DeviceError> {
+        if options.drop_bits && network.checker.integrity().freivalds {
+            let text = "dropped bits change the results, so the Freivalds check cannot hold: use --integrity none or sample:N";
+            return Err(DeviceError::Config(text.into()));
+        }
         if a.peer().key_fingerprint == b.peer().key_fingerprint {
             let reason = "holds the same key as edge A: one host must not be both edges".to_owned();
             return Err(DeviceError::Protocol { edge: Role::EdgeB, reason });
@@ -116,18 +155,34 @@ impl Session {
             session: session_id(),
             digest: network.model.digest,
             seed: Some(Secret(*seed.expose())),
-            prfs: vec![Prf::ChaCha20],
-            codec,
+            prfs: Prf::available(),
+            codec: options.codec,
+            ticket: options.relay.then(|| Secret(*SessionSeed::generate().expose())),
         };
         let for_b = Open { seed: None, ..open.clone() };
         let (a, b) = tokio::try_join!(
-            EdgeLink::open(Role::EdgeA, a, &open, timeout),
-            EdgeLink::open(Role::EdgeB, b, &for_b, timeout)
+            EdgeLink::open(Role::EdgeA, a, &open, options.timeout),
+            EdgeLink::open(Role::EdgeB, b, &for_b, options.timeout)
         )?;
-        let masker = Masker::new(Arc::clone(&network.keys), seed);
-        let state = Mutex::new((DeviceSession::new(std::process::id()), masker));
-        let uploads = Mutex::new(Encoder::new(codec));
-        Ok(Self(Arc::new(Shared { network, a, b, uploads, begun: Instant::now(), state })))
+        let masker = Masker::new(Arc::clone(&network.keys), a.opened.prf.algorithm(), seed);
+        let session = Self(Arc::new(Shared {
+            network,
+            a,
+            b,
+            uploads: Mutex::new(Encoder::new(options.codec)),
+            options,
+            begun: Instant::now(),
+            state: Mutex::new((DeviceSession::new(std::process::id()), masker)),
+            ahead: Mutex::new(VecDeque::new()),
+        }));
+        session.look_ahead().await?;
+        Ok(session)
+    }
+
+    /// Mode that inferences of this session run in: `relay` only if it was asked for and the edges are connected.
+    #[must_use]
+    pub fn mode(&self) -> &'static str {
+        if self.0.relay() { "relay" } else { "split" }
     }
 
     /// Kernels that the two edges compute with.
@@ -158,19 +213,52 @@ impl Session {
     /// [`DeviceError`]; the counter is burnt.
     pub async fn begin(&self) -> Result<RemoteInference, DeviceError> {
         let shared = &self.0;
+        let ready = shared.ahead.lock().await.pop_front();
+        // Edge A may already begin: its answers do not depend on the data. Edge B hears nothing before the grant.
+        let Prepared { counter, masks, a } = match ready {
+            Some(prepared) => prepared,
+            None => self.prepare(false).await?,
+        };
+        claim(&shared.a, counter).await?;
+        let b = shared.b.open_stream(&self.infer_frame(counter)).await?;
+        Ok(RemoteInference::new(Arc::clone(shared), masks, a, b))
+    }
+
+    /// Has edge A send the answers of the next inferences while the link is idle, as far as the session is set to.
+    ///
+    /// # Errors
+    /// [`DeviceError`] when edge A is gone.
+    pub async fn look_ahead(&self) -> Result<(), DeviceError> {
+        if self.0.relay() {
+            return Ok(());
+        }
+        while self.0.ahead.lock().await.len() < self.0.options.prefetch {
+            let prepared = self.prepare(true).await?;
+            self.0.ahead.lock().await.push_back(prepared);
+        }
+        Ok(())
+    }
+
+    fn infer_frame(&self, counter: u64) -> Infer {
+        Infer { counter, exact: !self.0.options.drop_bits, relay: self.0.relay() }
+    }
+
+    /// Reserves the next counter with its masks and opens its stream to edge A.
+    async fn prepare(&self, prefetch: bool) -> Result<Prepared, DeviceError> {
+        let shared = &self.0;
         let (counter, masks) = {
             let mut state = shared.state.lock().await;
-            let counter = state
-                .0
-                .next_counter(std::process::id(), shared.begun.elapsed())
-                .map_err(|e| DeviceError::Session(e.to_string()))?;
-            (counter, state.1.begin(counter).map_err(|e| DeviceError::Session(e.to_string()))?)
+            let session = |e: &dyn std::fmt::Display| DeviceError::Session(e.to_string());
+            let counter =
+                state.0.next_counter(std::process::id(), shared.begun.elapsed()).map_err(|e| session(&e))?;
+            (counter, state.1.begin(counter).map_err(|e| session(&e))?)
         };
-        let infer = Infer { counter, exact: true };
-        // Edge A may already begin: its answers do not depend on the data. Edge B hears nothing before the grant.
-        let (a, ()) = tokio::try_join!(shared.a.open_stream(&infer), claim(&shared.a, counter))?;
-        let b = shared.b.open_stream(&infer).await?;
-        Ok(RemoteInference::new(Arc::clone(shared), masks, a, b))
+        if prefetch {
+            let mut control = shared.a.control.lock().await;
+            shared.a.write(&mut control.0, FrameType::Prefetch, &Prefetch { counter }).await?;
+        }
+        let a = shared.a.open_stream(&self.infer_frame(counter)).await?;
+        Ok(Prepared { counter, masks, a })
     }
 
     /// Ends the session after a failure; the edges see one code whatever the reason.

@@ -6,13 +6,18 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use twinmask_model::preprocess::Preprocess;
 use twinmask_model::ring_plan::Profile;
+use twinmask_transport::Role;
 
 use crate::error::OwnerError;
-use crate::inspect;
-use crate::issue::{DeviceRequest, ModelRequest, SAMPLE_ROWS, Source, add_device, add_model, read_labels};
+use crate::identities::{revoke_identity, rotate_identity};
+use crate::issue::{
+    DeviceRequest, ModelRequest, SAMPLE_ROWS, Source, add_device, add_model, read_labels, rotate_keys, withdraw_model,
+};
 use crate::partition::Offload;
+use crate::predict::{Costs, DeviceProfile, Link};
 use crate::store::Store;
 use crate::zoo::{self, Arch};
+use crate::{inspect, list};
 
 /// The owner's tool: imports trained networks, makes masking keys, issues identities. Offline during inference.
 #[derive(Debug, Parser)]
@@ -38,6 +43,18 @@ enum Command {
         /// What to look at.
         path: PathBuf,
         /// As JSON, one object per model and line.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Fresh keys: of an identity (certificate), or of a device's models (masking keys, sample rows, Freivalds secrets).
+    Rotate(Rotate),
+    /// Take back an identity, or a version of a model.
+    Revoke(Revoke),
+    /// Identities, devices and models of a deployment.
+    List {
+        /// The deployment.
+        dir: PathBuf,
+        /// One line of JSON.
         #[arg(long)]
         json: bool,
     },
@@ -73,9 +90,12 @@ struct AddModel {
     /// Ring width: compact (24 bits), balanced (28), precise (32), or a number of bits.
     #[arg(long, default_value = "balanced", value_name = "PROFILE")]
     ring: Profile,
-    /// Layers that leave the device: all (except depthwise convolutions), or names separated by commas.
-    #[arg(long, default_value = "all", value_name = "all|LAYER,..")]
+    /// Layers that leave the device: all (except depthwise convolutions), auto (those that pay), or names separated by
+    /// commas.
+    #[arg(long, default_value = "all", value_name = "all|auto|LAYER,..")]
     offload: String,
+    #[command(flatten)]
+    costs: CostArgs,
     /// Size of the input image, where the file leaves it open.
     #[arg(long, value_name = "HxW", value_parser = parse_size)]
     input_size: Option<(u32, u32)>,
@@ -85,6 +105,68 @@ struct AddModel {
     /// Class names, one per line.
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
+    /// For networks that embed faces: the least cosine at which `device compare` says "same", -1 to 1.
+    #[arg(long, value_name = "COSINE", allow_negative_numbers = true)]
+    threshold: Option<f32>,
+}
+
+#[derive(Debug, Args)]
+#[group(id = "what", required = true, multiple = false, args = ["identity", "keys"])]
+struct Rotate {
+    /// The deployment.
+    dir: PathBuf,
+    /// Whose certificate: edge-a, edge-b or device/NAME.
+    #[arg(long, value_name = "ROLE")]
+    identity: Option<Role>,
+    /// Put the identity's certificates so far on the revocation list.
+    #[arg(long, requires = "identity")]
+    revoke_old: bool,
+    /// The device whose models get fresh keys, in their newest versions.
+    #[arg(long, value_name = "DEVICE")]
+    keys: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[group(id = "what", required = true, multiple = false, args = ["device", "identity", "model"])]
+struct Revoke {
+    /// The deployment.
+    dir: PathBuf,
+    /// Name of a device.
+    #[arg(long, value_name = "NAME")]
+    device: Option<String>,
+    /// edge-a, edge-b or device/NAME.
+    #[arg(long, value_name = "ROLE")]
+    identity: Option<Role>,
+    /// Model, of which one version is taken from the edges' folders.
+    #[arg(long, value_name = "NAME", requires = "version")]
+    model: Option<String>,
+    /// Which version.
+    #[arg(long, value_name = "N", requires = "model")]
+    version: Option<u32>,
+}
+
+/// Device and link that times are predicted for.
+#[derive(Debug, Args)]
+struct CostArgs {
+    /// What the device can do, as `device doctor --calibrate` writes it.
+    #[arg(long, value_name = "FILE.toml")]
+    device_profile: Option<PathBuf>,
+    /// The device's link: Mbit/s and round trip in ms [default: 40,5].
+    #[arg(long, value_name = "MBIT,RTT_MS")]
+    link: Option<Link>,
+}
+
+impl CostArgs {
+    fn load(&self) -> Result<Costs, OwnerError> {
+        let device = match &self.device_profile {
+            None => DeviceProfile::default(),
+            Some(path) => {
+                let text = std::fs::read_to_string(path).map_err(|e| OwnerError::file(path, e))?;
+                toml::from_str(&text).map_err(|e| OwnerError::file(path, e))?
+            }
+        };
+        Ok(Costs { device, link: self.link.unwrap_or_default() })
+    }
 }
 
 #[derive(Debug, Args)]
@@ -129,6 +211,17 @@ fn run(command: Command) -> Result<(), OwnerError> {
         Command::AddModel(args) => model(args),
         Command::AddDevice(args) => device(&args),
         Command::Inspect { path, json } => show(&path, json),
+        Command::Rotate(args) => rotate(&args),
+        Command::Revoke(args) => revoke(args),
+        Command::List { dir, json } => {
+            let listing = list::list(&Store::open(&dir)?.registry);
+            if json {
+                println!("{}", serde_json::to_string(&listing).expect("plain data has a JSON form"));
+            } else {
+                print!("{}", list::text(&listing));
+            }
+            Ok(())
+        }
         Command::Zoo { arch, seed, out } => {
             let arch: Arch = arch.parse()?;
             zoo::write_file(arch, seed, &out)?;
@@ -157,6 +250,7 @@ fn model(args: AddModel) -> Result<(), OwnerError> {
     };
     let offload = match args.offload.as_str() {
         "all" => Offload::All,
+        "auto" => Offload::Auto(args.costs.load()?),
         names => Offload::Named(names.split(',').map(|n| n.trim().to_owned()).collect()),
     };
     let request = ModelRequest {
@@ -167,6 +261,7 @@ fn model(args: AddModel) -> Result<(), OwnerError> {
         input_size: args.input_size,
         preprocess: args.preprocess.as_deref().map(preprocess).transpose()?,
         labels: args.labels.as_deref().map(read_labels).transpose()?.unwrap_or_default(),
+        threshold: args.threshold,
     };
     let (entry, warnings) = add_model(&mut store, request)?;
     warnings.iter().for_each(|w| eprintln!("note: {w}"));
@@ -196,6 +291,52 @@ fn device(args: &AddDevice) -> Result<(), OwnerError> {
     println!("issued {} to {}: copy this folder to the device and keep it private", args.model, dir.display());
     println!("next: device --dir {} --edge-a HOST:7401 --edge-b HOST:7402 infer PICTURE", dir.display());
     Ok(())
+}
+
+fn rotate(args: &Rotate) -> Result<(), OwnerError> {
+    let mut store = Store::open(&args.dir)?;
+    if let Some(device) = &args.keys {
+        for (model, version) in rotate_keys(&mut store, device)? {
+            println!("made fresh keys of {model} version {version} for device {device}");
+        }
+        println!("copy {} to the device in place of the old folder", store.device_dir(device).display());
+    }
+    if let Some(role) = &args.identity {
+        rotate_identity(&mut store, role, args.revoke_old)?;
+        let send = if role.dns_name().is_some() { "its host and send it SIGHUP" } else { "the device" };
+        println!("made a new key and certificate of {role}: copy {} to {send}", store.identity_dir(role).display());
+        if args.revoke_old {
+            println!("the old certificate is revoked");
+            hand_out_revocations();
+        }
+    }
+    Ok(())
+}
+
+fn revoke(args: Revoke) -> Result<(), OwnerError> {
+    let mut store = Store::open(&args.dir)?;
+    let device = |name: String| Role::device(&name).map_err(|e| OwnerError::Usage(e.to_string()));
+    if let Some(role) = args.identity.map(Ok).or_else(|| args.device.map(device)).transpose()? {
+        revoke_identity(&mut store, &role)?;
+        println!("revoked {role}");
+        hand_out_revocations();
+    }
+    if let (Some(model), Some(version)) = (args.model, args.version) {
+        let holders = withdraw_model(&mut store, &model, version)?;
+        println!("withdrew {model} version {version}: remove it from both edges' models/ and send them SIGHUP");
+        for name in holders {
+            println!(
+                "device {name} holds it: owner-keygen add-device {} --name {name} --model {model}",
+                args.dir.display()
+            );
+        }
+    }
+    Ok(())
+}
+
+fn hand_out_revocations() {
+    println!("next: copy identity/crl.pem of edge-a and edge-b to their hosts and send both SIGHUP");
+    println!("      copy identity/crl.pem of each device's folder to the device");
 }
 
 fn show(path: &std::path::Path, json: bool) -> Result<(), OwnerError> {

@@ -41,6 +41,19 @@ pub enum OwnerError {
         /// Names that exist.
         known: String,
     },
+    /// No such device, identity or model version.
+    #[error("there is no {what} '{name}'; there are: {known}")]
+    Unknown {
+        /// What was looked for.
+        what: &'static str,
+        /// The name.
+        name: String,
+        /// Names that exist.
+        known: String,
+    },
+    /// A device that was revoked gets nothing more.
+    #[error("device '{0}' was revoked: `owner-keygen rotate DIR --identity device/{0}` makes it a new identity first")]
+    Revoked(String),
     /// Arguments that contradict each other or the model.
     #[error("{0}")]
     Usage(String),

@@ -10,15 +10,15 @@ use twinmask_model::bundle::{DeviceBundle, DeviceModel, EdgeBundle, Rows, short}
 use twinmask_model::preprocess::Preprocess;
 use twinmask_model::ring_plan::Profile;
 use twinmask_ring::pack;
-use twinmask_transport::Role;
+use twinmask_transport::{CERT_FILE, Role};
 use zeroize::Zeroizing;
 
 use crate::error::OwnerError;
+use crate::identities::{Standing, issue_identity};
 use crate::onnx::{ImportOptions, Imported, import};
 use crate::partition::{Offload, partition};
-use crate::pki::{Validity, write_identity};
-use crate::secure_file::{create_private_dir, write_private, write_public};
-use crate::store::{DeviceEntry, ModelEntry, Store, check_name, hex_line};
+use crate::secure_file::{Batch, create_private_dir};
+use crate::store::{DeviceEntry, ModelEntry, Registry, Store, check_name, hex_line};
 use crate::zoo::{self, Arch};
 
 /// Weight rows per layer that a device holds for spot checks unless told otherwise.
@@ -50,15 +50,20 @@ pub struct ModelRequest {
     pub preprocess: Option<Preprocess>,
     /// Class names.
     pub labels: Vec<String>,
+    /// For networks that embed faces: the least cosine at which two pictures are the same person's, -1 to 1.
+    pub threshold: Option<f32>,
 }
 
 /// Imports, partitions, quantizes and signs a model, and hands it to both edges. Returns its entry and what a person
 /// should know.
 ///
 /// # Errors
-/// [`OwnerError`]; the registry is written last, so a failure leaves the deployment as it was.
+/// [`OwnerError`]; the deployment is as it was then.
 pub fn add_model(store: &mut Store, request: ModelRequest) -> Result<(ModelEntry, Vec<String>), OwnerError> {
     check_name("model", &request.name)?;
+    if let Some(t) = request.threshold.filter(|t| !(-1.0..=1.0).contains(t)) {
+        return Err(OwnerError::Usage(format!("--threshold {t} is no cosine: it lies between -1 and 1")));
+    }
     let Imported { graph, mut warnings, .. } = load(store, &request)?;
     let shape = graph.shape(graph.input).to_vec();
     let preprocess = match &request.preprocess {
@@ -66,7 +71,7 @@ pub fn add_model(store: &mut Store, request: ModelRequest) -> Result<(ModelEntry
         None => default_preprocess(&request.source, &shape, &mut warnings),
     };
     let parts = partition(graph, request.profile, &request.offload)?;
-    let version = store.registry.newest(&request.name).map_or(1, |m| m.version + 1);
+    let version = store.registry.next_version(&request.name);
     let key = store.sign_key()?;
     let edge = EdgeBundle { model: request.name.clone(), version, plan: parts.plan.clone(), weights: parts.weights };
     let (edge_bytes, digest) = edge.write(&key);
@@ -80,25 +85,63 @@ pub fn add_model(store: &mut Store, request: ModelRequest) -> Result<(ModelEntry
         layers: parts.layers,
         preprocess,
         labels: request.labels,
+        threshold: request.threshold,
     };
+    let mut batch = Batch::default();
     let dir = store.model_dir(&request.name, version);
-    create_private_dir(&dir)?;
-    write_private(&dir.join("edge.twm"), &edge_bytes)?;
-    write_private(&dir.join("model.twm"), &model.write(&key))?;
-    for edge in ["edge-a", "edge-b"] {
-        let models = store.edge_dir(edge).join("models");
-        create_private_dir(&models)?;
-        write_private(&models.join(format!("{}-v{version}.twm", request.name)), &edge_bytes)?;
+    batch.folder(&dir)?;
+    batch.private(&dir.join("edge.twm"), &edge_bytes)?;
+    batch.private(&dir.join("model.twm"), &model.write(&key))?;
+    for path in edge_bundles(store, &request.name, version) {
+        batch.private(&path, &edge_bytes)?;
     }
     let source = match request.source {
         Source::Onnx(path) => path.display().to_string(),
         Source::Zoo(arch, seed) => format!("zoo {} seed {seed}", arch.name()),
     };
     let digest = digest.iter().map(|b| format!("{b:02x}")).collect();
-    let entry = ModelEntry { name: request.name, version, digest, source, ring: request.profile.to_string() };
-    store.registry.models.push(entry.clone());
-    store.save()?;
+    let ring = request.profile.to_string();
+    let threshold = request.threshold;
+    let entry = ModelEntry { name: request.name, version, digest, source, ring, threshold, withdrawn: false };
+    let mut registry = store.registry.clone();
+    registry.models.push(entry.clone());
+    store.commit(batch, registry)?;
     Ok((entry, warnings))
+}
+
+/// Where the edges' folders hold a version of a model.
+fn edge_bundles(store: &Store, model: &str, version: u32) -> [PathBuf; 2] {
+    ["edge-a", "edge-b"].map(|edge| store.edge_dir(edge).join("models").join(format!("{model}-v{version}.twm")))
+}
+
+/// Takes a version of a model from the edges' folders, so that no edge serves it any more once it has the folder. Returns
+/// the devices that were issued it and need another.
+///
+/// # Errors
+/// [`OwnerError::Unknown`], or a file that cannot be removed; then it can be tried again.
+pub fn withdraw_model(store: &mut Store, model: &str, version: u32) -> Result<Vec<String>, OwnerError> {
+    let mut registry = store.registry.clone();
+    let known = || {
+        let all = store.registry.models.iter().filter(|m| !m.withdrawn);
+        all.map(|m| format!("{} version {}", m.name, m.version)).collect::<Vec<_>>().join(", ")
+    };
+    let entry = registry.models.iter_mut().find(|m| m.name == model && m.version == version);
+    entry
+        .ok_or_else(|| OwnerError::Unknown {
+            what: "model",
+            name: format!("{model} version {version}"),
+            known: known(),
+        })?
+        .withdrawn = true;
+    for path in edge_bundles(store, model, version) {
+        match std::fs::remove_file(&path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(OwnerError::file(path, e)),
+            _ => {}
+        }
+    }
+    store.commit(Batch::default(), registry)?;
+    let holds = |d: &&DeviceEntry| d.models.iter().any(|(name, v)| name == model && *v == version);
+    Ok(store.registry.devices.iter().filter(holds).map(|d| d.name.clone()).collect())
 }
 
 fn load(store: &Store, request: &ModelRequest) -> Result<Imported, OwnerError> {
@@ -150,7 +193,7 @@ pub struct DeviceRequest {
 /// device's folder.
 ///
 /// # Errors
-/// [`OwnerError`]; the registry is written last.
+/// [`OwnerError`]; the deployment is as it was then.
 pub fn add_device(store: &mut Store, request: &DeviceRequest) -> Result<PathBuf, OwnerError> {
     check_name("device", &request.name)?;
     let role = Role::device(&request.name).map_err(|e| OwnerError::Usage(e.to_string()))?;
@@ -158,22 +201,66 @@ pub fn add_device(store: &mut Store, request: &DeviceRequest) -> Result<PathBuf,
     let entry = store.registry.newest(&request.model);
     let entry = entry.ok_or_else(|| OwnerError::UnknownModel { name: request.model.clone(), known: known() })?;
     let version = entry.version;
-    let bundle = device_bundle(store, request, version)?;
-    let dir = store.device_dir(&request.name);
-    create_private_dir(&dir.join("models"))?;
-    create_private_dir(&dir)?;
-    if !dir.join("identity").join("cert.pem").exists() {
-        write_identity(&dir.join("identity"), &store.ca()?.issue(&role, Validity::default())?)?;
+    let standing = store.registry.standing(&role);
+    if standing == Standing::Revoked {
+        return Err(OwnerError::Revoked(request.name.clone()));
     }
-    write_public(&dir.join("owner.pub"), hex_line(&store.public_key()?).as_bytes())?;
-    write_private(&dir.join("models").join(format!("{}.twm", request.model)), &bundle.write(&store.sign_key()?))?;
-    register(store, &request.name, (request.model.clone(), version));
-    store.save()?;
+    let (mut batch, mut registry) = (Batch::default(), store.registry.clone());
+    let dir = store.device_dir(&request.name);
+    batch.folder(&dir.join("models"))?;
+    create_private_dir(&dir)?;
+    stage_bundle(store, &mut batch, request, version)?;
+    if standing == Standing::Unknown || !store.identity_dir(&role).join(CERT_FILE).exists() {
+        issue_identity(store, &store.ca()?, &mut registry, &mut batch, &role)?;
+    }
+    batch.public(&dir.join("owner.pub"), hex_line(&store.public_key()?).as_bytes())?;
+    register(&mut registry, &request.name, (request.model.clone(), version));
+    store.commit(batch, registry)?;
     Ok(dir)
 }
 
-fn register(store: &mut Store, device: &str, model: (String, u32)) {
-    let devices = &mut store.registry.devices;
+fn stage_bundle(store: &Store, batch: &mut Batch, request: &DeviceRequest, version: u32) -> Result<(), OwnerError> {
+    let path = store.device_dir(&request.name).join("models").join(format!("{}.twm", request.model));
+    Ok(batch.private(&path, &device_bundle(store, request, version)?.write(&store.sign_key()?))?)
+}
+
+/// Fresh masking keys, sample rows and Freivalds secrets for all models of `device`, in their newest versions and with
+/// as many rows as before. Returns names and versions.
+///
+/// # Errors
+/// [`OwnerError`]; the deployment is as it was then.
+pub fn rotate_keys(store: &mut Store, device: &str) -> Result<Vec<(String, u32)>, OwnerError> {
+    let devices = &store.registry.devices;
+    let known = || devices.iter().map(|d| d.name.clone()).collect::<Vec<_>>().join(", ");
+    let entry = devices.iter().find(|d| d.name == device);
+    let entry = entry.ok_or_else(|| OwnerError::Unknown { what: "device", name: device.into(), known: known() })?;
+    if Role::device(device).is_ok_and(|role| store.registry.standing(&role) == Standing::Revoked) {
+        return Err(OwnerError::Revoked(device.into()));
+    }
+    let (mut batch, mut registry) = (Batch::default(), store.registry.clone());
+    let mut rotated = Vec::new();
+    for (model, _) in &entry.models {
+        // A model that was withdrawn altogether is none to make keys for.
+        let Some(version) = store.registry.newest(model).map(|m| m.version) else { continue };
+        let path = store.device_dir(device).join("models").join(format!("{model}.twm"));
+        let bytes = Zeroizing::new(std::fs::read(&path).map_err(|e| OwnerError::file(&path, e))?);
+        let old = DeviceBundle::read(&bytes, &store.public_key()?).map_err(|e| OwnerError::file(&path, e))?;
+        let request = DeviceRequest {
+            name: device.into(),
+            model: model.clone(),
+            all_weights: old.has_all_weights(),
+            sample_rows: old.rows.iter().map(|r| r.channels.len()).max().unwrap_or(SAMPLE_ROWS),
+        };
+        stage_bundle(store, &mut batch, &request, version)?;
+        register(&mut registry, device, (model.clone(), version));
+        rotated.push((model.clone(), version));
+    }
+    store.commit(batch, registry)?;
+    Ok(rotated)
+}
+
+fn register(registry: &mut Registry, device: &str, model: (String, u32)) {
+    let devices = &mut registry.devices;
     let at = devices.iter().position(|d| d.name == device).unwrap_or_else(|| {
         devices.push(DeviceEntry { name: device.into(), models: vec![] });
         devices.len() - 1

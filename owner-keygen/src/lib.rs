@@ -2,11 +2,14 @@
 
 pub mod cli;
 mod error;
+pub mod identities;
 pub mod inspect;
 pub mod issue;
+pub mod list;
 pub mod onnx;
 pub mod partition;
 pub mod pki;
+pub mod predict;
 pub mod secure_file;
 pub mod store;
 pub mod zoo;

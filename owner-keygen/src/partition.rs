@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::predict::Costs;
 use twinmask_gemm::{Conv, Fc, Geometry};
 use twinmask_model::bundle::LayerScales;
 use twinmask_model::graph::{Graph, Node, Op, ValueId, elements};
@@ -13,10 +14,12 @@ use twinmask_model::ring_plan::{self, FloatWeights, Profile};
 use twinmask_model::rounds::depths;
 
 /// Which layers leave the device.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Offload {
     /// All constant-weight layers except depthwise convolutions (2-5 MAC per element moved do not pay).
     All,
+    /// Of those the ones that pay on this device and link.
+    Auto(Costs),
     /// Exactly the layers of these names.
     Named(Vec<String>),
 }
@@ -40,6 +43,9 @@ pub enum PartitionError {
     /// No constant-weight layer to outsource.
     #[error("the network has no Conv, Gemm or MatMul with constant weights to outsource")]
     Nothing,
+    /// On this device and link every layer is faster locally.
+    #[error("with this device profile and link no layer gains from outsourcing: run the network on the device itself, or say --offload all")]
+    NothingPays,
     /// A name given by --offload is no offloadable layer.
     #[error("--offload names '{name}', which is no layer with constant weights; there are: {known}")]
     UnknownLayer {
@@ -80,7 +86,13 @@ pub enum PartitionError {
 /// # Errors
 /// [`PartitionError`], naming the layer.
 pub fn partition(mut graph: Graph, profile: Profile, offload: &Offload) -> Result<Partitioned, PartitionError> {
-    let candidates = candidates(&graph, offload)?;
+    let mut candidates = candidates(&graph, offload)?;
+    if let Offload::Auto(costs) = offload {
+        costs.choose(&graph, &mut candidates, profile.bits());
+        if candidates.is_empty() {
+            return Err(PartitionError::NothingPays);
+        }
+    }
     let floats = punch_holes(&mut graph, &candidates);
     let unsigned = non_negative(&graph);
     let mut plan = layout(&graph, &floats);
@@ -136,7 +148,7 @@ fn candidates(graph: &Graph, offload: &Offload) -> Result<BTreeMap<usize, Geomet
     let named = |i: &usize| graph.nodes[*i].name.as_str();
     let known = all.keys().map(named).collect::<Vec<_>>().join(", ");
     match offload {
-        Offload::All => all.retain(|_, g| !matches!(g, Geometry::Conv(c) if c.is_depthwise())),
+        Offload::All | Offload::Auto(_) => all.retain(|_, g| !matches!(g, Geometry::Conv(c) if c.is_depthwise())),
         Offload::Named(names) => {
             if let Some(name) = names.iter().find(|n| !all.keys().any(|i| named(i) == n.as_str())) {
                 return Err(PartitionError::UnknownLayer { name: name.clone(), known });

@@ -7,14 +7,14 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    SanType, SerialNumber,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber,
 };
 use ring::rand::{SecureRandom, SystemRandom};
 use twinmask_transport::{CA_FILE, CERT_FILE, Identity, IdentityError, KEY_FILE, Role, check_private_permissions, utc};
 use zeroize::Zeroizing;
 
-use crate::secure_file::{WriteError, create_private_dir, write_private};
+use crate::secure_file::{Batch, WriteError, create_private_dir, write_private};
 
 /// The CA's private key (PKCS #8, PEM), mode 0600, beside its certificate `ca.pem`.
 pub const CA_KEY_FILE: &str = "ca.key";
@@ -69,8 +69,7 @@ pub struct Validity {
 impl Validity {
     /// `years` of 365 days from now on, and the hour before now: clocks of hosts differ.
     pub fn years(years: u32) -> Validity {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let now_s = i64::try_from(now).unwrap_or(LAST_S);
+        let now_s = now_s();
         Validity { not_before_s: now_s - HOUR_S, not_after_s: now_s.saturating_add(i64::from(years) * YEAR_S) }
     }
 
@@ -79,10 +78,22 @@ impl Validity {
             return Err(PkiError::Validity(self));
         }
         let epoch = rcgen::date_time_ymd(1970, 1, 1);
-        params.not_before = epoch + Duration::from_secs(self.not_before_s.unsigned_abs());
-        params.not_after = epoch + Duration::from_secs(self.not_after_s.unsigned_abs());
+        params.not_before = epoch + seconds(self.not_before_s);
+        params.not_after = epoch + seconds(self.not_after_s);
         Ok(())
     }
+}
+
+/// Seconds since 1970 by this machine's clock.
+#[must_use]
+pub fn now_s() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    i64::try_from(now).unwrap_or(LAST_S).min(LAST_S)
+}
+
+/// A time since 1970 as certificates can say it.
+fn seconds(since_1970: i64) -> Duration {
+    Duration::from_secs(since_1970.clamp(0, LAST_S).unsigned_abs())
 }
 
 impl Default for Validity {
@@ -102,6 +113,10 @@ pub struct Ca {
 pub struct IssuedIdentity {
     /// Whose it is.
     pub role: Role,
+    /// The serial number of the certificate, big-endian.
+    pub serial: [u8; 16],
+    /// From when to when it is valid.
+    pub validity: Validity,
     /// The certificate.
     pub cert_pem: String,
     /// The private key, PKCS #8.
@@ -123,7 +138,7 @@ impl Ca {
         params.distinguished_name.push(DnType::CommonName, format!("twinmask owner {tag}"));
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        params.serial_number = Some(random_serial()?);
+        params.serial_number = Some(SerialNumber::from_slice(&random_serial()?));
         Ok(Ca { cert_pem: params.self_signed(&*key)?.pem(), key })
     }
 
@@ -172,6 +187,32 @@ impl Ca {
         &self.cert_pem
     }
 
+    /// A signed list (PEM) of the certificates that are no longer to be trusted: serial numbers, and since when in seconds
+    /// since 1970. It names no later time at which it would lose its force sooner than the CA does.
+    ///
+    /// # Errors
+    /// [`PkiError::Certificate`].
+    pub fn revocations(&self, revoked: &[(Vec<u8>, i64)]) -> Result<String, PkiError> {
+        let epoch = rcgen::date_time_ymd(1970, 1, 1);
+        let entry = |(serial, since_s): &(Vec<u8>, i64)| RevokedCertParams {
+            serial_number: SerialNumber::from_slice(serial),
+            revocation_time: epoch + seconds(*since_s),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let Validity { not_before_s, not_after_s } = Validity::years(CA_YEARS);
+        let list = CertificateRevocationListParams {
+            this_update: epoch + seconds(not_before_s),
+            next_update: epoch + seconds(not_after_s),
+            crl_number: SerialNumber::from(now_s().unsigned_abs()),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.iter().map(entry).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let issuer = Issuer::from_ca_cert_pem(&self.cert_pem, &*self.key)?;
+        Ok(list.signed_by(&issuer)?.pem()?)
+    }
+
     /// A fresh key for `role`, with a certificate for it. Devices may only be TLS clients; edges both (edge A dials
     /// edge B for `relay`).
     ///
@@ -190,11 +231,14 @@ impl Ca {
             params.subject_alt_names.push(SanType::DnsName(dns.try_into()?));
             params.extended_key_usages.push(ExtendedKeyUsagePurpose::ServerAuth);
         }
-        params.serial_number = Some(random_serial()?);
+        let serial = random_serial()?;
+        params.serial_number = Some(SerialNumber::from_slice(&serial));
         params.use_authority_key_identifier_extension = true;
         let issuer = Issuer::from_ca_cert_pem(&self.cert_pem, &*self.key)?;
         Ok(IssuedIdentity {
             role: role.clone(),
+            serial,
+            validity,
             cert_pem: params.signed_by(&*key, &issuer)?.pem(),
             key_pem: Zeroizing::new(key.serialize_pem()),
             ca_pem: self.cert_pem.clone(),
@@ -214,17 +258,26 @@ impl fmt::Debug for IssuedIdentity {
     }
 }
 
-/// Writes `cert.pem`, `key.pem` and `ca.pem` (0600) to the identity folder `dir`, made with mode 0700. Each file is
-/// replaced as a whole; a kill between two of them leaves a folder that is refused on load, to be issued again.
+/// Writes `cert.pem`, `key.pem` and `ca.pem` (0600) to the identity folder `dir`, made with mode 0700. A kill at the very
+/// moment they get their names leaves a folder that is refused on load, to be issued again.
 ///
 /// # Errors
-/// [`PkiError::Write`].
+/// [`PkiError::Write`]; a folder that was there is as it was.
 pub fn write_identity(dir: &Path, issued: &IssuedIdentity) -> Result<(), PkiError> {
-    create_private_dir(dir)?;
-    write_private(&dir.join(CA_FILE), issued.ca_pem.as_bytes())?;
-    write_private(&dir.join(KEY_FILE), issued.key_pem.as_bytes())?;
-    write_private(&dir.join(CERT_FILE), issued.cert_pem.as_bytes())?;
-    Ok(())
+    let mut batch = Batch::default();
+    stage_identity(&mut batch, dir, issued)?;
+    Ok(batch.commit()?)
+}
+
+/// As [`write_identity`], together with other files.
+///
+/// # Errors
+/// [`WriteError`].
+pub fn stage_identity(batch: &mut Batch, dir: &Path, issued: &IssuedIdentity) -> Result<(), WriteError> {
+    batch.folder(dir)?;
+    batch.private(&dir.join(CA_FILE), issued.ca_pem.as_bytes())?;
+    batch.private(&dir.join(KEY_FILE), issued.key_pem.as_bytes())?;
+    batch.private(&dir.join(CERT_FILE), issued.cert_pem.as_bytes())
 }
 
 fn read(path: &Path) -> Result<String, PkiError> {
@@ -238,10 +291,10 @@ fn random<const N: usize>() -> Result<[u8; N], PkiError> {
 }
 
 /// 126 random bits, positive and of fixed length (RFC 5280, section 4.1.2.2).
-fn random_serial() -> Result<SerialNumber, PkiError> {
+fn random_serial() -> Result<[u8; 16], PkiError> {
     let mut bytes = random::<16>()?;
     bytes[0] = bytes[0] & 0x3f | 0x40;
-    Ok(SerialNumber::from_slice(&bytes))
+    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -15,12 +15,98 @@ pub struct WriteError {
     pub source: io::Error,
 }
 
+/// Files that are written together: all of them to temporary names first, so that a full disk is noticed while every old
+/// file still stands. What was begun and not committed leaves nothing behind when dropped.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// Temporary name and the name to come.
+    files: Vec<(PathBuf, PathBuf)>,
+    /// Folders made for them, deepest first.
+    folders: Vec<PathBuf>,
+}
+
+impl Batch {
+    /// Creates the folder `path` and what is missing above it, with mode 0700; one that is there gets that mode.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub fn folder(&mut self, path: &Path) -> Result<(), WriteError> {
+        let missing: Vec<PathBuf> = path.ancestors().take_while(|p| !p.exists()).map(Path::to_owned).collect();
+        self.folders.splice(0..0, missing);
+        create_private_dir(path)
+    }
+
+    /// A file of mode 0600.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub fn private(&mut self, path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
+        self.stage(path, bytes, 0o600)
+    }
+
+    /// A file of mode 0644 less the umask.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub fn public(&mut self, path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
+        self.stage(path, bytes, 0o644)
+    }
+
+    fn stage(&mut self, path: &Path, bytes: &[u8], mode: u32) -> Result<(), WriteError> {
+        static COUNTER: AtomicU64 = AtomicU64::new(0);
+        let failed = |source| WriteError { path: path.to_owned(), source };
+        let nameless = || failed(io::Error::new(io::ErrorKind::InvalidInput, "not a file name"));
+        let name = path.file_name().ok_or_else(nameless)?;
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let temporary = format!(".{}.{}-{number}.tmp", name.to_string_lossy(), std::process::id());
+        self.files.push((parent(path).join(temporary), path.to_owned()));
+        fill(&self.files[self.files.len() - 1].0, bytes, mode).map_err(failed)
+    }
+
+    /// Gives the files their names, in the order in which they were added. All are synced before.
+    ///
+    /// # Errors
+    /// [`WriteError`]; files before the one it names have been replaced, the others are as they were. A full disk is no
+    /// reason for that, as renaming takes no room.
+    pub fn commit(mut self) -> Result<(), WriteError> {
+        let mut folders: Vec<PathBuf> = Vec::new();
+        while let Some((temporary, path)) = self.files.first() {
+            fs::rename(temporary, path).map_err(|source| WriteError { path: path.clone(), source })?;
+            folders.push(parent(path).to_owned());
+            self.folders.clear();
+            self.files.remove(0);
+        }
+        folders.sort();
+        folders.dedup();
+        // The new names are only safe once their folders are.
+        let sync = |dir: &PathBuf| File::open(dir)?.sync_all();
+        folders.into_iter().try_for_each(|path| sync(&path).map_err(|source| WriteError { path, source }))
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        for (temporary, _) in &self.files {
+            let _ = fs::remove_file(temporary);
+        }
+        for folder in &self.folders {
+            let _ = fs::remove_dir(folder);
+        }
+    }
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// Writes `bytes` to `path` with mode 0600: to a temporary name beside it, synced, renamed.
 ///
 /// # Errors
 /// [`WriteError`]; nothing is left behind then.
 pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
-    replace(path, bytes, 0o600).map_err(|source| WriteError { path: path.to_owned(), source })
+    let mut batch = Batch::default();
+    batch.private(path, bytes)?;
+    batch.commit()
 }
 
 /// As [`write_private`], with mode 0644 less the umask.
@@ -28,7 +114,9 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
 /// # Errors
 /// [`WriteError`]; nothing is left behind then.
 pub fn write_public(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
-    replace(path, bytes, 0o644).map_err(|source| WriteError { path: path.to_owned(), source })
+    let mut batch = Batch::default();
+    batch.public(path, bytes)?;
+    batch.commit()
 }
 
 /// Creates the folder `path` and what is missing above it, with mode 0700; one that is there gets that mode.
@@ -45,20 +133,6 @@ pub fn create_private_dir(path: &Path) -> Result<(), WriteError> {
     #[cfg(unix)]
     fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o700)).map_err(failed)?;
     Ok(())
-}
-
-fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    static COUNTER: AtomicU64 = AtomicU64::new(0);
-    let name = path.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "not a file name"))?;
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-    let temporary = dir.join(format!(".{}.{}-{number}.tmp", name.to_string_lossy(), std::process::id()));
-    let written = fill(&temporary, bytes, mode).and_then(|()| fs::rename(&temporary, path));
-    if written.is_err() {
-        let _ = fs::remove_file(&temporary);
-    }
-    written?;
-    File::open(dir)?.sync_all() // the new name is only safe once its folder is
 }
 
 fn fill(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
@@ -113,5 +187,29 @@ mod tests {
         assert!(target.is_dir());
         assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1);
         assert!(write_private(&root.path().join("missing/file"), b"x").is_err());
+    }
+
+    #[test]
+    fn a_batch_is_all_or_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let (old, new) = (root.path().join("old"), root.path().join("a/b/new"));
+        fs::write(&old, "old").unwrap();
+        let begin = || {
+            let mut batch = Batch::default();
+            batch.private(&old, b"changed").unwrap();
+            batch.folder(new.parent().unwrap()).unwrap();
+            batch.public(&new, b"new").unwrap();
+            batch
+        };
+        let mut batch = begin();
+        assert!(batch.private(&root.path().join("missing/file"), b"x").is_err());
+        drop(batch);
+        assert_eq!(fs::read(&old).unwrap(), b"old");
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1, "something was left");
+        begin().commit().unwrap();
+        assert_eq!((fs::read(&old).unwrap(), fs::read(&new).unwrap()), (b"changed".to_vec(), b"new".to_vec()));
+        assert_eq!(fs::read_dir(new.parent().unwrap()).unwrap().count(), 1);
+        drop(begin());
+        assert_eq!(fs::read(&new).unwrap(), b"new");
     }
 }

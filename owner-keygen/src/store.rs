@@ -10,15 +10,17 @@ use twinmask_transport::Role;
 use zeroize::Zeroizing;
 
 use crate::error::OwnerError;
-use crate::pki::{Ca, Validity, write_identity};
-use crate::secure_file::{create_private_dir, write_private, write_public};
+use crate::identities::{IdentityEntry, issue_identity};
+use crate::pki::Ca;
+use crate::secure_file::{Batch, create_private_dir, write_private, write_public};
 
 const SIGN_KEY: &str = "sign.key";
 const OWNER_PUB: &str = "owner.pub";
 const REGISTRY: &str = "registry.json";
 
 /// One version of one model.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ModelEntry {
     /// Model name.
     pub name: String,
@@ -30,6 +32,12 @@ pub struct ModelEntry {
     pub source: String,
     /// Ring profile.
     pub ring: String,
+    /// The least cosine at which two embeddings are the same person's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threshold: Option<f32>,
+    /// Whether the edges' folders no longer hold it.
+    #[serde(default)]
+    pub withdrawn: bool,
 }
 
 /// One device.
@@ -42,20 +50,29 @@ pub struct DeviceEntry {
 }
 
 /// What the owner has issued.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Registry {
     /// Models, oldest version first.
     pub models: Vec<ModelEntry>,
     /// Devices.
     pub devices: Vec<DeviceEntry>,
+    /// Certificates, oldest first.
+    #[serde(default)]
+    pub identities: Vec<IdentityEntry>,
 }
 
 impl Registry {
-    /// The newest version of the model `name`.
+    /// The newest version of the model `name` that was not withdrawn.
     #[must_use]
     pub fn newest(&self, name: &str) -> Option<&ModelEntry> {
-        self.models.iter().filter(|m| m.name == name).max_by_key(|m| m.version)
+        self.models.iter().filter(|m| m.name == name && !m.withdrawn).max_by_key(|m| m.version)
+    }
+
+    /// The number of the next version of the model `name`; those of withdrawn ones are not used again.
+    #[must_use]
+    pub fn next_version(&self, name: &str) -> u32 {
+        self.models.iter().filter(|m| m.name == name).map(|m| m.version + 1).max().unwrap_or(1)
     }
 }
 
@@ -73,7 +90,7 @@ impl Store {
     /// # Errors
     /// When there is one already, or a file cannot be written.
     pub fn init(root: &Path) -> Result<Self, OwnerError> {
-        let store = Self { root: root.into(), registry: Registry::default() };
+        let mut store = Self { root: root.into(), registry: Registry::default() };
         if store.owner_dir().exists() {
             return Err(OwnerError::Exists(store.owner_dir()));
         }
@@ -84,14 +101,15 @@ impl Store {
         write_private(&store.owner_dir().join(SIGN_KEY), Zeroizing::new(key.as_ref().to_vec()).as_ref())?;
         let public = store.public_key()?;
         write_public(&store.owner_dir().join(OWNER_PUB), hex_line(&public).as_bytes())?;
+        let (mut batch, mut registry) = (Batch::default(), Registry::default());
         for (role, dir) in [(Role::EdgeA, store.edge_dir("edge-a")), (Role::EdgeB, store.edge_dir("edge-b"))] {
+            batch.folder(&dir.join("models"))?;
             create_private_dir(&dir)?;
-            write_identity(&dir.join("identity"), &ca.issue(&role, Validity::default())?)?;
-            write_public(&dir.join(OWNER_PUB), hex_line(&public).as_bytes())?;
-            create_private_dir(&dir.join("models"))?;
+            issue_identity(&store, &ca, &mut registry, &mut batch, &role)?;
+            batch.public(&dir.join(OWNER_PUB), hex_line(&public).as_bytes())?;
         }
         // The registry comes last: a deployment without one was cut short and is refused.
-        store.save()?;
+        store.commit(batch, registry)?;
         Ok(store)
     }
 
@@ -111,13 +129,16 @@ impl Store {
         Ok(store)
     }
 
-    /// Writes the registry.
+    /// Gives the files of `batch` their names, and last the registry, which says from then on what was issued.
     ///
     /// # Errors
-    /// When it cannot be written.
-    pub fn save(&self) -> Result<(), OwnerError> {
-        let text = serde_json::to_vec_pretty(&self.registry).expect("plain data has a JSON form");
-        Ok(write_private(&self.owner_dir().join(REGISTRY), &text)?)
+    /// When something cannot be written; the deployment is as it was then.
+    pub fn commit(&mut self, mut batch: Batch, registry: Registry) -> Result<(), OwnerError> {
+        let text = serde_json::to_vec_pretty(&registry).expect("plain data has a JSON form");
+        batch.private(&self.owner_dir().join(REGISTRY), &text)?;
+        batch.commit()?;
+        self.registry = registry;
+        Ok(())
     }
 
     /// The deployment's folder.
@@ -142,6 +163,16 @@ impl Store {
     #[must_use]
     pub fn device_dir(&self, name: &str) -> PathBuf {
         self.root.join("devices").join(name)
+    }
+
+    /// Folder of the identity of `role`.
+    #[must_use]
+    pub fn identity_dir(&self, role: &Role) -> PathBuf {
+        let dir = match role {
+            Role::Device(name) => self.device_dir(name),
+            edge => self.edge_dir(&edge.to_string()),
+        };
+        dir.join("identity")
     }
 
     /// Folder of one version of a model in the owner's store.

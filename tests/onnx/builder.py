@@ -24,7 +24,7 @@ class Net:
     def __init__(self, name, shape=(1, 3, 8, 8), opset=17, ir=None, dims=None, inits_as_inputs=False):
         self.name, self.shape, self.opset = name, tuple(shape), opset
         self.ir = ir or (10 if opset > 19 else 8)
-        self.dims = dims or list(shape)  # as declared: names stand for open sizes
+        self.dims = list(shape) if dims is None else dims  # as declared: names stand for open sizes
         self.inits_as_inputs = inits_as_inputs
         self.rng = rng(name)
         self.nodes, self.inits, self.outputs, self.functions = [], [], [], []

@@ -27,7 +27,8 @@ pub fn data_or_skip(name: &str) -> Option<PathBuf> {
         let line = format!("skipped: {name}: TWINMASK_DATA not there\n");
         eprint!("{line}");
         let list = binaries::target_dir().join("skipped-tests.txt");
-        let mut list = std::fs::OpenOptions::new().create(true).append(true).open(list).expect("target/ can be written");
+        let mut list =
+            std::fs::OpenOptions::new().create(true).append(true).open(list).expect("target/ can be written");
         list.write_all(line.as_bytes()).expect("target/ can be written");
     }
     found

@@ -153,7 +153,10 @@ impl Deployment {
         let local: Vec<Vec<u8>> = models.iter().map(|m| self.output(None, m, inputs)).collect();
         for (model, bytes) in models.iter().zip(&local) {
             let elements = crate::data::parse_npy(bytes).1;
-            assert!(elements.iter().any(|v| *v != elements[0]), "{model}: the output is constant, so it proves nothing");
+            assert!(
+                elements.iter().any(|v| *v != elements[0]),
+                "{model}: the output is constant, so it proves nothing"
+            );
         }
         for kernel in crate::kernels() {
             let pair = self.edges(kernel);

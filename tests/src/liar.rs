@@ -41,6 +41,9 @@ impl Linear for LyingLayer {
         let per_channel = y.len() / channels.len();
         let first = channels.start * per_channel;
         self.0.part(input, channels, y, scratch);
-        y.iter_mut().enumerate().filter(|(i, _)| (first + i) % 16 == 0).for_each(|(_, e)| *e = e.wrapping_add(1));
+        y.iter_mut()
+            .enumerate()
+            .filter(|(i, _)| (first + i).is_multiple_of(16))
+            .for_each(|(_, e)| *e = e.wrapping_add(1));
     }
 }

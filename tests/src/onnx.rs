@@ -59,7 +59,14 @@ impl Network {
     }
 
     /// A convolution of `channels` (from, to) with bias; `attributes` say the rest.
-    pub fn conv(&mut self, x: &str, channels: [i64; 2], kernel: &[i64], groups: i64, attributes: Vec<AttributeProto>) -> String {
+    pub fn conv(
+        &mut self,
+        x: &str,
+        channels: [i64; 2],
+        kernel: &[i64],
+        groups: i64,
+        attributes: Vec<AttributeProto>,
+    ) -> String {
         let per_group = channels[0] / groups;
         let fan_in = per_group * kernel.iter().product::<i64>();
         let w = self.weights(&[&[channels[1], per_group], kernel].concat(), fan_in);

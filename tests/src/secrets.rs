@@ -88,7 +88,14 @@ mod tests {
         let padded: Vec<u8> = [&b"x"[..], &bytes, &b"yz"[..]].concat();
         let aligned = &padded[..padded.len() / 3 * 3];
         let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
-        for text in [format!("{bytes:?}"), format!("{bytes:x?}"), hex.clone(), hex.to_uppercase(), base64(&bytes[..54]), base64(aligned)] {
+        for text in [
+            format!("{bytes:?}"),
+            format!("{bytes:x?}"),
+            hex.clone(),
+            hex.to_uppercase(),
+            base64(&bytes[..54]),
+            base64(aligned),
+        ] {
             assert_eq!(secrets.found_in(&format!("log: {text}.")), Some("it"), "{text}");
         }
         assert_eq!(secrets.found_in("nothing [1, 2, 3] here"), None);

@@ -27,7 +27,11 @@ fn distance(a: &[f32], b: &[f32]) -> f32 {
 }
 
 /// Applies `work` to all inputs on two threads, each with a state of its own; results in order.
-fn in_parallel<S>(inputs: &[Vec<f32>], state: impl Fn() -> S + Sync, work: impl Fn(&mut S, &[f32]) -> Vec<f32> + Sync) -> Vec<Vec<f32>> {
+fn in_parallel<S>(
+    inputs: &[Vec<f32>],
+    state: impl Fn() -> S + Sync,
+    work: impl Fn(&mut S, &[f32]) -> Vec<f32> + Sync,
+) -> Vec<Vec<f32>> {
     let half = |inputs: &[Vec<f32>]| -> Vec<Vec<f32>> {
         let mut state = state();
         inputs.iter().map(|input| work(&mut state, input)).collect()
@@ -45,11 +49,15 @@ fn float_logits(onnx: &Path, inputs: &[Vec<f32>]) -> Vec<Vec<f32>> {
     let graph = import(onnx, &ImportOptions::default()).expect("a network of the data folder").graph;
     let output = graph.outputs[0];
     let program = Arc::new(Program::new(graph, MEMORY_CAP).expect("a checked graph"));
-    in_parallel(inputs, || Values::new(Arc::clone(&program)), |values, input| {
-        values.start(input.to_vec()).expect("fits");
-        values.run_segment(0).expect("runs");
-        values.get(output).expect("computed").to_vec()
-    })
+    in_parallel(
+        inputs,
+        || Values::new(Arc::clone(&program)),
+        |values, input| {
+            values.start(input.to_vec()).expect("fits");
+            values.run_segment(0).expect("runs");
+            values.get(output).expect("computed").to_vec()
+        },
+    )
 }
 
 /// The logits of the quantized network, computed by the library in mode `--local`.
@@ -107,7 +115,10 @@ fn check(onnx: &Path, reference: &Path, set: &Labelled) {
         let pair = deployment.edges(kernel);
         for (profile, logits) in PROFILES.iter().zip(&local) {
             let private = parse_npy(&deployment.output(Some(&pair), profile, &inputs)).1;
-            assert!(private == logits[..FIRST].concat(), "{profile} on {kernel}: private results are not the local ones");
+            assert!(
+                private == logits[..FIRST].concat(),
+                "{profile} on {kernel}: private results are not the local ones"
+            );
         }
     }
 }

@@ -1,33 +1,19 @@
 //! The formulas of docs/theory.md are what a run counts: elements, payload bytes, and FLOPs per edge.
 
+mod in_process;
+
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use in_process::{InProcess, Wire};
 use twinmask_device::infer::{Exchange, Quantized, infer};
-use twinmask_device::{DeviceDir, DeviceError, Network, RemoteInference, Session};
-use twinmask_edge::{Config, Edge, Role};
+use twinmask_device::{DeviceError, RemoteInference};
 use twinmask_gemm::{Geometry, Input, Kernel, Linear, Scratch};
-use twinmask_masking::Integrity;
 use twinmask_model::analysis::{Checks, analyse};
 use twinmask_model::plan::Plan;
-use twinmask_model::ring_plan::Profile;
-use twinmask_owner_keygen::issue::{DeviceRequest, ModelRequest, Source, add_device, add_model};
-use twinmask_owner_keygen::partition::Offload;
-use twinmask_owner_keygen::store::Store;
 use twinmask_tests::{networks, numbers};
-use twinmask_transport::{Connection, RecvHalf, Role as Certified, SendHalf, memory_pair};
-use twinmask_wire::CodecChoice;
-use twinmask_wire::frame::{FrameHeader, HEADER_LEN};
-
-/// Payload bytes that a wire has carried.
-#[derive(Default)]
-struct Wire {
-    up: AtomicU64,
-    down: AtomicU64,
-}
 
 /// What an edge's kernel has done.
 #[derive(Default)]
@@ -116,39 +102,6 @@ impl Exchange for CountingExchange {
     }
 }
 
-/// Passes frames on, adding up their payloads.
-async fn pump(mut from: RecvHalf, mut to: SendHalf, wire: Arc<Wire>, payload: fn(&Wire) -> &AtomicU64) {
-    let mut head = [0; HEADER_LEN];
-    while from.read_exact(&mut head).await.is_ok() {
-        let header = FrameHeader::parse(&head).expect("a frame");
-        let mut rest = vec![0; header.body_len + header.payload_len];
-        from.read_exact(&mut rest).await.expect("a whole frame");
-        payload(&wire).fetch_add(header.payload_len as u64, Relaxed);
-        if to.write_all(&head).await.is_err() || to.write_all(&rest).await.is_err() {
-            return;
-        }
-    }
-    let _ = to.finish();
-}
-
-/// An edge in this process behind a wire that counts; the device's end of it.
-fn connect(edge: Arc<Edge>, certified: Certified) -> (Connection, Arc<Wire>) {
-    let device = || Certified::device("cam").expect("a good name");
-    let (ours, middle) = memory_pair(device(), certified.clone());
-    let (onward, edges) = memory_pair(device(), certified);
-    let wire = Arc::new(Wire::default());
-    let counted = Arc::clone(&wire);
-    tokio::spawn(edge.serve(edges));
-    tokio::spawn(async move {
-        while let Ok((to_device, from_device)) = middle.accept_bi().await {
-            let (to_edge, from_edge) = onward.open_bi().await.expect("the edge lives");
-            tokio::spawn(pump(from_device, to_edge, Arc::clone(&counted), |w| &w.up));
-            tokio::spawn(pump(from_edge, to_device, Arc::clone(&counted), |w| &w.down));
-        }
-    });
-    (ours, wire)
-}
-
 /// Multiplications on padding that the formula counts, from the geometry alone: kernel rows and columns beside the input.
 fn padding_macs(plan: &Plan) -> u64 {
     let layer = |g: &Geometry| {
@@ -168,33 +121,15 @@ fn padding_macs(plan: &Plan) -> u64 {
 /// computes more than a layer.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_formulas_are_what_a_run_counts() {
-    let folder = tempfile::tempdir().expect("temporary folder");
-    let root = folder.path().join("deployment");
-    let onnx = networks::save(&networks::mixed(), &folder.path().join("mixed.onnx"));
-    let mut store = Store::init(&root).expect("a new deployment");
-    let request = ModelRequest {
-        name: "mixed".into(),
-        source: Source::Onnx(onnx.into()),
-        profile: Profile::Balanced,
-        offload: Offload::All,
-        input_size: None,
-        preprocess: None,
-        labels: vec![],
-    };
-    add_model(&mut store, request).expect("imports");
-    let request = DeviceRequest { name: "cam".into(), model: "mixed".into(), all_weights: true, sample_rows: 64 };
-    let dir = add_device(&mut store, &request).expect("issues");
-
+    let deployment = InProcess::new(&networks::mixed());
+    let network = deployment.network();
     let works = [Arc::new(Work::default()), Arc::new(Work::default())];
-    let edge = |i: usize, role, name| {
-        let kernel = Counting { work: Arc::clone(&works[i]), inner: twinmask_gemm::default_kernel() };
-        Edge::load(&Config::new(root.join(name), role), role, Arc::new(kernel)).expect("the edge's folder")
+    let kernel = |work: &Arc<Work>| -> Arc<dyn Kernel> {
+        Arc::new(Counting { work: Arc::clone(work), inner: twinmask_gemm::default_kernel() })
     };
-    let (a, wire_a) = connect(edge(0, Role::A, "edge-a"), Certified::EdgeA);
-    let (b, wire_b) = connect(edge(1, Role::B, "edge-b"), Certified::EdgeB);
-    let bundle = DeviceDir::open(&dir).and_then(|d| d.load(None)).expect("the device's bundle");
-    let network = Arc::new(Network::new(bundle, Integrity::default()).expect("fits"));
-    let session = Session::over(Arc::clone(&network), a, b, CodecChoice::Packed, Duration::from_secs(20));
+    let (wire_a, wire_b) = (Arc::new(Wire::default()), Arc::new(Wire::default()));
+    let kernels = [kernel(&works[0]), kernel(&works[1])];
+    let session = deployment.session(&network, [&wire_a, &wire_b], kernels, Duration::from_secs(20));
     let session = session.await.expect("opens");
 
     let mut exchange = CountingExchange { remote: session.begin().await.expect("granted"), up: 0, down: 0 };
@@ -207,7 +142,11 @@ async fn the_formulas_are_what_a_run_counts() {
     assert_eq!(split.name, "split");
     // The device gets one sum per pair of answers.
     assert_eq!((exchange.up, 2 * exchange.down), (split.elements.up, split.elements.down));
-    let carried = |wire: &Wire| (wire.up.load(Relaxed), wire.down.load(Relaxed));
+    let carried = |wire: &Wire| {
+        let frames = wire.take();
+        let payload = |up| frames.iter().filter(|f| f.up == up).map(|f| f.payload as u64).sum::<u64>();
+        (payload(true), payload(false))
+    };
     assert_eq!(carried(&wire_a), (0, split.bytes.down / 2));
     assert_eq!(carried(&wire_b), (split.bytes.up, split.bytes.down / 2));
     let padding = padding_macs(plan);

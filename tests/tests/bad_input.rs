@@ -29,7 +29,7 @@ impl Scene {
     /// `device infer` of the good input with these addresses.
     fn infer_at(&self, a: &str, b: &str) -> Output {
         let mut command = self.deployment.device_command(a, b);
-        run(command.args(["--timeout-s", "5", "infer"]).arg(&self.input), SOON)
+        run(command.args(["--timeout-s", "2", "infer"]).arg(&self.input), SOON)
     }
 
     /// `device infer` of another input.

@@ -63,7 +63,10 @@ fn a_mutated_onnx_file() {
         }
     }
     assert!(refused > 50, "only {refused} mutations were refused");
-    assert!(deployment.keygen("add-model", &["--name", "good", "--onnx", &save(&good, &deployment.scratch("g.onnx"))]).code == Some(0));
+    assert!(
+        deployment.keygen("add-model", &["--name", "good", "--onnx", &save(&good, &deployment.scratch("g.onnx"))]).code
+            == Some(0)
+    );
 }
 
 /// If this fails, a person whose network cannot be imported is not told which node stands in the way.
@@ -73,7 +76,8 @@ fn an_unsupported_operator() {
     let mut network = Network::new(&[1, 2, 4, 4]);
     let x = network.conv("x", [2, 3], &[3, 3], 1, vec![]);
     let y = network.node("NonMaxSuppression", &[&x], vec![]);
-    let words = ["model.onnx", "nonmaxsuppression1_node", "NonMaxSuppression", "Supported:", "Conv", "GlobalAveragePool"];
+    let words =
+        ["model.onnx", "nonmaxsuppression1_node", "NonMaxSuppression", "Supported:", "Conv", "GlobalAveragePool"];
     add(&deployment, &network.bytes(&y)).expect_error(3, &words);
 }
 

@@ -72,7 +72,10 @@ fn honest_edges_are_never_accused() {
         let pair = deployment.edges(kernel);
         let arguments = ["--integrity", "sample:200", "bench", "--runs", "20", "--warmup", "0", "--json"];
         let report = &deployment.device(&pair, &arguments).expect_ok().json()[0];
-        assert_eq!((&report["runs"], &report["integrity"], &report["kernel"]), (&20.into(), &"sample:200".into(), &kernel.into()));
+        assert_eq!(
+            (&report["runs"], &report["integrity"], &report["kernel"]),
+            (&20.into(), &"sample:200".into(), &kernel.into())
+        );
     }
 }
 

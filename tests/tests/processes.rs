@@ -32,7 +32,8 @@ fn two_devices_and_two_models_at_once() {
             }
             twinmask_tests::Running::start(command.args(bench).arg(model))
         };
-        let running = [start(None, "lenet"), start(None, "mixed"), start(Some(door), "lenet"), start(Some(door), "mixed")];
+        let running =
+            [start(None, "lenet"), start(None, "mixed"), start(Some(door), "lenet"), start(Some(door), "mixed")];
         for device in running {
             let report = device.wait(SOON).expect_ok().json().remove(0);
             assert_eq!(report["runs"], 40);
@@ -68,7 +69,11 @@ fn an_edge_killed_in_the_middle() {
             other.metric("twinmask_sessions") == 0.0
         });
         let again = deployment.edge(name, &["--kernel", kernel]);
-        if name == "edge-a" { pair.a = again } else { pair.b = again }
+        if name == "edge-a" {
+            pair.a = again
+        } else {
+            pair.b = again
+        }
         deployment.device(&pair, &["bench", "--runs", "2"]).expect_ok();
     }
 }

@@ -4,11 +4,14 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyIdMethod, KeyPair, RevokedCertParams, SanType, SerialNumber,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use twinmask_gemm::default_kernel;
-use twinmask_transport::{Client, Connection, Identity, TransportLimits};
+use twinmask_transport::{Client, Connection, Identity, TransportError, TransportLimits};
 use twinmask_wire::message::{Open, Prf, Secret};
 use twinmask_wire::{CloseCode, Codec, CodecChoice, FrameType};
 
@@ -28,6 +31,26 @@ impl Authority {
         Authority(Issuer::new(params, key), pem)
     }
 
+    /// Writes a revocation list with `identity` on it to the identity folder `dir`.
+    fn revoke(&self, identity: &Identity, dir: &Path) {
+        let entry = RevokedCertParams {
+            serial_number: SerialNumber::from_slice(identity.serial()),
+            revocation_time: rcgen::date_time_ymd(2026, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let list = CertificateRevocationListParams {
+            this_update: rcgen::date_time_ymd(2026, 1, 1),
+            next_update: rcgen::date_time_ymd(2036, 1, 1),
+            crl_number: SerialNumber::from(1),
+            issuing_distribution_point: None,
+            revoked_certs: vec![entry],
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let list = list.signed_by(&self.0).expect("a list").pem().expect("PEM");
+        std::fs::write(dir.join("crl.pem"), list).expect("writes");
+    }
+
     /// Writes the identity folder `dir` of `role`.
     fn issue(&self, role: &Certified, dir: &Path) {
         let key = KeyPair::generate().expect("a key");
@@ -36,7 +59,7 @@ impl Authority {
         params.subject_alt_names.extend(role.dns_name().map(|n| SanType::DnsName(n.try_into().expect("ASCII"))));
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
         let cert = params.signed_by(&key, &self.0).expect("a certificate").pem();
-        std::fs::DirBuilder::new().mode(0o700).create(dir).expect("makes a folder");
+        std::fs::DirBuilder::new().mode(0o700).recursive(true).create(dir).expect("makes a folder");
         for (name, text) in [("cert.pem", cert), ("key.pem", key.serialize_pem()), ("ca.pem", self.1.clone())] {
             let mut open = std::fs::OpenOptions::new();
             let mut file =
@@ -46,24 +69,31 @@ impl Authority {
     }
 }
 
-/// Two edges' folders with one model, and a device's identity.
+/// Two edges' folders with one model, and two devices' identities.
 struct Deployment {
+    authority: Authority,
     a: Folder,
     b: Folder,
     device: Identity,
+    other: Identity,
     digest: [u8; 32],
 }
 
 impl Deployment {
     fn new() -> Deployment {
-        let (authority, a, b, own) = (Authority::new(), Folder::new(), Folder::new(), Folder::new());
+        let (authority, a, b) = (Authority::new(), Folder::new(), Folder::new());
         authority.issue(&Certified::EdgeA, &a.path().join("identity"));
         authority.issue(&Certified::EdgeB, &b.path().join("identity"));
-        authority.issue(&Certified::device("cam").expect("a good name"), &own.path().join("identity"));
-        let device = Identity::load(&own.path().join("identity")).expect("own identity");
+        let device = |name| {
+            let folder = Folder::new();
+            let dir = folder.path().join("identity");
+            authority.issue(&Certified::device(name).expect("a good name"), &dir);
+            Identity::load(&dir).expect("own identity")
+        };
+        let (device, other) = (device("cam"), device("other"));
         let digest = a.add("tiny", &bundle());
         b.add("tiny", &bundle());
-        Deployment { a, b, device, digest }
+        Deployment { authority, a, b, device, other, digest }
     }
 
     fn config(&self, role: Role) -> Config {
@@ -79,21 +109,28 @@ impl Deployment {
     }
 
     async fn dial(&self, daemon: &Daemon, role: Role) -> Connection {
-        let address = daemon.addr().to_string();
-        let limits = TransportLimits::lan();
-        Client::connect(&address, &role.certified(), &self.device, &limits, SOON).await.expect("connects")
+        debug_assert_eq!(role, daemon.edge().role);
+        self.dial_as(daemon, &self.device).await.expect("connects")
     }
 
-    async fn session(&self, daemon: &Daemon, role: Role) -> Device {
-        let open = Open {
+    async fn dial_as(&self, daemon: &Daemon, device: &Identity) -> Result<Connection, TransportError> {
+        let (address, role) = (daemon.addr().to_string(), daemon.edge().role.certified());
+        Client::connect(&address, &role, device, &TransportLimits::lan(), SOON).await
+    }
+
+    fn open(&self, role: Role) -> Open {
+        Open {
             session: [1; 16],
             digest: self.digest,
             seed: (role == Role::A).then_some(Secret(SEED)),
             prfs: vec![Prf::ChaCha20],
             codec: CodecChoice::Auto,
             ticket: None,
-        };
-        Device::open(self.dial(daemon, role).await, &open).await
+        }
+    }
+
+    async fn session(&self, daemon: &Daemon, role: Role) -> Device {
+        Device::open(self.dial(daemon, role).await, &self.open(role)).await
     }
 }
 

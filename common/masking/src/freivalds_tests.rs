@@ -75,6 +75,32 @@ fn a_million_single_errors_are_all_found() {
     }
 }
 
+/// Errors made to cancel: in every plain sum over channels or positions, and by powers of two, which would be zero divisors
+/// if the identity were checked in the ring of the shares.
+#[test]
+fn errors_that_cancel_are_found() {
+    let patterns: [fn(i32) -> [i32; 2]; 4] =
+        [|e| [e, -e], |e| [e, e], |_| [1 << 19, 1 << 19], |_| [1 << 19, -(1 << 19)]];
+    for (i, g) in geometries().into_iter().enumerate() {
+        let mut c = case(i, g);
+        c.check.bound = u64::from(u32::MAX);
+        let (channels, positions) = (g.out_channels(), g.positions());
+        for e in 1..200 {
+            let at = |ch: usize, p: usize| g.output_index(ch % channels, p % positions);
+            let (ch, p) = (e as usize * 7, e as usize * 3);
+            let [plus, minus] = patterns[e as usize % 4](e);
+            // A rectangle of +e, -e, -e, +e: its rows and columns all add up to zero.
+            let mut y = c.y.clone();
+            for (index, v) in
+                [(at(ch, p), plus), (at(ch + 1, p), minus), (at(ch, p + 1), minus), (at(ch + 1, p + 1), plus)]
+            {
+                y[index] += v;
+            }
+            assert!(y == c.y || !c.check.holds(&c.x, &y), "{g:?}, {e}");
+        }
+    }
+}
+
 #[test]
 fn the_range_is_checked_before_the_identity() {
     // y + q·(something) would satisfy the identity but not the range; with i32 answers the smallest such error in one

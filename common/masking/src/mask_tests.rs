@@ -89,6 +89,7 @@ fn world() -> World {
         layers: vec![],
         preprocess: Preprocess::preset("unit").expect("a preset"),
         labels: vec![],
+        threshold: None,
     };
     let projections = (0..3)
         .map(|l| {

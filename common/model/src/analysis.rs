@@ -173,7 +173,7 @@ fn split(plan: &Plan, checks: Checks) -> Scheme {
         masking: 2 * n,
         unmasking: 2 * m,
         scaling: scaling(plan),
-        checks: check_flops(plan, checks, 2),
+        checks: check_flops(plan, checks, split_sample),
         non_linear: None,
     };
     let edges = vec![2 * plan.macs(); 2];
@@ -190,7 +190,7 @@ fn relay(plan: &Plan, checks: Checks) -> Scheme {
         masking: 2 * n,
         unmasking: 2 * m,
         scaling: scaling(plan),
-        checks: check_flops(plan, checks, 1),
+        checks: check_flops(plan, checks, relay_sample),
         non_linear: None,
     };
     // A adds T, B adds the correction.
@@ -224,13 +224,20 @@ fn packed(plan: &Plan) -> (u64, u64) {
     (up as u64, down as u64)
 }
 
-/// `shares`: how many the spot check recomputes an output on (both in `split`, the sum in `relay`).
-fn check_flops(plan: &Plan, checks: Checks, shares: u64) -> u64 {
+/// Recomputing `n` outputs on both shares.
+fn split_sample(g: &Geometry, n: u64) -> u64 {
+    2 * n * 2 * g.fan_in() as u64
+}
+
+/// The sum `v + R`, then `n` outputs of it, each with its T.
+fn relay_sample(g: &Geometry, n: u64) -> u64 {
+    if n == 0 { 0 } else { g.in_len() as u64 + n * (2 * g.fan_in() as u64 + 1) }
+}
+
+fn check_flops(plan: &Plan, checks: Checks, sample: fn(&Geometry, u64) -> u64) -> u64 {
     let layer = |l: &Layer| {
-        let g = &l.geometry;
-        let sample = shares * checks.samples * 2 * g.fan_in() as u64;
-        let freivalds = if checks.freivalds { freivalds_flops(g) } else { 0 };
-        sample + freivalds
+        let freivalds = if checks.freivalds { freivalds_flops(&l.geometry) } else { 0 };
+        sample(&l.geometry, checks.samples) + freivalds
     };
     plan.layers.iter().map(layer).sum()
 }

@@ -130,6 +130,8 @@ pub struct DeviceModel {
     pub preprocess: Preprocess,
     /// Class names, if any.
     pub labels: Vec<String>,
+    /// For networks that embed faces: the least cosine at which two pictures count as the same person.
+    pub threshold: Option<f32>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -143,6 +145,7 @@ struct DeviceManifest {
     layers: Vec<LayerScales>,
     preprocess: Preprocess,
     labels: Vec<String>,
+    threshold: Option<f32>,
 }
 
 impl DeviceModel {
@@ -157,6 +160,7 @@ impl DeviceModel {
             layers: self.layers.clone(),
             preprocess: self.preprocess.clone(),
             labels: self.labels.clone(),
+            threshold: self.threshold,
         };
         w.section("manifest", Storage::Zstd, &crate::codec::encode(&manifest));
         let ids: Vec<u32> = self.graph.constants.keys().copied().collect();
@@ -180,6 +184,7 @@ impl DeviceModel {
             layers: m.layers,
             preprocess: m.preprocess,
             labels: m.labels,
+            threshold: m.threshold,
         };
         model.validate().map_err(|e| malformed("manifest", e))?;
         Ok(model)
@@ -189,6 +194,9 @@ impl DeviceModel {
     fn validate(&self) -> Result<(), String> {
         self.plan.validate().map_err(|e| e.to_string())?;
         infer::check(&self.graph, MEMORY_CAP).map_err(|e| e.to_string())?;
+        if self.threshold.is_some_and(|t| !(-1.0..=1.0).contains(&t)) {
+            return Err("its threshold is no cosine".into());
+        }
         if self.layers.len() != self.plan.layers.len() {
             return Err("scales for another number of layers".into());
         }

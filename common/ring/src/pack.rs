@@ -25,52 +25,106 @@ pub const fn packed_len(n: usize, k: u32) -> usize {
     ((n as u64 * k as u64).div_ceil(8)) as usize
 }
 
+/// Calls `$f::<K>` for the run-time width `$k`: with K known, the eight positions of a block are constants.
+macro_rules! by_width {
+    ($k:expr, $f:ident($($arg:expr),*)) => {
+        by_width!(@ $k, $f($($arg),*),
+            2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32)
+    };
+    (@ $k:expr, $f:ident $args:tt, $($width:literal)*) => {
+        match $k { $($width => $f::<$width> $args,)* other => panic!("ring width {other} out of range") }
+    };
+}
+
+/// Eight elements are exactly K bytes.
+const BLOCK: usize = 8;
+
 /// Appends `elements`, each cut to its low `k` bits, to `out`.
+///
+/// # Panics
+/// If `k` is not in 2..=32; ring widths are validated where plans are loaded.
 pub fn pack(elements: &[u32], k: u32, out: &mut Vec<u8>) {
-    let keep = u64::from(mask(k));
-    out.reserve(packed_len(elements.len(), k));
-    let (mut acc, mut filled) = (0u64, 0u32);
-    for &e in elements {
-        acc |= (u64::from(e) & keep) << filled;
-        filled += k;
-        if filled >= 32 {
-            out.extend_from_slice(&(acc as u32).to_le_bytes());
-            acc >>= 32;
-            filled -= 32;
+    let start = out.len();
+    out.resize(start + packed_len(elements.len(), k), 0);
+    by_width!(k, pack_blocks(elements, &mut out[start..]));
+}
+
+fn pack_blocks<const K: usize>(elements: &[u32], out: &mut [u8]) {
+    let blocks = elements.chunks_exact(BLOCK);
+    let rest = blocks.remainder();
+    let (whole, tail) = out.split_at_mut(elements.len() / BLOCK * K);
+    for (block, out) in blocks.zip(whole.chunks_exact_mut(K)) {
+        out.copy_from_slice(&pack_block::<K>(block)[..K]);
+    }
+    let mut last = [0; BLOCK];
+    last[..rest.len()].copy_from_slice(rest);
+    tail.copy_from_slice(&pack_block::<K>(&last)[..tail.len()]);
+}
+
+#[inline(always)]
+fn pack_block<const K: usize>(block: &[u32]) -> [u8; 32] {
+    let mut words = [0u64; 5];
+    for i in 0..BLOCK {
+        let element = u64::from(block[i] & mask(K as u32));
+        let (word, shift) = (i * K / 64, i * K % 64);
+        words[word] |= element << shift;
+        if shift + K > 64 {
+            words[word + 1] |= element >> (64 - shift);
         }
     }
-    let tail = filled.div_ceil(8) as usize;
-    out.extend_from_slice(&acc.to_le_bytes()[..tail]);
+    let mut out = [0; 32];
+    for (bytes, word) in out.chunks_exact_mut(8).zip(words) {
+        bytes.copy_from_slice(&word.to_le_bytes());
+    }
+    out
 }
 
 /// Fills `elements` from `bytes`, the inverse of [`pack`].
 ///
 /// # Errors
 /// When `bytes` is not exactly [`packed_len`] long or its padding bits are not zero.
+///
+/// # Panics
+/// If `k` is not in 2..=32.
 pub fn unpack(bytes: &[u8], k: u32, elements: &mut [u32]) -> Result<(), PackError> {
     let expected = packed_len(elements.len(), k);
     if bytes.len() != expected {
         return Err(PackError::Length { expected, found: bytes.len() });
     }
-    let keep = u64::from(mask(k));
-    let mut words = bytes.chunks_exact(4);
-    let (mut acc, mut filled) = (0u64, 0u32);
-    let mut tail = words.remainder().iter();
-    for e in elements.iter_mut() {
-        while filled < k {
-            if let Some(word) = words.next() {
-                acc |= u64::from(u32::from_le_bytes([word[0], word[1], word[2], word[3]])) << filled;
-                filled += 32;
-            } else {
-                acc |= u64::from(*tail.next().expect("the length was checked above")) << filled;
-                filled += 8;
-            }
-        }
-        *e = (acc & keep) as u32;
-        acc >>= k;
-        filled -= k;
+    by_width!(k, unpack_blocks(bytes, elements));
+    let used = elements.len() as u64 * u64::from(k) % 8;
+    match bytes.last() {
+        Some(last) if used > 0 && last >> used != 0 => Err(PackError::Padding),
+        _ => Ok(()),
     }
-    if acc != 0 { Err(PackError::Padding) } else { Ok(()) }
+}
+
+fn unpack_blocks<const K: usize>(bytes: &[u8], elements: &mut [u32]) {
+    let whole = elements.len() / BLOCK;
+    // A block is read in words of eight bytes, the last of which reaches up to eight bytes behind it.
+    let fast = whole.min(bytes.len().saturating_sub(8) / K);
+    let (blocks, rest) = elements.split_at_mut(fast * BLOCK);
+    for (b, out) in blocks.chunks_exact_mut(BLOCK).enumerate() {
+        unpack_block::<K>(&bytes[b * K..][..K + 8], out);
+    }
+    for (b, out) in rest.chunks_mut(BLOCK).enumerate() {
+        let tail = &bytes[(fast + b) * K..];
+        let mut padded = [0; 40];
+        let n = tail.len().min(K);
+        padded[..n].copy_from_slice(&tail[..n]);
+        let mut block = [0; BLOCK];
+        unpack_block::<K>(&padded[..K + 8], &mut block);
+        out.copy_from_slice(&block[..out.len()]);
+    }
+}
+
+#[inline(always)]
+fn unpack_block<const K: usize>(bytes: &[u8], out: &mut [u32]) {
+    for i in 0..BLOCK {
+        let (byte, shift) = (i * K / 8, i * K % 8);
+        let word: [u8; 8] = bytes[byte..byte + 8].try_into().expect("eight bytes");
+        out[i] = (u64::from_le_bytes(word) >> shift) as u32 & mask(K as u32);
+    }
 }
 
 #[cfg(test)]

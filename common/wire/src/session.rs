@@ -41,16 +41,33 @@ impl CounterWindow {
 /// An edge's view of one session.
 #[derive(Debug, Default)]
 pub struct EdgeSession {
-    /// Counters granted by edge A; `None` at edge B, which grants none.
-    claims: Option<(CounterWindow, BTreeSet<u64>)>,
+    /// What edge A referees; `None` at edge B, which grants nothing.
+    referee: Option<Referee>,
     begun: CounterWindow,
+}
+
+/// Edge A's part in a session.
+#[derive(Debug, Default)]
+struct Referee {
+    claims: CounterWindow,
+    prefetches: CounterWindow,
+    /// Claimed or prefetched, and not begun.
+    allowed: BTreeSet<u64>,
+}
+
+impl Referee {
+    fn allow(&mut self, c: u64) {
+        self.allowed.insert(c);
+        // What was never used leaves with the window.
+        self.allowed = self.allowed.split_off(&c.saturating_sub(2 * WINDOW));
+    }
 }
 
 impl EdgeSession {
     /// A session at edge A, the referee of counters.
     #[must_use]
     pub fn at_a() -> Self {
-        Self { claims: Some(Default::default()), begun: CounterWindow::default() }
+        Self { referee: Some(Referee::default()), begun: CounterWindow::default() }
     }
 
     /// A session at edge B.
@@ -65,30 +82,38 @@ impl EdgeSession {
     /// When `c` was granted before or is out of the window, the session is over, or this is edge B.
     pub fn claim(&mut self, c: u64, age: Duration) -> Result<(), WireError> {
         check_age(age)?;
-        let (window, granted) = self.claims.as_mut().ok_or(WireError::Counter(c))?;
-        window.accept(c)?;
-        granted.insert(c);
-        // A grant that was never used leaves with the window.
-        *granted = granted.split_off(&c.saturating_sub(2 * WINDOW));
+        let referee = self.referee.as_mut().ok_or(WireError::Counter(c))?;
+        referee.claims.accept(c)?;
+        referee.allow(c);
         Ok(())
     }
 
-    /// `INFER{c}`: begins each counter once; at edge A only a granted one.
+    /// `PREFETCH{c}` at edge A: `c` may be begun before it is claimed. Grants nothing: the claim still does, once.
     ///
     /// # Errors
-    /// When `c` was begun before, never granted (edge A) or is out of the window, or the session is over.
+    /// When `c` was prefetched before or is out of the window, the session is over, or this is edge B.
+    pub fn prefetch(&mut self, c: u64, age: Duration) -> Result<(), WireError> {
+        check_age(age)?;
+        let referee = self.referee.as_mut().ok_or(WireError::Counter(c))?;
+        referee.prefetches.accept(c)?;
+        referee.allow(c);
+        Ok(())
+    }
+
+    /// `INFER{c}`: begins each counter once; at edge A only one that was claimed or prefetched.
+    ///
+    /// # Errors
+    /// When `c` was begun before, neither claimed nor prefetched (edge A) or is out of the window, or the session is over.
     pub fn begin(&mut self, c: u64, age: Duration) -> Result<(), WireError> {
         check_age(age)?;
-        match &mut self.claims {
-            Some((_, granted)) => {
-                if granted.remove(&c) {
-                    Ok(())
-                } else {
-                    Err(WireError::Counter(c))
-                }
-            }
-            None => self.begun.accept(c),
+        if self.referee.as_ref().is_some_and(|r| !r.allowed.contains(&c)) {
+            return Err(WireError::Counter(c));
         }
+        self.begun.accept(c)?;
+        if let Some(referee) = &mut self.referee {
+            referee.allowed.remove(&c);
+        }
+        Ok(())
     }
 }
 
@@ -208,6 +233,25 @@ mod tests {
         assert!(b.begin(0, NOW).is_err(), "begun twice");
         assert!(b.claim(1, NOW).is_err(), "B grants nothing");
         assert_eq!(b.begin(1, LIFETIME), Err(WireError::Expired));
+    }
+
+    #[test]
+    fn a_prefetched_counter_is_begun_and_claimed_once_each() {
+        for claim_first in [false, true] {
+            let mut a = EdgeSession::at_a();
+            a.prefetch(0, NOW).expect("unseen");
+            assert!(a.prefetch(0, NOW).is_err(), "prefetched twice");
+            if claim_first {
+                a.claim(0, NOW).expect("a prefetch is no claim");
+            }
+            a.begin(0, NOW).expect("prefetched");
+            assert!(a.begin(0, NOW).is_err(), "begun twice");
+            assert_eq!(a.claim(0, NOW).is_ok(), !claim_first, "claimed once");
+            assert!(a.begin(0, NOW).is_err(), "a late claim does not begin it again");
+            assert!(a.prefetch(64, NOW).is_ok() && a.prefetch(200, NOW).is_err(), "within the window");
+            assert_eq!(a.prefetch(1, LIFETIME), Err(WireError::Expired));
+        }
+        assert!(EdgeSession::at_b().prefetch(0, NOW).is_err(), "B sends nothing ahead");
     }
 
     #[test]

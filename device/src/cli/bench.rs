@@ -149,8 +149,8 @@ async fn measure(
     };
     Ok(BenchReport {
         model: network.name().to_owned(),
-        mode: settings.mode.unwrap_or_default().to_string(),
-        fallbacks: 0,
+        mode: session.mode().to_owned(),
+        fallbacks: runs.iter().map(|r| r.fallbacks).sum(),
         kernel: session.kernels().0.to_owned(),
         ring: network.model().profile.to_string(),
         integrity: settings.integrity().to_string(),
@@ -178,6 +178,7 @@ async fn measure(
 
 struct Run {
     outcome: Outcome,
+    fallbacks: u32,
     cpu: Duration,
 }
 
@@ -188,15 +189,17 @@ async fn lane(session: &Session, network: &Network, input: &[f32], runs: u32) ->
         let (begun, cpu) = (Instant::now(), cpu_time());
         let mut remote = session.begin().await?;
         let mut outcome = infer(network, &mut values, input.to_vec(), &mut remote).await?;
+        let fallbacks = remote.fallbacks();
         remote.finish().await?;
         outcome.total = begun.elapsed();
-        out.push(Run { outcome, cpu: cpu_time().saturating_sub(cpu) });
+        session.look_ahead().await?;
+        out.push(Run { outcome, fallbacks, cpu: cpu_time().saturating_sub(cpu) });
     }
     Ok(out)
 }
 
 /// Seeded input, uniform in [-2, 2): about the range of normalised pictures.
-fn random_input(network: &Network, seed: u64) -> Vec<f32> {
+pub(super) fn random_input(network: &Network, seed: u64) -> Vec<f32> {
     let n = twinmask_model::graph::elements(&network.input_spec().shape);
     let mut words = vec![0; n];
     Key::derive("bench", &[&seed.to_le_bytes()]).fill(0, 24, &mut words);

@@ -10,7 +10,7 @@ use clap::Args;
 use serde::Serialize;
 use twinmask_masking::Integrity;
 
-use super::report::{InferReport, ms};
+use super::report::{How, InferReport, ms};
 use super::{Settings, print_json};
 use crate::device::{Device, Inference};
 use crate::error::DeviceError;
@@ -90,8 +90,8 @@ pub(crate) async fn run(settings: Settings, args: DemoArgs) -> Result<(), Device
     let equal = first.outcome.outputs == local.outputs;
 
     let network = Arc::clone(device.network());
-    let check = settings.integrity().to_string();
-    let report = InferReport::new("demo.png".into(), &network, "split".into(), check, &first.outcome, first.usage, 3);
+    let how = How { mode: first.mode, fallbacks: first.fallbacks, check: settings.integrity().to_string() };
+    let report = InferReport::new("demo.png".into(), &network, &how, &first.outcome, first.usage, 3);
     if args.json {
         let exchanges = exchanges(&first);
         print_json(&DemoReport {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use clap::Args;
 use twinmask_masking::Integrity;
 
-use super::report::InferReport;
+use super::report::{How, InferReport};
 use super::{Settings, print_json};
 use crate::error::DeviceError;
 use crate::exec::Values;
@@ -51,10 +51,9 @@ async fn all(runner: &mut Runner, args: &InferArgs) -> Result<(), DeviceError> {
     let mut saved = Vec::new();
     for path in &args.inputs {
         let tensor = input::load(path, &spec).map_err(|e| DeviceError::Config(e.to_string()))?;
-        let (outcome, usage) = runner.infer(tensor).await?;
-        let (mode, check) = runner.labels();
+        let (outcome, usage, how) = runner.infer(tensor).await?;
         let name = path.display().to_string();
-        let report = InferReport::new(name, &network, mode, check, &outcome, usage, args.top);
+        let report = InferReport::new(name, &network, &how, &outcome, usage, args.top);
         if args.json {
             print_json(&report)
         } else {
@@ -69,13 +68,13 @@ async fn all(runner: &mut Runner, args: &InferArgs) -> Result<(), DeviceError> {
 }
 
 /// Where the linear layers are computed.
-enum Runner {
+pub(super) enum Runner {
     Private(Box<crate::device::Device>, String),
     Local { network: Arc<Network>, local: Local, values: Values },
 }
 
 impl Runner {
-    fn new(settings: &Settings, local: bool) -> Result<Self, DeviceError> {
+    pub(super) fn new(settings: &Settings, local: bool) -> Result<Self, DeviceError> {
         if !local {
             return Ok(Self::Private(Box::new(settings.device()?), settings.integrity().to_string()));
         }
@@ -86,27 +85,23 @@ impl Runner {
         Ok(Self::Local { network, local, values })
     }
 
-    fn network(&self) -> &Arc<Network> {
+    pub(super) fn network(&self) -> &Arc<Network> {
         match self {
             Self::Private(device, _) => device.network(),
             Self::Local { network, .. } => network,
         }
     }
 
-    async fn infer(&mut self, tensor: Vec<f32>) -> Result<(Outcome, Usage), DeviceError> {
+    pub(super) async fn infer(&mut self, tensor: Vec<f32>) -> Result<(Outcome, Usage, How), DeviceError> {
         match self {
-            Self::Private(device, _) => device.infer(&tensor).await.map(|i| (i.outcome, i.usage)),
-            Self::Local { network, local, values } => {
-                Ok((infer(network, values, tensor, local).await?, Usage::default()))
+            Self::Private(device, check) => {
+                let i = device.infer(&tensor).await?;
+                Ok((i.outcome, i.usage, How { mode: i.mode, fallbacks: i.fallbacks, check: check.clone() }))
             }
-        }
-    }
-
-    /// Mode and integrity check that were really used.
-    fn labels(&self) -> (String, String) {
-        match self {
-            Self::Private(_, check) => ("split".into(), check.clone()),
-            Self::Local { .. } => ("local".into(), "none".into()),
+            Self::Local { network, local, values } => {
+                let how = How { mode: "local", fallbacks: 0, check: Integrity::NONE.to_string() };
+                Ok((infer(network, values, tensor, local).await?, Usage::default(), how))
+            }
         }
     }
 }

@@ -1,7 +1,9 @@
 //! The `device` command (interface.md, "device").
 
 mod bench;
+mod compare;
 mod demo;
+mod doctor;
 mod infer;
 mod report;
 mod settings;
@@ -29,8 +31,12 @@ struct Cli {
 enum Command {
     /// Classify pictures (PNG, JPEG) or preprocessed tensors (.npy, float32).
     Infer(infer::InferArgs),
+    /// Tell whether two pictures show the same person, by a model that embeds faces.
+    Compare(compare::CompareArgs),
     /// Measure latency, bytes and CPU time on seeded random input.
     Bench(bench::BenchArgs),
+    /// Check folder, identity, models and both edges, and say what to do.
+    Doctor(doctor::DoctorArgs),
     /// Owner, both edges and a device on this machine's loopback; nothing to set up.
     Demo(demo::DemoArgs),
 }
@@ -45,6 +51,8 @@ pub fn main() -> ExitCode {
         let settings = settings.with_file()?;
         match command {
             Command::Infer(args) => infer::run(settings, args).await,
+            Command::Compare(args) => compare::run(settings, args).await,
+            Command::Doctor(args) => doctor::run(settings, args).await,
             Command::Bench(args) => bench::run(settings, args).await,
             Command::Demo(args) => demo::run(settings, args).await,
         }

@@ -62,6 +62,17 @@ pub(crate) struct InferMs {
     edge_b: f64,
 }
 
+/// How an inference really ran.
+#[derive(Debug, Clone)]
+pub(crate) struct How {
+    /// split, relay or local.
+    pub(crate) mode: &'static str,
+    /// Rounds of relay that fell back.
+    pub(crate) fallbacks: u32,
+    /// Integrity check.
+    pub(crate) check: String,
+}
+
 /// One line of `device infer --json`.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct InferReport {
@@ -82,19 +93,18 @@ impl InferReport {
     pub(crate) fn new(
         input: String,
         network: &Network,
-        mode: String,
-        check: String,
+        how: &How,
         outcome: &Outcome,
         usage: Usage,
         top: usize,
     ) -> Self {
         let wait: Duration = outcome.rounds.iter().sum();
-        let local = mode == "local";
+        let local = how.mode == "local";
         Self {
             input,
             model: network.name().to_owned(),
-            mode,
-            fallbacks: 0,
+            mode: how.mode.to_owned(),
+            fallbacks: how.fallbacks,
             ring: network.model().profile.to_string(),
             outputs: outcome
                 .outputs
@@ -102,7 +112,7 @@ impl InferReport {
                 .map(|o| OutputShape { name: o.name.clone(), shape: o.shape.clone() })
                 .collect(),
             top: best(&outcome.outputs[0], &network.model().labels, top),
-            integrity: IntegrityReport { check, layers: network.plan().layers.len(), ok: true },
+            integrity: IntegrityReport { check: how.check.clone(), layers: network.plan().layers.len(), ok: true },
             rounds: outcome.rounds.len(),
             ms: InferMs {
                 total: ms(outcome.total),

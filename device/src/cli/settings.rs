@@ -14,7 +14,7 @@ use twinmask_wire::CodecChoice;
 use crate::device::Device;
 use crate::error::DeviceError;
 use crate::network::Network;
-use crate::session::Edges;
+use crate::session::{Edges, SessionOptions};
 use crate::store::DeviceDir;
 
 /// Settings that all commands share; the same names serve the command line and the file.
@@ -33,7 +33,7 @@ pub struct Settings {
     /// Which of the folder's models, if it holds several.
     #[arg(long, global = true, env = "TWINMASK_MODEL", value_name = "NAME")]
     pub model: Option<String>,
-    /// How the edges are used: split (the paper's scheme).
+    /// How the edges are used: split (the paper's scheme) or relay (edge B answers for both) [default: split].
     #[arg(long, global = true, env = "TWINMASK_MODE", value_name = "MODE")]
     pub mode: Option<Mode>,
     /// Checks on the edges' answers: none, sample:N, freivalds or sample:N+freivalds [default: sample:16+freivalds].
@@ -43,6 +43,15 @@ pub struct Settings {
     /// Encoding of payloads: auto, packed, zstd or raw [default: auto].
     #[arg(long, global = true, env = "TWINMASK_CODEC", value_name = "CODEC")]
     pub codec: Option<CodecChoice>,
+    /// Leave low bits of the answers out: off or auto (never with freivalds) [default: off].
+    #[arg(long, global = true, env = "TWINMASK_DROP_BITS", value_name = "off|auto")]
+    pub drop_bits: Option<DropBits>,
+    /// Inferences whose answers edge A sends ahead while the link is idle (mode split) [default: 0].
+    #[arg(long, global = true, env = "TWINMASK_PREFETCH", value_name = "N", value_parser = clap::value_parser!(u32).range(0..=16))]
+    pub prefetch: Option<u32>,
+    /// Kind of network: lan, wifi or wan [default: lan].
+    #[arg(long, global = true, env = "TWINMASK_NETWORK", value_name = "PRESET")]
+    pub network: Option<NetworkPreset>,
     /// Longest wait for a connection and for each answer, in seconds [default: 30].
     #[arg(long, global = true, env = "TWINMASK_TIMEOUT_S", value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub timeout_s: Option<u64>,
@@ -59,12 +68,32 @@ pub enum Mode {
     /// The paper's scheme: both edges answer the device.
     #[default]
     Split,
+    /// Edge A sends its part to edge B ahead of time, and edge B answers for both.
+    Relay,
 }
 
-impl std::fmt::Display for Mode {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("split")
-    }
+/// Whether low bits of the answers are left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DropBits {
+    /// All bits travel; results are exact.
+    #[default]
+    Off,
+    /// As many as the next layer's quantization does not keep.
+    Auto,
+}
+
+/// Transport settings by kind of network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NetworkPreset {
+    /// Wired local network.
+    #[default]
+    Lan,
+    /// Radio link.
+    Wifi,
+    /// The open internet.
+    Wan,
 }
 
 fn from_text<'de, D: serde::Deserializer<'de>>(source: D) -> Result<Option<Integrity>, D::Error> {
@@ -88,6 +117,9 @@ impl Settings {
             mode: self.mode.or(file.mode),
             integrity: self.integrity.or(file.integrity),
             codec: self.codec.or(file.codec),
+            drop_bits: self.drop_bits.or(file.drop_bits),
+            prefetch: self.prefetch.or(file.prefetch),
+            network: self.network.or(file.network),
             timeout_s: self.timeout_s.or(file.timeout_s),
             config: self.config,
         })
@@ -111,16 +143,15 @@ impl Settings {
         dir.load(self.model.as_deref())
     }
 
-    /// Checks on the edges' answers.
+    /// Checks on the edges' answers: by default all that dropped bits allow.
     #[must_use]
     pub fn integrity(&self) -> Integrity {
-        self.integrity.unwrap_or_default()
+        let all = Integrity::default();
+        self.integrity.unwrap_or(Integrity { freivalds: all.freivalds && !self.drops_bits(), ..all })
     }
 
-    /// Encoding of payloads.
-    #[must_use]
-    pub fn codec(&self) -> CodecChoice {
-        self.codec.unwrap_or(CodecChoice::Auto)
+    fn drops_bits(&self) -> bool {
+        self.drop_bits == Some(DropBits::Auto)
     }
 
     /// Where the edges are.
@@ -136,9 +167,18 @@ impl Settings {
         Ok(Edges {
             a: need(&self.edge_a, "--edge-a")?,
             b: need(&self.edge_b, "--edge-b")?,
-            limits: TransportLimits::default(),
-            codec: self.codec(),
-            timeout: Duration::from_secs(self.timeout_s.unwrap_or(30)),
+            limits: match self.network.unwrap_or_default() {
+                NetworkPreset::Lan => TransportLimits::lan(),
+                NetworkPreset::Wifi => TransportLimits::wifi(),
+                NetworkPreset::Wan => TransportLimits::wan(),
+            },
+            options: SessionOptions {
+                codec: self.codec.unwrap_or(CodecChoice::Auto),
+                timeout: Duration::from_secs(self.timeout_s.unwrap_or(30)),
+                relay: self.mode == Some(Mode::Relay),
+                drop_bits: self.drops_bits(),
+                prefetch: self.prefetch.unwrap_or(0) as usize,
+            },
         })
     }
 
@@ -172,11 +212,13 @@ mod tests {
         let merged = line.clone().with_file().expect("valid file");
         assert_eq!((merged.edge_a.as_deref(), merged.edge_b.as_deref()), (Some("c:3"), Some("b:2")));
         assert_eq!(merged.integrity().samples, 3);
-        for bad in ["edge-c = \"x\"", "integrity = \"often\"", "codec = 3", "mode = \"warp\""] {
+        for (bad, key) in
+            [("edge-c = \"x\"", "edge-c"), ("integrity = \"often\"", "often"), ("codec = 3", "codec"), ("mode = \"warp\"", "warp")]
+        {
             std::fs::write(&file, bad).expect("write");
             let error = line.clone().with_file().expect_err(bad);
             assert_eq!(error.exit_code(), 3, "{error}");
-            assert!(error.to_string().contains("device.toml"), "{error}");
+            assert!(error.to_string().contains("device.toml") && error.to_string().contains(key), "{error}");
         }
     }
 }

@@ -105,6 +105,18 @@ pub(super) fn fold(im: &mut Importer, call: &Call) -> Folded {
             }
         }
         "Range" => range(im, [&*x, &*need(1)?, &*need(2)?], room).and_then(one),
+        "CastLike" => {
+            let like = need(1)?;
+            match (&x.data, &like.data) {
+                (_, Data::F(_)) => one(Tensor::floats(x.shape.clone(), x.to_floats())),
+                _ => cast(&x, 7).and_then(one),
+            }
+        }
+        "Tile" => {
+            let [split, expanded, joined] = super::ops_composed::tiling(&x.shape, &*need(1)?)?;
+            room(im, &joined)?;
+            x.reshaped(split).expanded(&expanded).map(|t| t.reshaped(joined)).and_then(one)
+        }
         "Cast" => cast(&x, call.int("to", 0)).and_then(one),
         "Where" => {
             let (a, b) = (need(1)?, need(2)?);

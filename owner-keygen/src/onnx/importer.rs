@@ -10,7 +10,7 @@ use super::call::{Call, is_onnx};
 use super::data::{self, Budget};
 use super::tensor::{Data, Tensor};
 use super::{ImportError, ImportOptions, fold, passes, reader};
-use super::{ops_dense, ops_elementwise, ops_normalize, ops_resize, ops_shape, ops_window};
+use super::{ops_composed, ops_dense, ops_elementwise, ops_normalize, ops_resize, ops_shape, ops_window};
 
 /// What a name stands for.
 #[derive(Clone)]
@@ -35,13 +35,14 @@ type Translate = fn(&mut Importer, &Call) -> Result<(), String>;
 /// Operators and their translators.
 pub(super) type Table = &'static [(&'static str, Translate)];
 
-const TABLES: [Table; 6] = [
+const TABLES: [Table; 7] = [
     ops_window::TABLE,
     ops_dense::TABLE,
     ops_elementwise::TABLE,
     ops_normalize::TABLE,
     ops_shape::TABLE,
     ops_resize::TABLE,
+    ops_composed::TABLE,
 ];
 
 fn translator(op: &str) -> Option<Translate> {

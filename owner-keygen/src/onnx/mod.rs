@@ -9,6 +9,7 @@ mod error;
 mod fold;
 mod functions;
 mod importer;
+mod ops_composed;
 mod ops_dense;
 mod ops_elementwise;
 mod ops_normalize;

@@ -25,7 +25,7 @@ pub(super) const TABLE: Table = &[
 ];
 
 /// `x * scale + shift` per channel (axis 1).
-fn affine(im: &mut Importer, call: &Call, x: ValueId, scale: Vec<f32>, shift: Vec<f32>) -> Result<ValueId> {
+pub(super) fn affine(im: &mut Importer, call: &Call, x: ValueId, scale: Vec<f32>, shift: Vec<f32>) -> Result<ValueId> {
     let shape = im.graph.shape(x).to_vec();
     let channels = *shape.get(1).ok_or("its input has no channels")?;
     if scale.len() != channels as usize || shift.len() != channels as usize {
@@ -140,8 +140,19 @@ fn reduce(im: &mut Importer, call: &Call) -> Result {
         _ => ReduceKind::L2,
     };
     let x = im.value(call, 0)?;
+    let y = reduce_by(im, call, kind, x, call.flag("keepdims", true))?;
+    im.bind(call, 0, y)
+}
+
+/// `x` reduced over the axes that the node names.
+pub(super) fn reduce_by(
+    im: &mut Importer,
+    call: &Call,
+    kind: ReduceKind,
+    x: ValueId,
+    keep_dims: bool,
+) -> Result<ValueId> {
     let rank = im.graph.shape(x).len();
-    let keep_dims = call.flag("keepdims", true);
     let noop = call.flag("noop_with_empty_axes", false);
     let axes = match im.ints(call, 1, "axes")? {
         Some(a) if !a.is_empty() => axes_of(&a, rank)?,
@@ -149,12 +160,16 @@ fn reduce(im: &mut Importer, call: &Call) -> Result {
         _ => (0..rank).collect(),
     };
     let axes: Vec<u32> = axes.into_iter().map(|a| a as u32).collect();
-    let y = if axes.is_empty() && noop { x } else { im.emit(call, Op::Reduce { kind, axes, keep_dims }, vec![x])? };
-    im.bind(call, 0, y)
+    if axes.is_empty() && noop { Ok(x) } else { im.emit(call, Op::Reduce { kind, axes, keep_dims }, vec![x]) }
 }
 
 fn arg_max(im: &mut Importer, call: &Call) -> Result {
     let x = im.value(call, 0)?;
+    arg_max_of(im, call, x)
+}
+
+/// The index of the maximum of `x`, as the node's result.
+pub(super) fn arg_max_of(im: &mut Importer, call: &Call, x: ValueId) -> Result {
     let axis = axis_of(call.int("axis", 0), im.graph.shape(x).len())? as u32;
     let op = Op::ArgMax { axis, keep_dims: call.flag("keepdims", true), last: call.flag("select_last_index", false) };
     let y = im.emit(call, op, vec![x])?;

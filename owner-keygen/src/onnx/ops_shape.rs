@@ -211,21 +211,30 @@ fn split(im: &mut Importer, call: &Call) -> Result {
     Ok(())
 }
 
-/// Gather of evenly spaced constant indices is a slice.
+/// Gather of constant indices: a slice for each evenly spaced run of them, joined.
 fn gather(im: &mut Importer, call: &Call) -> Result {
     let x = im.value(call, 0)?;
     let shape = im.graph.shape(x).to_vec();
     let axis = axis_of(call.int("axis", 0), shape.len())?;
     let indices = im.required(call, 1)?;
     let n = shape[axis] as usize;
-    let picks = indices.as_ints()?.iter().map(|&i| axis_of(i, n).map(|p| p as i64)).collect::<Result<Vec<_>>>()?;
-    let step = if let [a, b, ..] = picks[..] { b - a } else { 1 };
-    if picks.is_empty() || step == 0 || picks.windows(2).any(|w| w[1] - w[0] != step) {
-        return Err("only evenly spaced indices can be gathered from an activation".into());
+    let pick = |&i: &i64| axis_of(i, n).map(|p| p as i64).map_err(|_| format!("index {i} of an axis of {n}"));
+    let picks = indices.as_ints()?.iter().map(pick).collect::<Result<Vec<_>>>()?;
+    let mut parts = Vec::new();
+    let mut rest = picks.as_slice();
+    while let [first, after @ ..] = rest {
+        let step = after.first().map(|next| next - first).filter(|&s| s != 0);
+        let len = step.map_or(1, |s| 1 + rest.windows(2).take_while(|w| w[1] - w[0] == s).count());
+        let mut plan = SlicePlan::whole(&shape);
+        (plan.start[axis], plan.step[axis], plan.size[axis]) = (*first as u32, step.unwrap_or(1) as i32, len as u32);
+        parts.push(emit_slice(im, call, x, plan)?);
+        rest = &rest[len..];
     }
-    let mut plan = SlicePlan::whole(&shape);
-    (plan.start[axis], plan.step[axis], plan.size[axis]) = (picks[0] as u32, step as i32, picks.len() as u32);
-    let y = emit_slice(im, call, x, plan)?;
+    let y = match parts[..] {
+        [] => return Err("no indices".into()),
+        [only] => only,
+        _ => im.emit(call, Op::Concat { axis: axis as u32 }, parts)?,
+    };
     let y = im.reshape(call, y, [&shape[..axis], &indices.shape, &shape[axis + 1..]].concat())?;
     im.bind(call, 0, y)
 }
@@ -258,9 +267,15 @@ fn pad(im: &mut Importer, call: &Call) -> Result {
         return Err(format!("{} pads for {} axes", pads.len(), axes.len()));
     }
     let (mut before, mut after) = (vec![0; rank], vec![0; rank]);
+    // Negative padding cuts off.
+    let mut cut = SlicePlan::whole(im.graph.shape(x));
     for (i, &axis) in axes.iter().enumerate() {
-        let size = |p: i64| u32::try_from(p).map_err(|_| format!("padding {p}: negative padding is not supported"));
-        (before[axis], after[axis]) = (size(pads[i])?, size(pads[i + axes.len()])?);
+        let size = |p: i64| u32::try_from(p.unsigned_abs()).map_err(|_| format!("padding {p}"));
+        let (b, a) = (pads[i], pads[i + axes.len()]);
+        (before[axis], after[axis]) = (size(b.max(0))?, size(a.max(0))?);
+        let (front, back) = (size(b.min(0))?, size(a.min(0))?);
+        let left = cut.size[axis].checked_sub(front).and_then(|n| n.checked_sub(back)).filter(|&n| n > 0);
+        (cut.start[axis], cut.size[axis]) = (front, left.ok_or_else(|| format!("padding {pads:?} leaves nothing"))?);
     }
     let mode = match call.text("mode", "constant") {
         "constant" if value.is_finite() => PadMode::Constant(value),
@@ -268,6 +283,10 @@ fn pad(im: &mut Importer, call: &Call) -> Result {
         "edge" => PadMode::Edge,
         other => return Err(format!("mode {other} with value {value}")),
     };
+    if cut != SlicePlan::whole(im.graph.shape(x)) && !matches!(mode, PadMode::Constant(_)) {
+        return Err("negative padding is supported with mode constant only".into());
+    }
+    let x = emit_slice(im, call, x, cut)?;
     let none = before.iter().chain(&after).all(|&p| p == 0);
     let y = if none { x } else { im.emit(call, Op::Pad { before, after, mode }, vec![x])? };
     im.bind(call, 0, y)

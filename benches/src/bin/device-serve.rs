@@ -1,0 +1,79 @@
+//! The device's library as a process that infers once per line on its standard input, so that its runs can alternate with
+//! those of others: takes the settings of `device`, answers each line with
+//! `{"ms":..,"cpu_ms":..,"device_ms":..,"fallbacks":..,"mode":..,"bytes":{..},"edge_ms":{..}}`.
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use clap::Parser;
+use serde_json::json;
+use twinmask_device::cli::Settings;
+use twinmask_device::{Device, EdgeUsage};
+use twinmask_ring::prf::Key;
+
+#[derive(Parser)]
+struct Cli {
+    #[command(flatten)]
+    settings: Settings,
+    /// Inferences before the first that is measured.
+    #[arg(long, default_value_t = 5)]
+    warmup: u32,
+}
+
+fn main() -> Result<()> {
+    let cli = Cli::parse();
+    // As the program `device` has it.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(serve(&cli))
+}
+
+async fn serve(cli: &Cli) -> Result<()> {
+    let mut device = cli.settings.device()?;
+    let elements = device.network().input_spec().shape.iter().map(|&d| d as usize).product();
+    let mut words = vec![0; elements];
+    Key::derive("bench", &[b"input"]).fill(0, 24, &mut words);
+    let input: Vec<f32> = words.into_iter().map(|w| w as f32 / (1 << 22) as f32 - 2.0).collect();
+    for _ in 0..cli.warmup {
+        device.infer(&input).await?;
+    }
+    let (model, rounds) = (device.network().name().to_owned(), device.network().plan().rounds.len());
+    let session = device.session().await?;
+    say(&json!({"model": model, "rounds": rounds, "mode": session.mode(), "kernels": session.kernels()}));
+    let mut line = String::new();
+    while std::io::stdin().read_line(&mut line)? > 0 {
+        line.clear();
+        run(&mut device, &input).await?;
+    }
+    device.close().await;
+    Ok(())
+}
+
+async fn run(device: &mut Device, input: &[f32]) -> Result<()> {
+    let (begun, cpu) = (Instant::now(), cpu_time());
+    let done = device.infer(input).await?;
+    let (elapsed, cpu) = (begun.elapsed(), cpu_time().saturating_sub(cpu));
+    let bytes = |e: EdgeUsage| json!({"up": e.up, "down": e.down});
+    say(&json!({
+        "ms": ms(elapsed), "cpu_ms": ms(cpu), "device_ms": ms(done.outcome.device()),
+        "mode": done.mode, "fallbacks": done.fallbacks,
+        "bytes": {"edge_a": bytes(done.usage.a), "edge_b": bytes(done.usage.b)},
+        "edge_ms": {"edge_a": ms(done.usage.a.compute), "edge_b": ms(done.usage.b.compute)},
+    }));
+    Ok(())
+}
+
+/// A line for whoever started this; whether it is still there shows at the next line that it sends.
+fn say(value: &serde_json::Value) {
+    let _ = writeln!(std::io::stdout(), "{value}");
+}
+
+fn ms(d: Duration) -> f64 {
+    d.as_secs_f64() * 1e3
+}
+
+/// CPU time of this process.
+fn cpu_time() -> Duration {
+    let t = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(t.tv_sec.try_into().unwrap_or(0), t.tv_nsec.try_into().unwrap_or(0))
+}

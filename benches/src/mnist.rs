@@ -1,0 +1,168 @@
+//! Network A of published private-inference systems (SecureML, MiniONN, SecureNN, Chameleon, GAZELLE measure it on MNIST):
+//! three fully connected layers, 784-128-128-10, and one 500 times larger of the same form; seeded weights.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use rten_onnx::onnx::{
+    AttributeProto, AttributeType, DataType, Dimension, NodeProto, OperatorSetIdProto, TensorProto, TensorShapeProto,
+    TypeProto, TypeProtoTensor, ValueInfoProto,
+};
+use rten_onnx::protobuf::{EncodeMessage, MessageWriter, ProtobufError, ValueWriter, WriteValue};
+use twinmask_ring::prf::Key;
+
+use crate::deployment::{SEED, model_path};
+
+/// A network of fully connected layers with ReLU between them, on 28x28 grey pictures.
+#[derive(Debug, Clone, Copy)]
+pub struct Network {
+    /// Name in results and of the file.
+    pub name: &'static str,
+    /// Widths, input and output included.
+    pub widths: [u32; 4],
+}
+
+/// Network A (118,016 multiply-accumulates) and one of 500 times as many.
+pub const NETWORKS: [Network; 2] = [
+    Network { name: "mnist-a", widths: [784, 128, 128, 10] },
+    Network { name: "mnist-a-x500", widths: [784, 7295, 7295, 10] },
+];
+
+/// A published figure, to stand beside measured ones.
+#[derive(Debug, Clone, Copy, serde::Serialize)]
+pub struct Cited {
+    /// System and year.
+    pub system: &'static str,
+    /// Parties and what is private.
+    pub setting: &'static str,
+    /// Network.
+    pub network: &'static str,
+    /// Seconds per inference on a local network (offline and online).
+    pub lan_s: f64,
+    /// MB sent per inference.
+    pub mb: f64,
+    /// Where the figure stands.
+    pub source: &'static str,
+}
+
+impl Network {
+    /// Multiply-accumulates of one inference.
+    #[must_use]
+    pub fn macs(&self) -> u64 {
+        self.widths.windows(2).map(|w| u64::from(w[0]) * u64::from(w[1])).sum()
+    }
+
+    /// The ONNX file, written once.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn file(&self) -> Result<PathBuf> {
+        let path = model_path(self.name)?;
+        if !path.exists() {
+            let part = path.with_extension("part");
+            let out = std::io::BufWriter::new(std::fs::File::create(&part)?);
+            Model(self).encode(ValueWriter::new(out))?;
+            std::fs::rename(&part, &path)?;
+        }
+        Ok(path)
+    }
+
+    /// Flatten, and a Gemm for each layer with a Relu between any two.
+    fn nodes(&self) -> Vec<NodeProto> {
+        let node = |op: &str, inputs: &[&str], output: &str, attribute: Vec<AttributeProto>| NodeProto {
+            name: Some(output.into()),
+            op_type: Some(op.into()),
+            input: inputs.iter().map(ToString::to_string).collect(),
+            output: vec![output.into()],
+            attribute,
+            domain: None,
+        };
+        let mut nodes = vec![node("Flatten", &["input"], "flat", vec![int("axis", 1)])];
+        let last = self.widths.len() - 1;
+        let mut x = "flat".to_owned();
+        for layer in 1..=last {
+            let (name, weight, bias) = (format!("fc{layer}"), format!("fc{layer}.weight"), format!("fc{layer}.bias"));
+            nodes.push(node("Gemm", &[&x, &weight, &bias], &name, vec![int("transB", 1)]));
+            x = name.clone();
+            if layer < last {
+                x = format!("{name}.relu");
+                nodes.push(node("Relu", &[&name], &x, vec![]));
+            }
+        }
+        nodes
+    }
+
+    /// Weights `[out, in]`, uniform of the variance 2 / fan-in, and zero biases.
+    fn tensors(&self) -> Vec<TensorProto> {
+        let key = Key::derive("bench-mnist", &[&SEED.to_le_bytes(), self.name.as_bytes()]);
+        let pairs = self.widths.windows(2).enumerate();
+        pairs
+            .flat_map(|(i, w)| {
+                let (inputs, outputs) = (w[0], w[1]);
+                let mut words = vec![0; (inputs * outputs) as usize];
+                key.fill(i as u64, 24, &mut words);
+                let reach = (6.0 / inputs as f32).sqrt();
+                let values = words.into_iter().map(|w| (w as f32 / (1 << 23) as f32 - 1.0) * reach);
+                let bytes = values.flat_map(f32::to_le_bytes).collect();
+                let dims = vec![i64::from(outputs), i64::from(inputs)];
+                let bias = vec![0; 4 * outputs as usize];
+                [
+                    tensor(&format!("fc{}.weight", i + 1), dims, bytes),
+                    tensor(&format!("fc{}.bias", i + 1), vec![outputs.into()], bias),
+                ]
+            })
+            .collect()
+    }
+}
+
+fn int(name: &str, i: i64) -> AttributeProto {
+    AttributeProto { name: Some(name.into()), i: Some(i), r#type: Some(AttributeType::INT), ..Default::default() }
+}
+
+fn tensor(name: &str, dims: Vec<i64>, raw_data: Vec<u8>) -> TensorProto {
+    let data_type = Some(DataType::FLOAT);
+    TensorProto { name: Some(name.into()), dims, data_type, raw_data: Some(raw_data.into()), ..Default::default() }
+}
+
+fn described(name: &str, shape: &[i64]) -> ValueInfoProto {
+    let dim = shape.iter().map(|&d| Dimension { dim_value: Some(d), dim_param: None }).collect();
+    let tensor = TypeProtoTensor { elem_type: Some(DataType::FLOAT), shape: Some(TensorShapeProto { dim }) };
+    ValueInfoProto { name: Some(name.into()), r#type: Some(TypeProto { tensor_type: Some(tensor), sequence: None }) }
+}
+
+/// `ModelProto`.
+struct Model<'a>(&'a Network);
+
+impl EncodeMessage for Model<'_> {
+    fn encode_fields<W: WriteValue>(&self, f: &mut MessageWriter<W>) -> Result<(), ProtobufError> {
+        f.write_int64(1, 8)?;
+        f.write_message(7, &Graph(self.0))?;
+        f.write_message(8, &OperatorSetIdProto { domain: Some(String::new()), version: Some(17) })
+    }
+}
+
+/// `GraphProto`.
+struct Graph<'a>(&'a Network);
+
+impl EncodeMessage for Graph<'_> {
+    fn encode_fields<W: WriteValue>(&self, f: &mut MessageWriter<W>) -> Result<(), ProtobufError> {
+        f.write_repeated_message(1, &self.0.nodes())?;
+        f.write_string(2, self.0.name)?;
+        f.write_repeated_message(5, &self.0.tensors())?;
+        f.write_message(11, &described("input", &[1, 1, 28, 28]))?;
+        f.write_message(12, &described("fc3", &[1, 10]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_larger_network_is_500_times_network_a() {
+        let [a, large] = NETWORKS;
+        assert_eq!(a.macs(), 118_016);
+        let ratio = large.macs() as f64 / a.macs() as f64;
+        assert!((499.0..501.0).contains(&ratio), "{ratio}");
+    }
+}

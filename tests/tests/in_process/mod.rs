@@ -1,0 +1,142 @@
+//! A deployment, both edges and a device in this process; every frame between them passes a wire of the test's.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use twinmask_device::{DeviceDir, DeviceError, Network, Session, SessionOptions};
+use twinmask_edge::{Config, Edge, Role};
+use twinmask_gemm::Kernel;
+use twinmask_masking::Integrity;
+use twinmask_model::ring_plan::Profile;
+use twinmask_owner_keygen::issue::{DeviceRequest, ModelRequest, Source, add_device, add_model};
+use twinmask_owner_keygen::partition::Offload;
+use twinmask_owner_keygen::store::Store;
+use twinmask_tests::networks;
+use twinmask_transport::{Connection, RecvHalf, Role as Certified, SendHalf, memory_pair};
+use twinmask_wire::frame::{FrameHeader, HEADER_LEN};
+use twinmask_wire::{CodecChoice, FrameType};
+
+/// A frame that has come to a wire.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Passed {
+    /// Whether the device sent it.
+    pub(crate) up: bool,
+    /// What it carries.
+    pub(crate) kind: FrameType,
+    /// Bytes of its body.
+    pub(crate) body: usize,
+    /// Bytes of its payload.
+    pub(crate) payload: usize,
+}
+
+/// A wire between the device and one edge: writes down every frame, and loses those of one kind.
+#[derive(Default)]
+pub(crate) struct Wire {
+    /// Frames in the order in which they came, each direction's.
+    passed: Mutex<Vec<Passed>>,
+    loses: Option<FrameType>,
+}
+
+impl Wire {
+    /// A wire that loses every frame of this kind.
+    #[allow(dead_code, reason = "each test file uses its part of this module")]
+    pub(crate) fn losing(kind: FrameType) -> Wire {
+        Wire { loses: Some(kind), ..Wire::default() }
+    }
+
+    /// Frames that came since the last call.
+    pub(crate) fn take(&self) -> Vec<Passed> {
+        std::mem::take(&mut *self.passed.lock().expect("no panic under the lock"))
+    }
+
+    async fn pump(self: Arc<Self>, mut from: RecvHalf, mut to: SendHalf, up: bool) {
+        let mut head = [0; HEADER_LEN];
+        while from.read_exact(&mut head).await.is_ok() {
+            let header = FrameHeader::parse(&head).expect("a frame");
+            let mut rest = vec![0; header.body_len + header.payload_len];
+            from.read_exact(&mut rest).await.expect("a whole frame");
+            let passed = Passed { up, kind: header.kind, body: header.body_len, payload: header.payload_len };
+            self.passed.lock().expect("no panic under the lock").push(passed);
+            if self.loses == Some(header.kind) {
+                continue;
+            }
+            if to.write_all(&head).await.is_err() || to.write_all(&rest).await.is_err() {
+                return;
+            }
+        }
+        let _ = to.finish();
+    }
+
+    /// The device's end of a connection over this wire to `edge`.
+    fn connect(self: &Arc<Self>, edge: Arc<Edge>, certified: Certified) -> Connection {
+        let device = || Certified::device("cam").expect("a good name");
+        let (ours, middle) = memory_pair(device(), certified.clone());
+        let (onward, edges) = memory_pair(device(), certified);
+        tokio::spawn(edge.serve(edges));
+        let wire = Arc::clone(self);
+        tokio::spawn(async move {
+            while let Ok((to_device, from_device)) = middle.accept_bi().await {
+                let Ok((to_edge, from_edge)) = onward.open_bi().await else { return };
+                tokio::spawn(Arc::clone(&wire).pump(from_device, to_edge, true));
+                tokio::spawn(Arc::clone(&wire).pump(from_edge, to_device, false));
+            }
+        });
+        ours
+    }
+}
+
+/// What the owner has issued: one model to one device.
+pub(crate) struct InProcess {
+    root: TempDir,
+    device: PathBuf,
+}
+
+impl InProcess {
+    /// Imports `onnx` and issues it.
+    pub(crate) fn new(onnx: &[u8]) -> InProcess {
+        let root = tempfile::tempdir().expect("temporary folder");
+        let file = networks::save(onnx, &root.path().join("network.onnx"));
+        let mut store = Store::init(&root.path().join("deployment")).expect("a new deployment");
+        let request = ModelRequest {
+            name: "network".into(),
+            source: Source::Onnx(file.into()),
+            profile: Profile::Balanced,
+            offload: Offload::All,
+            input_size: None,
+            preprocess: None,
+            labels: vec![],
+        };
+        add_model(&mut store, request).expect("imports");
+        let request = DeviceRequest { name: "cam".into(), model: "network".into(), all_weights: true, sample_rows: 64 };
+        let device = add_device(&mut store, &request).expect("issues");
+        InProcess { root, device }
+    }
+
+    fn edge(&self, name: &str, role: Role, kernel: Arc<dyn Kernel>) -> Arc<Edge> {
+        let folder: &Path = &self.root.path().join("deployment").join(name);
+        Edge::load(&Config::new(folder, role), role, kernel).expect("the edge's folder")
+    }
+
+    /// The device's network with the default checks.
+    pub(crate) fn network(&self) -> Arc<Network> {
+        let bundle = DeviceDir::open(&self.device).and_then(|d| d.load(None)).expect("the device's bundle");
+        Arc::new(Network::new(bundle, Integrity::default()).expect("fits"))
+    }
+
+    /// A session over `wires` to edges A and B that compute with `kernels`; waits for answers as long as `timeout`.
+    pub(crate) async fn session(
+        &self,
+        network: &Arc<Network>,
+        wires: [&Arc<Wire>; 2],
+        [kernel_a, kernel_b]: [Arc<dyn Kernel>; 2],
+        timeout: Duration,
+    ) -> Result<Session, DeviceError> {
+        let a = wires[0].connect(self.edge("edge-a", Role::A, kernel_a), Certified::EdgeA);
+        let b = wires[1].connect(self.edge("edge-b", Role::B, kernel_b), Certified::EdgeB);
+        let options = SessionOptions { codec: CodecChoice::Packed, timeout, ..SessionOptions::default() };
+        Session::over(Arc::clone(network), a, b, options).await
+    }
+}
