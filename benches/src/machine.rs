@@ -20,7 +20,9 @@ pub fn clean_environment() -> Result<()> {
         return Ok(());
     }
     let mut command = Command::new(std::env::current_exe().context("this program's own path")?);
-    CLEARED.iter().for_each(|v| drop(command.env_remove(v)));
+    for variable in CLEARED {
+        command.env_remove(variable);
+    }
     let error = command.args(std::env::args_os().skip(1)).env("OPENBLAS_NUM_THREADS", "1").exec();
     Err(error).context("starting this program anew")
 }

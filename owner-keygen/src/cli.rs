@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand};
 use twinmask_model::preprocess::Preprocess;
 use twinmask_model::ring_plan::Profile;
 use twinmask_transport::Role;
@@ -45,6 +45,8 @@ enum Command {
         /// As JSON, one object per model and line.
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        costs: CostArgs,
     },
     /// Fresh keys: of an identity (certificate), or of a device's models (masking keys, sample rows, Freivalds secrets).
     Rotate(Rotate),
@@ -111,7 +113,7 @@ struct AddModel {
 }
 
 #[derive(Debug, Args)]
-#[group(id = "what", required = true, multiple = false, args = ["identity", "keys"])]
+#[command(group(ArgGroup::new("what").required(true).args(["identity", "keys"])))]
 struct Rotate {
     /// The deployment.
     dir: PathBuf,
@@ -127,7 +129,7 @@ struct Rotate {
 }
 
 #[derive(Debug, Args)]
-#[group(id = "what", required = true, multiple = false, args = ["device", "identity", "model"])]
+#[command(group(ArgGroup::new("what").required(true).args(["device", "identity", "model"])))]
 struct Revoke {
     /// The deployment.
     dir: PathBuf,
@@ -210,7 +212,7 @@ fn run(command: Command) -> Result<(), OwnerError> {
         Command::Init { dir } => init(&dir),
         Command::AddModel(args) => model(args),
         Command::AddDevice(args) => device(&args),
-        Command::Inspect { path, json } => show(&path, json),
+        Command::Inspect { path, json, costs } => show(&path, json, &costs),
         Command::Rotate(args) => rotate(&args),
         Command::Revoke(args) => revoke(args),
         Command::List { dir, json } => {
@@ -339,8 +341,8 @@ fn hand_out_revocations() {
     println!("      copy identity/crl.pem of each device's folder to the device");
 }
 
-fn show(path: &std::path::Path, json: bool) -> Result<(), OwnerError> {
-    let reports = inspect::inspect(path)?;
+fn show(path: &std::path::Path, json: bool, costs: &CostArgs) -> Result<(), OwnerError> {
+    let reports = inspect::inspect(path, &costs.load()?)?;
     if json {
         for report in &reports {
             println!("{}", serde_json::to_string(report).expect("plain data has a JSON form"));

@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 use crate::error::OwnerError;
 use crate::onnx::{ImportOptions, import};
 use crate::partition::{Offload, partition};
+use crate::predict::Costs;
 use crate::store::Store;
 
 /// One layer of a report.
@@ -40,6 +41,11 @@ pub struct LayerReport {
     pub down: u64,
     /// Million multiply-accumulates.
     pub mmac: f64,
+    /// Predicted time on the device itself, ms.
+    pub local_ms: f64,
+    /// Predicted time outsourced in mode `split`: masking, transfer, and the round trip with the round's first layer; the
+    /// edges' own time left out, ms.
+    pub outsourced_ms: f64,
 }
 
 /// Predicted payload bytes of one inference in mode `split`.
@@ -75,6 +81,8 @@ pub struct NetworkReport {
     pub outsourced_percent: Option<f64>,
     /// Predicted payload bytes in mode `split`.
     pub bytes: PredictedBytes,
+    /// Predicted time of all layers on the device, and outsourced, ms.
+    pub predicted_ms: (f64, f64),
     /// Key material, where a device bundle was inspected.
     pub keys: Option<KeyBytes>,
     /// The paper's analysis table, for the default checks (`docs/theory.md`).
@@ -94,11 +102,29 @@ pub struct KeyBytes {
     pub sample_rows: usize,
 }
 
-/// Reports of everything at `path`: an ONNX file, a bundle, or a deployment.
+/// Reports of everything at `path`: an ONNX file, a bundle, or a deployment; times are predicted for `costs`.
 ///
 /// # Errors
 /// [`OwnerError`] when it is none of these, or does not verify.
-pub fn inspect(path: &Path) -> Result<Vec<NetworkReport>, OwnerError> {
+pub fn inspect(path: &Path, costs: &Costs) -> Result<Vec<NetworkReport>, OwnerError> {
+    let mut reports = read(path)?;
+    reports.iter_mut().for_each(|r| predict(r, costs));
+    Ok(reports)
+}
+
+/// Fills in the predicted times.
+fn predict(report: &mut NetworkReport, costs: &Costs) {
+    let mut last = None;
+    for l in &mut report.layers {
+        let rtt = if last.replace(l.round) == Some(l.round) { 0.0 } else { costs.link.rtt_ms };
+        l.local_ms = costs.local_ms((l.mmac * 1e6) as u64);
+        l.outsourced_ms = costs.exchange_ms(l.up, l.down, l.k) + rtt;
+    }
+    let sum = |ms: fn(&LayerReport) -> f64| report.layers.iter().map(ms).sum();
+    report.predicted_ms = (sum(|l| l.local_ms), sum(|l| l.outsourced_ms));
+}
+
+fn read(path: &Path) -> Result<Vec<NetworkReport>, OwnerError> {
     if path.is_dir() {
         let store = Store::open(path)?;
         let dirs = store.registry.models.iter().map(|m| store.model_dir(&m.name, m.version).join("model.twm"));
@@ -178,6 +204,7 @@ fn report(
         mmac_offloaded: plan.macs() as f64 / 1e6,
         outsourced_percent: analysis.outsourced_percent,
         bytes: PredictedBytes { up_b: sum(Plan::upload_parts), down_a: down, down_b: down },
+        predicted_ms: (0.0, 0.0),
         keys: None,
         analysis,
         layers: layer_reports(plan),
@@ -201,6 +228,8 @@ fn layer_reports(plan: &Plan) -> Vec<LayerReport> {
                 up: if group.layers[0] as usize == l { u64::from(group.len) } else { 0 },
                 down: layer.geometry.out_len() as u64,
                 mmac: layer.geometry.macs() as f64 / 1e6,
+                local_ms: 0.0,
+                outsourced_ms: 0.0,
             });
         }
     }
@@ -245,6 +274,8 @@ pub fn text(reports: &[NetworkReport]) -> String {
             .unwrap_or_else(|| "\n".into());
         let b = &r.bytes;
         out += &format!("  bytes       {} up to B, {} down from A, {} down from B\n", b.up_b, b.down_a, b.down_b);
+        let (local, outsourced) = r.predicted_ms;
+        out += &format!("  predicted   {local:.1} ms on the device, {outsourced:.1} ms outsourced (without the edges' own time)\n");
         if let Some(k) = &r.keys {
             out += &format!(
                 "  keys        {} bytes masking, {} bytes Freivalds, {} bytes sample rows\n",
@@ -290,23 +321,13 @@ fn analysis_table(analysis: &Analysis) -> String {
 fn table(layers: &[LayerReport]) -> String {
     let mut table = comfy_table::Table::new();
     table.load_preset(comfy_table::presets::ASCII_MARKDOWN);
-    table.set_header(["round", "layer", "shape", "k", "w", "x", "up", "down", "MMAC"]);
+    table.set_header(["round", "layer", "shape", "k", "w", "x", "up", "down", "MMAC", "local ms", "outsourced ms"]);
     for l in layers {
         let x = format!("{}{}", l.x_bits, if l.signed { "s" } else { "u" });
-        let numbers = [l.up.to_string(), l.down.to_string(), format!("{:.2}", l.mmac)];
-        let [up, down, mmac] = numbers;
-        let round = l.round.to_string();
-        table.add_row([
-            round,
-            l.name.clone(),
-            l.shape.clone(),
-            l.k.to_string(),
-            l.w_bits.to_string(),
-            x,
-            up,
-            down,
-            mmac,
-        ]);
+        let bits = [l.k.to_string(), l.w_bits.to_string(), x, l.up.to_string(), l.down.to_string()];
+        let times = [l.mmac, l.local_ms, l.outsourced_ms].map(|v| format!("{v:.2}"));
+        let names = [l.round.to_string(), l.name.clone(), l.shape.clone()];
+        table.add_row(names.into_iter().chain(bits).chain(times));
     }
     format!("{table}\n")
 }

@@ -148,9 +148,4 @@ fn another_number_of_channels() {
     infer(&deployment, &picture).expect_error(3, &["picture.png", "4"]);
     let array = deployment.tensor("three", &[1, 3, 13, 10]);
     infer(&deployment, &array).expect_error(3, &["three.npy", "1, 3, 13, 10", "1, 4, 13, 10"]);
-    // Mean and deviation of two channels for a network of four.
-    let preset = deployment.scratch("two.toml");
-    std::fs::write(&preset, "mean = [0.5, 0.5]\nstd = [0.5, 0.5]\n").expect("writes");
-    let arguments = ["--name", "two", "--onnx", &file, "--preprocess", preset.to_str().expect("UTF-8")];
-    deployment.keygen("add-model", &arguments).expect_error(3, &["two"]);
 }

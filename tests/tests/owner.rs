@@ -190,8 +190,8 @@ fn peers_with_certificates_out_of_their_time() {
             out.expect_error(5, &[&role.to_string(), &addresses[place], words, &times[shown], "clock says", &today()]);
         }
         let (device, times) = identity(&Role::device(DEVICE).expect("a name"), days);
-        let edge = &scene.pair.b;
-        let call = Client::connect(&edge.address, &Role::EdgeB, &device, &TransportLimits::lan(), SOON);
+        let (edge, limits) = (&scene.pair.b, TransportLimits::lan());
+        let call = Client::connect(&edge.address, &Role::EdgeB, &device, &limits, SOON);
         let refused = runtime.block_on(call).expect_err("must be refused").to_string();
         assert!(refused.contains("expired or is not valid yet by the peer's clock"), "{refused}");
         edge.await_log(words);
@@ -233,6 +233,8 @@ fn files_that_cannot_be_written_leave_all_as_it_was() {
     let deployment = Deployment::lenet();
     let onnx = deployment.scratch("net.onnx").to_str().expect("UTF-8").to_owned();
     run(command(binaries::path("owner-keygen")).args(["zoo", "lenet", "--out", &onnx]), SOON).expect_ok();
+    // Enough entries that the registry alone is over the limit.
+    ["second", "third", "fourth"].iter().for_each(|name| deployment.issue(name, "lenet", &[]));
     let before = deployment.snapshot();
     for (verb, args) in writes(&onnx) {
         let out = run(&mut with_file_limit(1, &keygen(&deployment.path(""), verb, &args)), SOON);

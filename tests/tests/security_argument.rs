@@ -12,7 +12,7 @@ use twinmask_device::{Glimpse, Network, Session};
 use twinmask_gemm::default_kernel;
 use twinmask_masking::SessionSeed;
 use twinmask_masking::mask::session_id;
-use twinmask_tests::{networks, numbers};
+use twinmask_tests::{binaries, networks, numbers};
 use twinmask_wire::FrameType;
 
 fn input(network: &Network, label: &str) -> Vec<f32> {
@@ -177,4 +177,29 @@ fn the_view_of_edge_b_in_relay_is_uniform() {
             assert_eq!(without_t.iter().filter(|&&n| n > 0).count(), 8, "only 8 of 64 pairs");
         }
     }
+}
+
+/// If this fails, docs/security-argument.md (or docs/theory.md) names a test that is not there any more.
+#[test]
+fn every_guard_that_the_argument_names_exists() {
+    for (page, least) in [("docs/security-argument.md", 40), ("docs/theory.md", 5)] {
+        let text = read(page);
+        let named: BTreeSet<(&str, &str)> = text.split('`').filter_map(|t| t.split_once(".rs: ")).collect();
+        assert!(named.len() >= least, "{page} names only {} tests", named.len());
+        for (file, test) in named {
+            let source = read(&format!("{file}.rs"));
+            let before: Vec<&str> = source.split(&format!("fn {test}()")).collect();
+            assert_eq!(before.len(), 2, "{page}: {file}.rs has no test {test}, or several");
+            let attribute = before[0].rfind("#[").map(|at| &before[0][at..]).unwrap_or_default();
+            assert!(
+                attribute.starts_with("#[test]") || attribute.starts_with("#[tokio::test"),
+                "{file}.rs: {test} is no test"
+            );
+        }
+    }
+}
+
+fn read(path: &str) -> String {
+    let path = binaries::workspace().join(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }

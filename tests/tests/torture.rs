@@ -146,6 +146,7 @@ fn bundle(name: &str, parts: Partitioned) -> DeviceBundle {
         graph: parts.graph,
         layers: parts.layers,
         preprocess: Preprocess::preset("raw").expect("a preset"),
+        threshold: None,
         labels: vec![],
     };
     DeviceBundle { model, key: [0; 32].into(), s_out, rows, projections: vec![] }

@@ -1,7 +1,7 @@
 //! Linear layers in f32: im2col and OpenBLAS sgemm through ndarray.
 
 use ndarray::linalg::{general_mat_mul, general_mat_vec_mul};
-use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2, s};
+use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2, Axis, Slice};
 use twinmask_gemm::{Conv, Geometry};
 
 /// Elements of the im2col matrix that are built at a time: 2 MiB of f32.
@@ -79,7 +79,7 @@ impl FloatLayer {
             scratch.columns.resize(fan_in * width, 0.0);
             im2col(conv, group, top..bottom, x, &mut scratch.columns);
             let columns = matrix(&scratch.columns, width);
-            let mut part = y.slice_mut(s![.., top * out_w..bottom * out_w]);
+            let mut part = y.slice_axis_mut(Axis(1), Slice::from(top * out_w..bottom * out_w));
             general_mat_mul(1.0, &w, &columns, 1.0, &mut part);
         }
     }

@@ -3,6 +3,8 @@
 pub mod deploy;
 pub mod energy;
 pub mod netns;
+#[path = "../plot.rs"]
+pub mod plot;
 pub mod probe;
 pub mod process;
 pub mod quota;

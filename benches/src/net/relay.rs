@@ -1,8 +1,8 @@
 //! A UDP relay that holds every datagram for a fixed time in each direction: the round trip of a link where the kernel
 //! has no `netem`.
 //!
-//! A batch that the kernel hands over as one (GRO) is forwarded as one (GSO) with the same segment size, so the relay costs
-//! little even at 1 Gbit/s. Every client address gets a socket of its own towards the edge.
+//! Senders' batches (GSO) arrive here split into datagrams, and are sent on one by one. Every client address gets a socket
+//! of its own towards the edge. One thread reads, another waits and sends, so that reading is never late.
 
 use std::collections::HashMap;
 use std::io;
@@ -13,13 +13,13 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
-use quinn_udp::{EcnCodepoint, RecvMeta, Transmit, UdpSocketState};
+use anyhow::{Context, Result, anyhow};
+use rustix::net::sockopt;
 
-/// Largest batch that the kernel merges, bytes.
-const BATCH: usize = 65_535;
-/// Socket buffers asked for: what 30 ms carry at 1 Gbit/s.
-const SOCKET_BUFFER: usize = 4 << 20;
+/// Largest datagram, bytes.
+const DATAGRAM: usize = 65_535;
+/// Socket buffers, bytes; what the kernel books for a datagram is more than its length.
+const SOCKET_BUFFER: usize = 16 << 20;
 /// A client that is silent for so long is forgotten.
 const SILENCE: Duration = Duration::from_secs(30);
 
@@ -28,133 +28,90 @@ const SILENCE: Duration = Duration::from_secs(30);
 /// # Errors
 /// When a socket cannot be made or the listening one fails.
 pub fn run(listen: SocketAddr, target: SocketAddr, one_way: Duration) -> Result<()> {
-    let front = Arc::new(Socket::bind(listen).with_context(|| format!("listening on {listen}"))?);
-    let up = line(one_way);
-    let down = line(one_way);
-    let mut clients: HashMap<SocketAddr, Arc<Socket>> = HashMap::new();
-    let mut buffer = vec![0; BATCH];
+    let front = Arc::new(bind(listen).with_context(|| format!("listening on {listen}"))?);
+    let (up, down) = (line(), line());
+    let mut clients: HashMap<SocketAddr, Arc<UdpSocket>> = HashMap::new();
+    let mut buffer = vec![0; DATAGRAM];
     loop {
-        let Some(batch) = front.receive(&mut buffer)? else { continue };
-        let client = batch.from;
-        // A client's thread that has ended holds its socket no more.
+        let Some((bytes, client)) = receive(&front, &mut buffer)? else { continue };
+        let due = Instant::now() + one_way;
+        // The thread of a client that was silent for long has ended, and holds its socket no more.
         let known = clients.get(&client).filter(|s| Arc::strong_count(s) > 1).cloned();
-        let back = match known {
+        let through = match known {
             Some(back) => back,
             None => {
-                let back = Arc::new(Socket::bind((Ipv4Addr::UNSPECIFIED, 0).into())?);
+                let back = Arc::new(bind((Ipv4Addr::UNSPECIFIED, 0).into())?);
                 clients.retain(|_, s| Arc::strong_count(s) > 1);
                 clients.insert(client, Arc::clone(&back));
-                answer(Arc::clone(&back), Arc::clone(&front), client, down.clone());
+                let (front, own, down) = (Arc::clone(&front), Arc::clone(&back), down.clone());
+                thread::spawn(move || answers(&own, &front, client, one_way, &down));
                 back
             }
         };
-        let held = Held { due: batch.at + one_way, batch, through: back, to: target };
-        up.send(held).map_err(|_| anyhow::anyhow!("the sending thread has ended"))?;
+        up.send(Held { due, bytes, through, to: target }).map_err(|_| anyhow!("the sending thread has ended"))?;
     }
 }
 
-/// Reads what the edge sends to one client until it has been silent for [`SILENCE`].
-fn answer(back: Arc<Socket>, front: Arc<Socket>, client: SocketAddr, down: Line) {
-    thread::spawn(move || {
-        let mut buffer = vec![0; BATCH];
-        while let Ok(Some(batch)) = back.receive(&mut buffer) {
-            let due = batch.at + down.one_way;
-            if down.send(Held { due, batch, through: Arc::clone(&front), to: client }).is_err() {
-                return;
-            }
+/// Reads what the edge sends to one client, until it has been silent for [`SILENCE`].
+fn answers(back: &UdpSocket, front: &Arc<UdpSocket>, client: SocketAddr, one_way: Duration, down: &Sender<Held>) {
+    let mut buffer = vec![0; DATAGRAM];
+    while let Ok(Some((bytes, _))) = receive(back, &mut buffer) {
+        let due = Instant::now() + one_way;
+        if down.send(Held { due, bytes, through: Arc::clone(front), to: client }).is_err() {
+            return;
         }
-    });
-}
-
-/// One direction: what goes in comes out after `one_way`, in order.
-#[derive(Clone)]
-struct Line {
-    sender: Sender<Held>,
-    one_way: Duration,
-}
-
-impl Line {
-    fn send(&self, held: Held) -> Result<(), std::sync::mpsc::SendError<Held>> {
-        self.sender.send(held)
     }
 }
 
+/// A datagram on its way.
 struct Held {
     due: Instant,
-    batch: Batch,
-    through: Arc<Socket>,
+    bytes: Vec<u8>,
+    through: Arc<UdpSocket>,
     to: SocketAddr,
 }
 
-fn line(one_way: Duration) -> Line {
+/// One direction: what is put in is sent when it is due, in order.
+fn line() -> Sender<Held> {
     let (sender, receiver) = channel();
     thread::spawn(move || forward(&receiver));
-    Line { sender, one_way }
+    sender
 }
 
 fn forward(receiver: &Receiver<Held>) {
-    // Sleeps end within microseconds of what was asked for; the default slack is 50 µs.
+    // Sleeps then end within microseconds of what was asked for; the usual slack is 50 µs.
     let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
-    for Held { due, batch, through, to } in receiver {
-        thread::sleep(due.saturating_duration_since(Instant::now()));
+    for Held { due, bytes, through, to } in receiver {
+        let wait = due.saturating_duration_since(Instant::now());
+        if !wait.is_zero() {
+            thread::sleep(wait);
+        }
         // A datagram that cannot be sent is lost, as on any network.
-        let _ = through.send(&batch, to);
+        let _ = through.send_to(&bytes, to);
     }
 }
 
-/// Datagrams of equal size (the last may be shorter) that arrived together.
-struct Batch {
-    at: Instant,
-    from: SocketAddr,
-    bytes: Vec<u8>,
-    segment: usize,
-    ecn: Option<EcnCodepoint>,
-}
-
-struct Socket {
-    socket: UdpSocket,
-    state: UdpSocketState,
-}
-
-impl Socket {
-    fn bind(address: SocketAddr) -> io::Result<Self> {
-        let socket = UdpSocket::bind(address)?;
-        let state = UdpSocketState::new((&socket).into())?;
-        // The system may grant less.
-        let _ = state.set_recv_buffer_size((&socket).into(), SOCKET_BUFFER);
-        let _ = state.set_send_buffer_size((&socket).into(), SOCKET_BUFFER);
-        socket.set_nonblocking(false)?;
-        socket.set_read_timeout(Some(SILENCE))?;
-        Ok(Self { socket, state })
+fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = UdpSocket::bind(address)?;
+    // An edge is not shaped: its whole window may arrive at once. Forced past the system's limit where that is allowed.
+    if sockopt::set_socket_recv_buffer_size_force(&socket, SOCKET_BUFFER).is_err() {
+        sockopt::set_socket_recv_buffer_size(&socket, SOCKET_BUFFER)?;
     }
+    sockopt::set_socket_send_buffer_size(&socket, SOCKET_BUFFER)?;
+    socket.set_read_timeout(Some(SILENCE))?;
+    Ok(socket)
+}
 
-    /// The next batch; `None` after [`SILENCE`] without any.
-    fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<Batch>> {
-        let mut meta = [RecvMeta::default()];
-        loop {
-            match self.state.recv((&self.socket).into(), &mut [io::IoSliceMut::new(buffer)], &mut meta) {
-                Ok(_) => {
-                    let RecvMeta { addr, len, stride, ecn, .. } = meta[0];
-                    let bytes = buffer[..len].to_vec();
-                    return Ok(Some(Batch { at: Instant::now(), from: addr, bytes, segment: stride, ecn }));
-                }
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-                // The edge's port is not open (yet, or any more): its clients find out by themselves.
-                Err(e) if matches!(e.kind(), io::ErrorKind::Interrupted | io::ErrorKind::ConnectionRefused) => {}
-                Err(e) => return Err(e),
-            }
+/// The next datagram and its sender; `None` after [`SILENCE`] without any.
+fn receive(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<Option<(Vec<u8>, SocketAddr)>> {
+    loop {
+        match socket.recv_from(buffer) {
+            Ok((n, from)) => return Ok(Some((buffer[..n].to_vec(), from))),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+            // The edge's port is not open yet, or not any more: its clients find out by themselves.
+            Err(e) if matches!(e.kind(), io::ErrorKind::Interrupted | io::ErrorKind::ConnectionRefused) => {}
+            Err(e) => return Err(e),
         }
-    }
-
-    fn send(&self, batch: &Batch, to: SocketAddr) -> io::Result<()> {
-        // One send carries at most so many segments; a batch merged by the receiving side may hold more.
-        let most = self.state.max_gso_segments().max(1) * batch.segment.max(1);
-        for part in batch.bytes.chunks(most) {
-            let segment_size = (part.len() > batch.segment).then_some(batch.segment);
-            let transmit = Transmit { destination: to, ecn: batch.ecn, contents: part, segment_size, src_ip: None };
-            self.state.try_send((&self.socket).into(), &transmit)?;
-        }
-        Ok(())
     }
 }
 

@@ -157,7 +157,7 @@ fn group_normalization(im: &mut Importer, call: &Call) -> Result {
     im.bind(call, 0, y)
 }
 
-/// Channels, height, width and block size, the sizes in `divided` being multiples of what the block takes from them.
+/// Channels, height, width and block size, once the block is known to divide what it is taken from.
 fn blocks(im: &mut Importer, call: &Call, x: ValueId, to_space: bool) -> Result<[u32; 4]> {
     let shape = im.graph.shape(x);
     let block = u32::try_from(call.int("blocksize", 0)).ok().filter(|b| (1..1 << 15).contains(b));

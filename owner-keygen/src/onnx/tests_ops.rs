@@ -397,7 +397,11 @@ fn padding_and_resampling() {
     fails(19, &IMAGE, vec![], "Pad", &["x"], old("wrap"), "wrap");
     let modern = || vec![ints("p", &[4], &[1, 2, 3, 0]), floats("v", &[], vec![2.5]), ints("a", &[2], &[2, -1])];
     assert_eq!(ok(18, &IMAGE, modern(), "Pad", &["x", "p", "v", "a"], vec![]), pad(PadMode::Constant(2.5)));
-    fails(13, &IMAGE, vec![ints("p", &[8], &[0, 0, -1, 0, 0, 0, 0, 0])], "Pad", &["x", "p"], vec![], "negative");
+    let cut = |first: i64, last: i64| vec![ints("p", &[8], &[0, 0, first, 0, 0, 0, last, 0])];
+    let sliced = ok(13, &IMAGE, cut(-1, 0), "Pad", &["x", "p"], vec![]).0;
+    assert!(matches!(&sliced[..], [Op::Slice { start, size, .. }] if start[2] == 1 && size[2] == IMAGE[2] as u32 - 1));
+    fails(13, &IMAGE, cut(-IMAGE[2], 0), "Pad", &["x", "p"], vec![], "leaves nothing");
+    fails(13, &IMAGE, cut(-1, 0), "Pad", &["x", "p"], vec![("mode", A::S("edge"))], "negative");
 
     let resize = |mode, coordinates, scale: [f32; 2], size: [u32; 2]| {
         let op = Op::Resize {

@@ -1,20 +1,14 @@
 //! A deployment, both edges and a device in this process; every frame between them passes a wire of the test's.
 
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use twinmask_device::{DeviceDir, DeviceError, Network, Session, SessionOptions};
+use twinmask_device::{DeviceError, Network, Session, SessionOptions};
 use twinmask_edge::{Config, Edge, Role};
 use twinmask_gemm::Kernel;
 use twinmask_masking::Integrity;
-use twinmask_model::ring_plan::Profile;
-use twinmask_owner_keygen::issue::{DeviceRequest, ModelRequest, Source, add_device, add_model};
-use twinmask_owner_keygen::partition::Offload;
-use twinmask_owner_keygen::store::Store;
-use twinmask_tests::networks;
+use twinmask_tests::{DEVICE, Deployment, networks};
 use twinmask_transport::{Connection, RecvHalf, Role as Certified, SendHalf, memory_pair};
 use twinmask_wire::frame::{FrameHeader, HEADER_LEN};
 use twinmask_wire::{CodecChoice, FrameType};
@@ -72,7 +66,7 @@ impl Wire {
 
     /// The device's end of a connection over this wire to `edge`.
     fn connect(self: &Arc<Self>, edge: Arc<Edge>, certified: Certified) -> Connection {
-        let device = || Certified::device("cam").expect("a good name");
+        let device = || Certified::device(DEVICE).expect("a good name");
         let (ours, middle) = memory_pair(device(), certified.clone());
         let (onward, edges) = memory_pair(device(), certified);
         tokio::spawn(edge.serve(edges));
@@ -89,41 +83,27 @@ impl Wire {
 }
 
 /// What the owner has issued: one model to one device.
-pub(crate) struct InProcess {
-    root: TempDir,
-    device: PathBuf,
-}
+pub(crate) struct InProcess(Deployment);
+
+/// Name of the model.
+const MODEL: &str = "network";
 
 impl InProcess {
     /// Imports `onnx` and issues it.
     pub(crate) fn new(onnx: &[u8]) -> InProcess {
-        let root = tempfile::tempdir().expect("temporary folder");
-        let file = networks::save(onnx, &root.path().join("network.onnx"));
-        let mut store = Store::init(&root.path().join("deployment")).expect("a new deployment");
-        let request = ModelRequest {
-            name: "network".into(),
-            source: Source::Onnx(file.into()),
-            profile: Profile::Balanced,
-            offload: Offload::All,
-            input_size: None,
-            preprocess: None,
-            labels: vec![],
-        };
-        add_model(&mut store, request).expect("imports");
-        let request = DeviceRequest { name: "cam".into(), model: "network".into(), all_weights: true, sample_rows: 64 };
-        let device = add_device(&mut store, &request).expect("issues");
-        InProcess { root, device }
+        let deployment = Deployment::new();
+        let file = networks::save(onnx, &deployment.scratch("network.onnx"));
+        deployment.add(MODEL, &["--onnx", &file]);
+        InProcess(deployment)
     }
 
     fn edge(&self, name: &str, role: Role, kernel: Arc<dyn Kernel>) -> Arc<Edge> {
-        let folder: &Path = &self.root.path().join("deployment").join(name);
-        Edge::load(&Config::new(folder, role), role, kernel).expect("the edge's folder")
+        Edge::load(&Config::new(self.0.path(name), role), role, kernel).expect("the edge's folder")
     }
 
     /// The device's network with the default checks.
     pub(crate) fn network(&self) -> Arc<Network> {
-        let bundle = DeviceDir::open(&self.device).and_then(|d| d.load(None)).expect("the device's bundle");
-        Arc::new(Network::new(bundle, Integrity::default()).expect("fits"))
+        Arc::new(Network::new(self.0.bundle(MODEL), Integrity::default()).expect("fits"))
     }
 
     /// A session over `wires` to edges A and B that compute with `kernels`; waits for answers as long as `timeout`.

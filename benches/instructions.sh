@@ -1,0 +1,108 @@
+#!/bin/bash
+# Instructions of the device per inference, local against outsourced: benches/results/instructions.{md,json}.
+#
+# By callgrind, which does not know AVX-512, so that the device takes AVX2 code by itself; the edges run natively. What a run of
+# three inputs executes more than a run of one is two inferences. Settings: NETWORKS, RING (environment).
+set -euo pipefail
+cd "$(dirname "$0")/.."
+unset OPENBLAS_CORETYPE OPENBLAS_L2_SIZE
+
+networks=${NETWORKS:-alexnet}
+ring=${RING:-balanced}
+python=${TWINMASK_BENCH_PYTHON:-target/bench-venv/bin/python}
+programs=target/release
+load=$(cut -d' ' -f1 /proc/loadavg)
+
+command -v valgrind >/dev/null || { echo "valgrind is missing. Debian, Ubuntu: sudo apt-get install valgrind"; exit 1; }
+work=$(mktemp -d)
+edges=()
+finish() {
+  for pid in "${edges[@]}"; do kill "$pid" 2>/dev/null || true; done
+  rm -rf "$work"
+}
+trap finish EXIT
+
+# Waits for "listening on ADDR" in the file $1 and prints ADDR.
+address() {
+  for _ in $(seq 600); do
+    sed -n 's/^listening on //p;T;q' "$1" | grep . && return
+    sleep 0.1
+  done
+  echo "no edge is listening" >&2
+  return 1
+}
+
+# Instructions of `device` with the arguments given, all inputs named last.
+count() {
+  valgrind --tool=callgrind --callgrind-out-file=/dev/null "$programs/device" "$@" 2>"$work/callgrind.txt" >"$work/out.txt" \
+    || { cat "$work/callgrind.txt" >&2; return 1; }
+  sed -n 's/^==[0-9]*== Collected : //p' "$work/callgrind.txt" | tr -d ' '
+}
+
+rows=""
+# One row: network, label, then the device's arguments before `infer` and after the inputs.
+row() {
+  local network=$1 label=$2 one three
+  shift 2
+  local x="$work/input.npy"
+  one=$(count "$@" infer "$x" ${local_flag:-})
+  three=$(count "$@" infer "$x" "$x" "$x" ${local_flag:-})
+  rows+="$network|$label|$(((three - one) / 2))"$'\n'
+  echo "$network: $label: $(((three - one) / 2)) instructions per inference"
+}
+
+for network in $networks; do
+  dir="$work/$network"
+  "$programs/owner-keygen" init "$dir" >/dev/null
+  "$programs/owner-keygen" add-model "$dir" --name bench --zoo "$network" --seed 1 --ring "$ring" >/dev/null
+  "$programs/owner-keygen" add-device "$dir" --name bench --model bench --weights >/dev/null
+  case "$network" in
+    alexnet | resnet50 | vgg16) size="1 3 224 224" ;;
+    alexnet227) size="1 3 227 227" ;;
+    facenet-irv1) size="1 3 160 160" ;;
+    facenet-nn1) size="1 3 220 220" ;;
+    lenet) size="1 1 28 28" ;;
+    *) echo "no input size known for $network" >&2; exit 1 ;;
+  esac
+  "$python" -c '
+import sys, numpy
+shape = [int(n) for n in sys.argv[2:]]
+numpy.save(sys.argv[1], numpy.random.default_rng(1).uniform(-2, 2, shape).astype(numpy.float32))' "$work/input.npy" $size
+  TWINMASK_LOG=warn "$programs/edge-b" --dir "$dir/edge-b" --listen 127.0.0.1:0 --admin 127.0.0.1:0 >"$work/b.txt" & edges+=($!)
+  b=$(address "$work/b.txt")
+  TWINMASK_LOG=warn "$programs/edge-a" --dir "$dir/edge-a" --listen 127.0.0.1:0 --admin 127.0.0.1:0 --peer "$b" >"$work/a.txt" & edges+=($!)
+  a=$(address "$work/a.txt")
+  settings=(--dir "$dir/devices/bench" --edge-a "$a" --edge-b "$b" --timeout-s 600)
+  local_flag=--local row "$network" "local: the same integer layers on the device" "${settings[@]}"
+  for mode in split relay; do
+    for integrity in none sample:16 freivalds sample:16+freivalds; do
+      row "$network" "outsourced, $mode, $integrity" "${settings[@]}" --mode "$mode" --integrity "$integrity"
+    done
+  done
+  for pid in "${edges[@]}"; do kill "$pid" && wait "$pid" || true; done
+  edges=()
+done
+
+printf '%s' "$rows" | "$python" -c '
+import json, pathlib, platform, sys
+command, ring, valgrind, load = sys.argv[1:]
+rows, local = [], {}
+for line in sys.stdin.read().splitlines():
+    network, what, count = line.split("|")
+    local.setdefault(network, int(count))
+    rows.append({"network": network, "what": what, "instructions": int(count), "of_local": int(count) / local[network]})
+cpu = next(l.split(":", 1)[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name"))
+results = pathlib.Path("benches/results")
+results.mkdir(exist_ok=True)
+machine = {"cpu": cpu, "system": platform.system() + " " + platform.release(), "valgrind": valgrind, "load": float(load)}
+(results / "instructions.json").write_text(
+    json.dumps({"benchmark": "instructions", "command": command, "machine": machine, "results": {"rows": rows}}, indent=2) + "\n")
+text = ["# Instructions of the device per inference", "",
+        f"Printed by `{command}` on {cpu}, {valgrind}; load before {load}. Ring {ring}. Counted by callgrind, without AVX-512 "
+        "(the device chooses AVX2 there by itself): (run of three inputs - run of one) / 2; all threads of the device process, the "
+        "operating system not counted. The edges ran natively.", "",
+        "| network | what | million instructions | of local |", "| --- | --- | ---: | ---: |"]
+text += ["| {network} | {what} | {0:.1f} | {of_local:.3f} |".format(r["instructions"] / 1e6, **r) for r in rows]
+(results / "instructions.md").write_text("\n".join(text) + "\n")
+print("\n".join(text[4:]))
+' "NETWORKS=\"$networks\" RING=$ring benches/instructions.sh" "$ring" "$(valgrind --version)" "$load"
