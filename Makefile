@@ -6,7 +6,7 @@ CARGO ?= cargo
 unexport OPENBLAS_CORETYPE
 unexport OPENBLAS_L2_SIZE
 
-.PHONY: build demo test lint fmt deps doc
+.PHONY: build demo test lint fmt deps doc fuzz arm torture
 
 # The device is built by itself: features of crates that it shares with the edges must not link BLAS into it.
 build: deps
@@ -32,6 +32,22 @@ lint: deps
 fmt:
 	$(CARGO) fmt --all
 
+# Coverage-guided fuzzing; needs a nightly toolchain and `cargo install cargo-fuzz`.
+FUZZ_SECONDS ?= 60
+fuzz:
+	@cargo fuzz --version >/dev/null 2>&1 || { echo "type: cargo install cargo-fuzz && rustup toolchain install nightly"; exit 1; }
+	for target in onnx bundle frame; do \
+	  (cd tests/fuzz && cargo +nightly fuzz run --fuzz-dir . $$target -- -max_total_time=$(FUZZ_SECONDS)) || exit 1; \
+	done
+
+# The crates below the network on 64-bit ARM under qemu-user; needs the rustup target, a cross compiler and qemu.
+arm:
+	@rustup target list --installed | grep -q aarch64-unknown-linux-gnu && command -v aarch64-linux-gnu-gcc qemu-aarch64 >/dev/null || { \
+	  echo "type: rustup target add aarch64-unknown-linux-gnu && sudo apt-get install gcc-aarch64-linux-gnu qemu-user"; exit 1; }
+	CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
+	CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -L /usr/aarch64-linux-gnu" \
+	$(CARGO) test --release --target aarch64-unknown-linux-gnu -p twinmask-ring -p twinmask-gemm -p twinmask-masking
+
 doc:
 	$(CARGO) doc --workspace --no-deps
 
@@ -53,3 +69,5 @@ deps:
 	  echo "  macOS:          brew install pkgconf openblas && export PKG_CONFIG_PATH=\"\$$(brew --prefix openblas)/lib/pkgconfig\""; \
 	  exit 1; \
 	fi
+
+-include benches/bench.mk

@@ -2,7 +2,7 @@
 //! `make bench-kernels`, or `cargo bench -p twinmask-benches --bench kernels -- FILTER` for some of them.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -82,7 +82,7 @@ struct Row {
 }
 
 /// The median of a benchmark, as criterion has left it, in ms; `None` if it was filtered out.
-fn median_ms(folder: &PathBuf, shape: &str, id: &str) -> Option<f64> {
+fn median_ms(folder: &Path, shape: &str, id: &str) -> Option<f64> {
     // Criterion keeps spaces and small letters in folder names.
     let path = folder.join(shape).join(id).join("new/estimates.json");
     let estimates: Value = serde_json::from_str(&std::fs::read_to_string(path).ok()?).ok()?;

@@ -86,7 +86,11 @@ impl Machine {
             cpu: field("model name"),
             cpu_id: format!("family {} model {} stepping {}", field("cpu family"), field("model"), field("stepping")),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
-            instructions: wanted.iter().filter(|w| flags.split(' ').any(|f| f == **w)).map(ToString::to_string).collect(),
+            instructions: wanted
+                .iter()
+                .filter(|w| flags.split(' ').any(|f| f == **w))
+                .map(ToString::to_string)
+                .collect(),
             kernels: twinmask_gemm::kernel_names(),
             openblas_core: twinmask_gemm::openblas_corename(),
             system: format!("{} {}", proc("sys/kernel/ostype").trim(), proc("sys/kernel/osrelease").trim()),

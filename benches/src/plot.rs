@@ -33,7 +33,13 @@ pub fn curves(path: &Path, title: &str, labels: (&str, &str), series: &[Series])
         .x_label_area_size(45)
         .y_label_area_size(70)
         .build_cartesian_2d((x.0..x.1).log_scale(), (y.0..y.1).log_scale())?;
-    chart.configure_mesh().x_desc(labels.0).y_desc(labels.1).label_style(FONT).light_line_style(WHITE.mix(0.0)).draw()?;
+    chart
+        .configure_mesh()
+        .x_desc(labels.0)
+        .y_desc(labels.1)
+        .label_style(FONT)
+        .light_line_style(WHITE.mix(0.0))
+        .draw()?;
     for (i, s) in series.iter().enumerate() {
         let color = Palette99::pick(i).to_rgba();
         let style = color.stroke_width(2);
@@ -54,7 +60,13 @@ pub fn curves(path: &Path, title: &str, labels: (&str, &str), series: &[Series])
 ///
 /// # Errors
 /// When there is nothing to draw or the file cannot be written.
-pub fn bars(path: &Path, title: &str, label: &str, names: &[String], groups: &[(String, Vec<Option<f64>>)]) -> Result<()> {
+pub fn bars(
+    path: &Path,
+    title: &str,
+    label: &str,
+    names: &[String],
+    groups: &[(String, Vec<Option<f64>>)],
+) -> Result<()> {
     let (low, high) = range(groups.iter().flat_map(|g| g.1.iter().flatten()).copied())?;
     let slots = (names.len() + 1) * groups.len();
     let root = SVGBackend::new(path, (SIZE.0, 140 + 14 * (slots + names.len()) as u32)).into_drawing_area();
@@ -72,7 +84,14 @@ pub fn bars(path: &Path, title: &str, label: &str, names: &[String], groups: &[(
         .y_label_area_size(110)
         .build_cartesian_2d((low..high).log_scale(), 0.0..slots as f64)?;
     // The names of groups stand where the axis has its numbers.
-    chart.configure_mesh().disable_y_mesh().y_labels(0).x_desc(label).label_style(FONT).light_line_style(WHITE.mix(0.0)).draw()?;
+    chart
+        .configure_mesh()
+        .disable_y_mesh()
+        .y_labels(0)
+        .x_desc(label)
+        .label_style(FONT)
+        .light_line_style(WHITE.mix(0.0))
+        .draw()?;
     let top = |group: usize, bar: usize| (slots - group * (names.len() + 1) - bar) as f64 - 0.5;
     for (g, (_, values)) in groups.iter().enumerate() {
         let bar = |(b, v): (usize, &Option<f64>)| {

@@ -96,7 +96,9 @@ pub fn table(columns: &[&str], rows: &[Vec<String>]) -> String {
     let rule = (0..columns.len()).map(|c| if number(c) { "---:" } else { "---" });
     let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
     let head: Vec<String> = columns.iter().map(ToString::to_string).collect();
-    line(&head) + &line(&rule.map(str::to_owned).collect::<Vec<_>>()) + &rows.iter().map(|r| line(r)).collect::<String>()
+    line(&head)
+        + &line(&rule.map(str::to_owned).collect::<Vec<_>>())
+        + &rows.iter().map(|r| line(r)).collect::<String>()
 }
 
 /// `value` with so many decimals that three digits or so can be told: milliseconds, ratios, rates.

@@ -121,7 +121,13 @@ fn bytes(servers: &[Open]) -> (u64, u64) {
     each.fold((0, 0), |sum, b| (sum.0 + b.0, sum.1 + b.1))
 }
 
-async fn infer(rounds: &Rounds, values: &mut Values, input: &[f32], servers: &mut [Open], scheme: Scheme) -> Result<Vec<f32>> {
+async fn infer(
+    rounds: &Rounds,
+    values: &mut Values,
+    input: &[f32],
+    servers: &mut [Open],
+    scheme: Scheme,
+) -> Result<Vec<f32>> {
     if scheme.whole {
         return ask(servers, Kind::Whole, scheme.width, 0, &[input], rounds.output_len()).await;
     }
@@ -135,7 +141,14 @@ async fn infer(rounds: &Rounds, values: &mut Values, input: &[f32], servers: &mu
 }
 
 /// Sends the same elements to all servers, and returns the first one's answer when all have answered.
-async fn ask(servers: &mut [Open], kind: Kind, width: usize, round: usize, x: &[&[f32]], expected: usize) -> Result<Vec<f32>> {
+async fn ask(
+    servers: &mut [Open],
+    kind: Kind,
+    width: usize,
+    round: usize,
+    x: &[&[f32]],
+    expected: usize,
+) -> Result<Vec<f32>> {
     match servers {
         [one] => ask_one(one, kind, width, round, x, expected).await,
         [one, two] => {
@@ -149,7 +162,14 @@ async fn ask(servers: &mut [Open], kind: Kind, width: usize, round: usize, x: &[
     }
 }
 
-async fn ask_one(server: &mut Open, kind: Kind, width: usize, round: usize, x: &[&[f32]], expected: usize) -> Result<Vec<f32>> {
+async fn ask_one(
+    server: &mut Open,
+    kind: Kind,
+    width: usize,
+    round: usize,
+    x: &[&[f32]],
+    expected: usize,
+) -> Result<Vec<f32>> {
     let (send, recv) = &mut server.stream;
     write(send, kind, width, round, x).await?;
     let head = read_head(recv).await?.ok_or_else(|| anyhow!("the server has ended the stream"))?;

@@ -91,7 +91,8 @@ impl Rounds {
         for &g in &self.plan.rounds[r] {
             for &l in &self.plan.groups[g as usize].layers {
                 let n = self.plan.layers[l as usize].geometry.out_len();
-                let (own, rest) = answer.split_at_checked(n).ok_or_else(|| anyhow!("the answer of round {r} is short"))?;
+                let (own, rest) =
+                    answer.split_at_checked(n).ok_or_else(|| anyhow!("the answer of round {r} is short"))?;
                 let mut out = values.buffer(n);
                 out.copy_from_slice(own);
                 values.set(self.outputs[l as usize], out)?;

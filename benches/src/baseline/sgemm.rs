@@ -66,7 +66,13 @@ impl FloatLayer {
         let w = matrix(&self.weights[group * channels * fan_in..][..channels * fan_in], fan_in);
         let mut y = matrix_mut(y, positions);
         if conv.kh * conv.kw == 1 && conv.stride == [1, 1] && conv.pad == [0; 4] {
-            general_mat_mul(1.0, &w, &matrix(&x[group * fan_in * positions..][..fan_in * positions], positions), 1.0, &mut y);
+            general_mat_mul(
+                1.0,
+                &w,
+                &matrix(&x[group * fan_in * positions..][..fan_in * positions], positions),
+                1.0,
+                &mut y,
+            );
             return;
         }
         // Whole output rows at a time.
@@ -167,7 +173,14 @@ mod tests {
         };
         let one = Conv { kh: 1, kw: 1, pad: [0; 4], ..conv };
         let strided = Conv { stride: [2, 3], pad: [2, 3, 1, 2], ..conv };
-        for conv in [conv, one, strided, Conv { groups: 2, ..conv }, Conv { groups: 2, ..one }, Conv { dilation: [2, 3], ..strided }] {
+        for conv in [
+            conv,
+            one,
+            strided,
+            Conv { groups: 2, ..conv },
+            Conv { groups: 2, ..one },
+            Conv { dilation: [2, 3], ..strided },
+        ] {
             check(Geometry::Conv(conv));
         }
         for rows in [1, 5] {

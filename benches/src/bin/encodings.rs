@@ -127,7 +127,8 @@ fn first_convolution(graph: &Graph) -> Option<(Geometry, &[f32], &[f32])> {
 /// Every encoding: name, uniform bits in it per element, bytes of the whole tensor.
 fn encodings(masked: &Masked) -> Vec<(String, u32, Vec<u8>)> {
     let mut all = Vec::new();
-    let lines = |texts: &mut dyn Iterator<Item = String>| texts.flat_map(|t| (t + "\n").into_bytes()).collect::<Vec<u8>>();
+    let lines =
+        |texts: &mut dyn Iterator<Item = String>| texts.flat_map(|t| (t + "\n").into_bytes()).collect::<Vec<u8>>();
     for bits in [160, 64] {
         let text = lines(&mut masked.wide(bits).iter().map(decimal));
         all.push((format!("text decimals of {bits}-bit integers"), bits, text));
@@ -209,7 +210,11 @@ fn conclude(report: &mut Report, rows: &[Row]) {
     let saving: Vec<&Row> = rows.iter().filter(|r| r.best_ratio <= 1.0 - PAPER_SAVING).collect();
     let names = saving.iter().map(|r| format!("{} ({:.0} %)", r.encoding, 100.0 * (1.0 - r.best_ratio)));
     let names = names.collect::<Vec<_>>().join(", ");
-    let found = if saving.is_empty() { "No encoding here saves 70 %".to_owned() } else { format!("70 % are saved by: {names}") };
+    let found = if saving.is_empty() {
+        "No encoding here saves 70 %".to_owned()
+    } else {
+        format!("70 % are saved by: {names}")
+    };
     let most = rows.iter().filter(|r| r.encoding.starts_with("packed")).map(|r| 1.0 - r.best_ratio).fold(0.0, f64::max);
     report.text(format!(
         "{found}. What zstd removes there is the container, not the data: the bits of a container that the mask does not reach are \
@@ -231,7 +236,12 @@ fn paper(report: &mut Report, rows: &[Row]) {
     let packed = rows.iter().filter(|r| r.encoding.starts_with("packed"));
     lines.extend(packed.map(|r| (r.encoding.clone(), r.bytes[0])));
     let line = |(name, bytes): &(String, f64)| {
-        vec![name.clone(), format!("{bytes:.2}"), format!("{:.3}", bytes / specified), format!("{:.3}", bytes / assumed)]
+        vec![
+            name.clone(),
+            format!("{bytes:.2}"),
+            format!("{:.3}", bytes / specified),
+            format!("{:.3}", bytes / assumed),
+        ]
     };
     let columns = ["encoding", "bytes per element", "of the specified", "of the 70 % assumed"];
     report.table("Beside the paper's", &columns, &lines.iter().map(line).collect::<Vec<_>>());

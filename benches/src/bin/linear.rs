@@ -229,7 +229,15 @@ fn alternate(
 }
 
 const COLUMNS: [&str; 10] = [
-    "ring", "kernel", "ms", "min", "p90", "onnxruntime f32 ms", "ratio to f32", "onnxruntime int8 ms", "ratio to int8",
+    "ring",
+    "kernel",
+    "ms",
+    "min",
+    "p90",
+    "onnxruntime f32 ms",
+    "ratio to f32",
+    "onnxruntime int8 ms",
+    "ratio to int8",
     "GMAC/s",
 ];
 

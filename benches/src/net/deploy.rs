@@ -93,7 +93,8 @@ impl Site {
             let mut words = topology.enter(place);
             words.push(program(name)?.display().to_string());
             words.extend(["--dir".to_owned(), self.deployment.path(name).display().to_string()]);
-            words.extend(["--listen", listen, "--admin", "127.0.0.1:7411", "--network", link.preset].map(str::to_owned));
+            words
+                .extend(["--listen", listen, "--admin", "127.0.0.1:7411", "--network", link.preset].map(str::to_owned));
             words.extend(["--threads".to_owned(), threads.to_string()]);
             words.extend(peer.into_iter().flat_map(|p| ["--peer".to_owned(), p]));
             Edge::start(&mut command(&words))

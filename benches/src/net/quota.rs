@@ -41,7 +41,8 @@ impl Limiter {
         let mounts = std::fs::read_to_string("/proc/mounts").unwrap_or_default();
         let of_type = |kind: &str, option: &str| {
             let fields = mounts.lines().map(|l| l.split(' ').collect::<Vec<_>>());
-            let fitting = fields.filter(|f| f.len() > 3 && f[2] == kind && (option.is_empty() || f[3].split(',').any(|o| o == option)));
+            let fitting = fields
+                .filter(|f| f.len() > 3 && f[2] == kind && (option.is_empty() || f[3].split(',').any(|o| o == option)));
             fitting.map(|f| PathBuf::from(f[1])).collect::<Vec<_>>()
         };
         for folder in of_type("cgroup2", "") {
@@ -160,7 +161,9 @@ mod tests {
 
     #[test]
     fn quotas_are_the_fraction_asked_for() {
-        for (percent, expected) in [(100.0, (10_000, 10_000)), (10.0, (1000, 10_000)), (3.0, (1000, 33_333)), (1.0, (1000, 100_000))] {
+        for (percent, expected) in
+            [(100.0, (10_000, 10_000)), (10.0, (1000, 10_000)), (3.0, (1000, 33_333)), (1.0, (1000, 100_000))]
+        {
             assert_eq!(quota(percent), expected);
         }
     }

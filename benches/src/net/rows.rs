@@ -11,8 +11,8 @@ use super::Link;
 use super::deploy::{Running, Site};
 use super::energy::{self, Energy, PI_SPEED};
 use super::process;
-use crate::baseline::{PAPER_WIDTH, PAPER_WIDTH_COMPRESSED};
 use crate::baseline::client;
+use crate::baseline::{PAPER_WIDTH, PAPER_WIDTH_COMPRESSED};
 use crate::lines::Runner;
 use crate::report::number;
 use crate::stats::{Spread, median};
@@ -109,7 +109,9 @@ impl Scheme {
     pub fn payload(&self, site: &Plans) -> (f64, f64) {
         match self {
             Self::Local => (0.0, 0.0),
-            Self::Offload { whole: true, width, .. } => (site.input as f64 * *width as f64, site.output as f64 * *width as f64),
+            Self::Offload { whole: true, width, .. } => {
+                (site.input as f64 * *width as f64, site.output as f64 * *width as f64)
+            }
             Self::Offload { width, servers, .. } => {
                 let (up, down) = site.elements();
                 let factor = (width * servers) as f64;
@@ -176,7 +178,8 @@ impl Plans {
 
 fn bits(plan: &Plan) -> (f64, f64) {
     let up = plan.groups.iter().map(|g| f64::from(g.len) * f64::from(g.k)).sum();
-    let down = plan.layers.iter().enumerate().map(|(l, layer)| layer.geometry.out_len() as f64 * f64::from(plan.k_of(l)));
+    let down =
+        plan.layers.iter().enumerate().map(|(l, layer)| layer.geometry.out_len() as f64 * f64::from(plan.k_of(l)));
     (up, down.sum())
 }
 
@@ -229,8 +232,17 @@ pub struct Row {
 
 /// Columns of [`Row::cells`].
 pub const COLUMNS: [&str; 11] = [
-    "scheme", "latency ms", "p90 ms", "MB up A / B", "MB down A / B", "rounds", "device CPU ms", "peak MB",
-    "energy J active / board", "fallbacks", "edge A's bytes",
+    "scheme",
+    "latency ms",
+    "p90 ms",
+    "MB up A / B",
+    "MB down A / B",
+    "rounds",
+    "device CPU ms",
+    "peak MB",
+    "energy J active / board",
+    "fallbacks",
+    "edge A's bytes",
 ];
 
 impl Row {
@@ -293,11 +305,13 @@ impl Samples {
     }
 
     fn try_add(&mut self, scheme: &Scheme, place: &mut Bench<'_, '_>, warmup: usize, runs: usize) -> Result<()> {
-        let deadline = Duration::from_secs_f64(120.0 + 10.0 * (warmup + runs) as f64 * scheme.least_s(place.plans, &place.link));
+        let deadline =
+            Duration::from_secs_f64(120.0 + 10.0 * (warmup + runs) as f64 * scheme.least_s(place.plans, &place.link));
         let counts = ["--runs".to_owned(), runs.to_string(), "--warmup".to_owned(), warmup.to_string()];
         match scheme {
             Scheme::Local => {
-                let local = place.local.as_mut().ok_or_else(|| anyhow!("onnxruntime is not there: run `make bench-venv`"))?;
+                let local =
+                    place.local.as_mut().ok_or_else(|| anyhow!("onnxruntime is not there: run `make bench-venv`"))?;
                 for _ in 0..runs {
                     let answer = local.run()?;
                     self.ms.push(field(&answer, "/ms")?);
@@ -327,7 +341,12 @@ impl Samples {
                 self.ms.push(field(&v, "/ms/median")?);
                 self.cpu_ms.push(field(&v, "/device_cpu_ms/median")?);
                 self.rss_mb.push(field(&v, "/peak_rss_mb")?);
-                let edge = |e: &str| Ok::<_, anyhow::Error>((field(&v, &format!("/bytes/{e}/up"))?, field(&v, &format!("/bytes/{e}/down"))?));
+                let edge = |e: &str| {
+                    Ok::<_, anyhow::Error>((
+                        field(&v, &format!("/bytes/{e}/up"))?,
+                        field(&v, &format!("/bytes/{e}/down"))?,
+                    ))
+                };
                 self.bytes = Some([edge("edge_a")?, edge("edge_b")?]);
                 self.fallbacks += field(&v, "/fallbacks")? as u64;
                 self.mode = v["mode"].as_str().map(str::to_owned);

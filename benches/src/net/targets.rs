@@ -59,7 +59,8 @@ pub fn judge(rows: &[Row], paper: Option<&Plans>) -> Vec<Target> {
             let theirs = paper.map(|p| (2 * width) as f64 * (p.elements().0 + p.elements().1) as f64);
             let ours = find(rows, "alexnet227", "40m", relay("balanced", drop)).map(Row::total_bytes);
             let ratio = ours.zip(theirs).map(|(o, t)| o / t);
-            let what = format!("alexnet227, relay, balanced + {name}: bytes / the paper's encoding {of} (limit 1/{parts})");
+            let what =
+                format!("alexnet227, relay, balanced + {name}: bytes / the paper's encoding {of} (limit 1/{parts})");
             add(what, ratio, 1.0 / parts);
         }
     }

@@ -94,8 +94,25 @@ fn network_rows(cli: &Cli, network: &str, cases: &[Case]) -> Result<Vec<Row>> {
 }
 
 const COLUMNS: [&str; 19] = [
-    "mode", "integrity", "ring", "other", "kernel", "threads", "ms", "p90", "ort f32 ms", "ratio", "ort int8 ms",
-    "ratio to int8", "device CPU ms", "of ort CPU", "kB up A", "kB down A", "kB up B", "kB down B", "fallbacks",
+    "mode",
+    "integrity",
+    "ring",
+    "other",
+    "kernel",
+    "threads",
+    "ms",
+    "p90",
+    "ort f32 ms",
+    "ratio",
+    "ort int8 ms",
+    "ratio to int8",
+    "device CPU ms",
+    "of ort CPU",
+    "kB up A",
+    "kB down A",
+    "kB up B",
+    "kB down B",
+    "fallbacks",
 ];
 
 fn cells(row: &Row) -> Vec<String> {

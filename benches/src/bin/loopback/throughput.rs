@@ -45,7 +45,8 @@ pub(crate) fn measure(report: &mut Report, network: &str, rounds: usize, runs: u
         rows.push(compare(network, &case, &deployment, &names, [rounds, runs])?);
     }
     let cells = |r: &Row| {
-        let mut cells = vec![r.mode.to_owned(), number(r.one_ms.median), number(r.many_ms.median), format!("{:.2}", r.ratio)];
+        let mut cells =
+            vec![r.mode.to_owned(), number(r.one_ms.median), number(r.many_ms.median), format!("{:.2}", r.ratio)];
         cells.extend([r.one_per_s, r.many_per_s].map(|s| number(s.median)));
         cells
     };

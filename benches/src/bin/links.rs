@@ -1,0 +1,306 @@
+//! Inference over shaped links in network namespaces: twinmask in both modes beside unprotected offloading, one-time keys,
+//! the paper's encoding and local execution. Needs root and iproute2; says that it skipped where they are missing.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, anyhow};
+use clap::{Args, Parser, Subcommand};
+use serde_json::json;
+use twinmask_benches::baseline::client::{self, Request, Scheme as Unprotected};
+use twinmask_benches::baseline::{PAPER_WIDTH, server};
+use twinmask_benches::deployment::network_file;
+use twinmask_benches::lines::{Runner, onnxruntime};
+use twinmask_benches::net::deploy::{Site, probe};
+use twinmask_benches::net::netns::Topology;
+use twinmask_benches::net::rows::{self, Bench, COLUMNS, Plans, Row, Samples, Scheme};
+use twinmask_benches::net::{LINKS, Link, energy, plot, targets};
+use twinmask_benches::report::{Report, number, results_dir};
+use twinmask_benches::{machine, mnist};
+use twinmask_transport::TransportLimits;
+
+/// Networks measured on every link; the MNIST networks follow on the first.
+const NETWORKS: [&str; 6] = ["alexnet227", "facenet-nn1", "alexnet", "facenet-irv1", "resnet50", "squeezenet"];
+
+#[derive(Parser)]
+#[command(about = "Benchmarks over shaped links", args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    role: Option<Role>,
+    #[command(flatten)]
+    plan: Measure,
+}
+
+#[derive(Args)]
+struct Measure {
+    /// Networks, separated by commas.
+    #[arg(long, value_delimiter = ',')]
+    networks: Vec<String>,
+    /// Links, separated by commas: 40m, 100m, 1g.
+    #[arg(long, value_delimiter = ',')]
+    links: Vec<String>,
+    /// Only schemes whose name contains this.
+    #[arg(long, default_value = "")]
+    only: String,
+    /// Turns that each scheme gets, one after the other.
+    #[arg(long, default_value_t = 3)]
+    repeats: usize,
+    /// Most inferences of one turn.
+    #[arg(long, default_value_t = 5)]
+    runs: usize,
+    /// Time that the inferences of one turn may take, s; one is always made.
+    #[arg(long, default_value_t = 10.0)]
+    turn_s: f64,
+    /// Inferences that the link alone would keep for longer than this, s, are computed instead of run.
+    #[arg(long, default_value_t = 30.0)]
+    longest_s: f64,
+    /// Compute threads of each edge; sgemm always has one.
+    #[arg(long, default_value_t = 1)]
+    threads: usize,
+}
+
+/// What this program does inside a namespace.
+#[derive(Subcommand)]
+enum Role {
+    /// Serve a network in f32.
+    #[command(hide = true)]
+    Serve {
+        #[arg(long)]
+        listen: String,
+        #[arg(long)]
+        identity: PathBuf,
+        #[arg(long)]
+        onnx: PathBuf,
+        #[arg(long, value_parser = limits)]
+        network: TransportLimits,
+    },
+    /// Run inferences against servers of `serve`.
+    #[command(hide = true)]
+    Client {
+        #[arg(long)]
+        dir: PathBuf,
+        #[arg(long)]
+        model: String,
+        #[arg(long)]
+        server: Vec<String>,
+        #[arg(long, value_parser = limits)]
+        network: TransportLimits,
+        #[arg(long)]
+        width: usize,
+        #[arg(long)]
+        whole: bool,
+        #[arg(long)]
+        runs: usize,
+        #[arg(long)]
+        warmup: usize,
+    },
+    /// Answer probes of the link.
+    #[command(hide = true)]
+    ProbeServe { listen: String },
+    /// Probe the link.
+    #[command(hide = true)]
+    Probe { address: String },
+}
+
+fn limits(preset: &str) -> Result<TransportLimits, String> {
+    match preset {
+        "lan" => Ok(TransportLimits::lan()),
+        "wifi" => Ok(TransportLimits::wifi()),
+        "wan" => Ok(TransportLimits::wan()),
+        other => Err(format!("'{other}' is none of lan, wifi, wan")),
+    }
+}
+
+fn main() -> Result<()> {
+    machine::clean_environment()?;
+    let cli = Cli::parse();
+    let runtime = || tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    match cli.role {
+        None => bench(&cli.plan),
+        Some(Role::Serve { listen, identity, onnx, network }) => {
+            runtime()?.block_on(server::serve(&listen, &identity, &onnx, network))
+        }
+        Some(Role::Client { dir, model, server, network, width, whole, runs, warmup }) => {
+            let scheme = Unprotected { whole, width };
+            let request = Request { dir: &dir, model: &model, servers: &server, scheme, limits: network, warmup, runs };
+            let measured = runtime()?.block_on(client::measure(&request))?;
+            println!("{}", serde_json::to_string(&measured)?);
+            Ok(())
+        }
+        Some(Role::ProbeServe { listen }) => twinmask_benches::net::probe::serve(&listen),
+        Some(Role::Probe { address }) => {
+            println!("{}", serde_json::to_string(&twinmask_benches::net::probe::measure(&address)?)?);
+            Ok(())
+        }
+    }
+}
+
+fn bench(plan: &Measure) -> Result<()> {
+    let mut report = Report::new("links", "Shaped links: device, edge A and edge B in network namespaces");
+    if let Some(obstacle) = Topology::obstacle() {
+        report.text(obstacle);
+        return report.write();
+    }
+    let links: Vec<Link> =
+        LINKS.into_iter().filter(|l| plan.links.is_empty() || plan.links.iter().any(|n| n == l.name)).collect();
+    let topology = Topology::new()?;
+    describe(&mut report, &topology, &links)?;
+    report.write()?;
+    let mut rows = Vec::new();
+    let mut paper = None;
+    for name in networks(plan) {
+        let Some(onnx) = network_file(&name)? else {
+            report.text(format!("skipped: {name}: TWINMASK_DATA is not there"));
+            continue;
+        };
+        let site = Site::new(&name, &onnx)?;
+        let plans = Plans::of(&site)?;
+        storage(&mut report, &name, &plans);
+        let mut local = onnxruntime(&onnx, 1).map_err(|e| eprintln!("{e:#}")).ok();
+        for &link in links.iter().filter(|l| !is_mnist(&name) || l.name == LINKS[0].name) {
+            let own = measure(plan, &topology, &site, &plans, link, &mut local)?;
+            let cells: Vec<_> = own.iter().map(Row::cells).collect();
+            report.table(&format!("{name}, {}", link.title()), &COLUMNS, &cells);
+            rows.extend(own);
+            report.data("rows", &rows);
+            report.write()?;
+        }
+        if name == "alexnet227" {
+            paper = Some(plans);
+        }
+    }
+    let judged = targets::judge(&rows, paper.as_ref());
+    let cells: Vec<_> = judged.iter().map(targets::Target::cells).collect();
+    report.table("Targets", &["target", "measured", "at most", "verdict"], &cells);
+    report.data("targets", &judged);
+    plots(&mut report, &rows, &links)?;
+    report.write()
+}
+
+fn networks(plan: &Measure) -> Vec<String> {
+    if plan.networks.is_empty() {
+        let mnist = mnist::NETWORKS.iter().map(|n| n.name);
+        return NETWORKS.into_iter().chain(mnist).map(str::to_owned).collect();
+    }
+    plan.networks.clone()
+}
+
+fn is_mnist(name: &str) -> bool {
+    mnist::NETWORKS.iter().any(|n| n.name == name)
+}
+
+/// How the links are made, and what they really do.
+fn describe(report: &mut Report, topology: &Topology, links: &[Link]) -> Result<()> {
+    report.text(
+        "Device, edge A and edge B each have a network namespace. Both ends of the device's one interface are shaped by \
+         `tc tbf` (bursts of two packets, a queue of 1000 packets, MTU 1500); a UDP relay between it and each edge holds \
+         every datagram for half the round trip; the edges are joined by a link that is not shaped. All run on the machine \
+         named above, sgemm and each edge with one compute thread unless said otherwise. Bytes are UDP payload by the QUIC \
+         stack's own counters.",
+    );
+    report.text(energy::statement());
+    report.text(format!(
+        "The energy column is for a device {} times slower than one core of this machine, its CPU time wholly on the \
+         critical path (an assumption; `weak` varies it).",
+        number(1.0 / energy::PI_SPEED)
+    ));
+    let mut measured = Vec::new();
+    for link in links {
+        measured.push(probe(topology, link)?);
+    }
+    let row = |(l, m): (&Link, &twinmask_benches::net::probe::Measured)| {
+        let rtt = format!("{} (p90 {})", number(m.rtt_ms), number(m.rtt_p90_ms));
+        vec![l.title(), l.preset.to_owned(), rtt, number(m.up_mbit), number(m.down_mbit), m.lost.to_string()]
+    };
+    let rows: Vec<_> = links.iter().zip(&measured).map(row).collect();
+    let columns = ["link", "preset", "round trip ms", "up Mbit/s", "down Mbit/s", "lost"];
+    report.table("The links as measured (plain UDP, headers included in the rates)", &columns, &rows);
+    report.data(
+        "links",
+        &links.iter().zip(&measured).map(|(l, m)| json!({"link": l, "measured": m})).collect::<Vec<_>>(),
+    );
+    Ok(())
+}
+
+fn storage(report: &mut Report, name: &str, plans: &Plans) {
+    let (up, down) = plans.elements();
+    let gb = |elements: u64| number(elements as f64 * PAPER_WIDTH as f64 * 1000.0 / 1e9);
+    report.text(format!(
+        "{name}: {up} elements up, {down} down, {} rounds. One-time keys need {} GB of storage on the device per 1,000 \
+         requests (masks and their products, 160 bits each), {} GB if the masks are expanded from a seed; twinmask's keys \
+         do not grow with the number of requests.",
+        plans.balanced.rounds.len(),
+        gb(up + down),
+        gb(down)
+    ));
+}
+
+/// All schemes on one link, in turns.
+fn measure(
+    plan: &Measure,
+    topology: &Topology,
+    site: &Site,
+    plans: &Plans,
+    link: Link,
+    local: &mut Option<Runner>,
+) -> Result<Vec<Row>> {
+    let mut schemes = rows::all();
+    if site.name == "alexnet227" {
+        schemes.extend(["lan", "wifi", "wan"].into_iter().filter(|p| *p != link.preset).map(preset));
+    }
+    schemes.retain(|s| s.label().contains(&plan.only));
+    let mut samples = vec![Samples::default(); schemes.len()];
+    eprintln!("{}: {}", site.name, link.title());
+    let running = site.start(topology, &link, plan.threads, true)?;
+    let mut bench = Bench { site, plans, running: &running, link, local };
+    for turn in 0..plan.repeats {
+        for (scheme, samples) in schemes.iter().zip(&mut samples) {
+            let least = scheme.least_s(plans, &link);
+            if least > plan.longest_s {
+                continue;
+            }
+            let runs = ((plan.turn_s / least.max(1e-3)) as usize).clamp(1, plan.runs);
+            // Slow ones are warmed up once; windows and round-trip estimates begin anew with each connection.
+            let warmup = if least < 2.0 { 2 } else { usize::from(turn == 0 || least < plan.turn_s) };
+            samples.add(scheme, &mut bench, warmup, runs);
+        }
+    }
+    eprintln!("packets that the link's queues dropped: {}", topology.dropped()?);
+    Ok(schemes.into_iter().zip(samples).map(|(scheme, s)| s.row(scheme, site, plans, link)).collect())
+}
+
+/// One private setting under another transport preset than the link's own.
+fn preset(name: &'static str) -> Scheme {
+    Scheme::Twinmask { mode: "relay", profile: "balanced", integrity: "freivalds", drop: false, preset: Some(name) }
+}
+
+/// One plot of latencies per link.
+fn plots(report: &mut Report, rows: &[Row], links: &[Link]) -> Result<()> {
+    let shown = [
+        Scheme::Local,
+        rows::LAYERS_F32,
+        rows::ONE_TIME,
+        rows::PAPER,
+        rows::PAPER_COMPRESSED,
+        rows::twinmask("split", "balanced", "freivalds", false),
+        rows::twinmask("relay", "balanced", "freivalds", false),
+        rows::twinmask("relay", "compact", "sample:16", true),
+    ];
+    let names: Vec<String> = shown.iter().map(Scheme::label).collect();
+    for link in links {
+        let on_link: Vec<&Row> = rows.iter().filter(|r| r.link == *link && r.failure.is_none()).collect();
+        let mut networks: Vec<&str> = on_link.iter().map(|r| r.network.as_str()).collect();
+        networks.dedup();
+        let value =
+            |n: &str, s: &Scheme| on_link.iter().find(|r| r.network == n && r.scheme == *s).map(|r| r.ms.median);
+        let groups: Vec<_> =
+            networks.iter().map(|n| ((*n).to_owned(), shown.iter().map(|s| value(n, s)).collect::<Vec<_>>())).collect();
+        if groups.iter().all(|g| g.1.iter().all(Option::is_none)) {
+            continue;
+        }
+        let file = format!("links-{}.svg", link.name);
+        plot::bars(&results_dir().join(&file), &link.title(), "latency, ms", &names, &groups)
+            .map_err(|e| anyhow!("{file}: {e}"))?;
+        report.text(format!("![Latency at {}]({file})", link.title()));
+    }
+    Ok(())
+}

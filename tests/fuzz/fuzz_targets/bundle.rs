@@ -1,0 +1,21 @@
+#![no_main]
+//! Any bytes as the sections of a bundle (behind the signature): an error or a validated plan, never a panic.
+
+use libfuzzer_sys::fuzz_target;
+use twinmask_model::codec;
+use twinmask_model::graph::Graph;
+use twinmask_model::infer;
+use twinmask_model::plan::Plan;
+
+fuzz_target!(|data: &[u8]| {
+    if let Ok(plan) = codec::decode::<Plan, { 1 << 20 }>(data)
+        && plan.validate().is_ok()
+    {
+        for r in 0..plan.rounds.len() {
+            let _ = (plan.upload_parts(r), plan.answer_parts(r), plan.answer_parts_dropped(r));
+        }
+    }
+    if let Ok(graph) = codec::decode::<Graph, { 1 << 20 }>(data) {
+        let _ = infer::check(&graph, 64 << 20);
+    }
+});
