@@ -2,7 +2,7 @@
 # Instructions of the device per inference, local against outsourced: benches/results/instructions.{md,json}.
 #
 # By callgrind, which does not know AVX-512, so that the device takes AVX2 code by itself; the edges run natively. What a run of
-# three inputs executes more than a run of one is two inferences. Settings: NETWORKS, RING (environment).
+# three inputs executes more than a run of one is two inferences. Settings: NETWORKS, RING, MODES (environment).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 unset OPENBLAS_CORETYPE OPENBLAS_L2_SIZE

@@ -130,11 +130,11 @@ impl Deployment {
         self.path("devices").join(device)
     }
 
-    /// Starts edge B, and edge A connected to it, on free ports of loopback, both with `args`.
+    /// Starts edge B, and edge A connected to it if `relay`, on free ports of loopback, both with `args`.
     ///
     /// # Errors
     /// When one does not get ready.
-    pub fn edges(&self, args: &[&str]) -> Result<Pair> {
+    pub fn edges(&self, relay: bool, args: &[&str]) -> Result<Pair> {
         let start = |name: &str, peer: Option<&str>| {
             let mut command = Command::new(program(name)?);
             command.arg("--dir").arg(self.path(name)).args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
@@ -142,7 +142,7 @@ impl Deployment {
             Edge::start(&mut command)
         };
         let b = start("edge-b", None)?;
-        let a = start("edge-a", Some(&b.address))?;
+        let a = start("edge-a", relay.then_some(b.address.as_str()))?;
         Ok(Pair { a, b })
     }
 }

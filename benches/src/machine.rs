@@ -78,7 +78,7 @@ impl Machine {
             line.and_then(|l| l.split_once(':')).map_or_else(|| "?".to_owned(), |(_, v)| v.trim().to_owned())
         };
         let flags = field("flags");
-        let wanted = ["avx2", "avx_vnni", "avx512f", "avx512bw", "avx512_vnni", "avx512_vbmi", "aes", "vaes"];
+        let wanted = ["avx2", "avx_vnni", "avx512f", "avx512bw", "avx512_vnni", "avx512vbmi", "aes", "vaes"];
         let proc = |file: &str| std::fs::read_to_string(format!("/proc/{file}")).unwrap_or_default();
         let first = |text: String| text.split_whitespace().next().and_then(|w| w.parse::<f64>().ok()).unwrap_or(0.0);
         let total = proc("meminfo").lines().find_map(|l| l.strip_prefix("MemTotal:").map(str::to_owned));

@@ -181,7 +181,7 @@ fn settings_of_a_device() {
     let Pair { a, b } = &pair;
     let dir = deployment.path("devices").join(DEVICE);
     let file = deployment.scratch("device.toml");
-    let text = format!("dir = {dir:?}\nedge-a = {:?}\nedge-b = {:?}\nintegrity = \"sample:5\"\n", a.address, b.address);
+    let text = format!("dir = {dir:?}\nedge_a = {:?}\nedge_b = {:?}\nintegrity = \"sample:5\"\n", a.address, b.address);
     std::fs::write(&file, &text).expect("writes");
     let bench = |env: &[(&str, &str)], args: &[&str]| {
         let mut command = twinmask_tests::command(twinmask_tests::binaries::path("device"));

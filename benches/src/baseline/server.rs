@@ -33,7 +33,11 @@ pub async fn serve(listen: &str, identity: &Path, onnx: &Path, limits: Transport
 async fn session(connection: Connection, network: Arc<FloatNetwork>) {
     // One inference per stream, one after the other.
     while let Ok((mut send, mut recv)) = connection.accept_bi().await {
-        if let Err(e) = inference(&mut send, &mut recv, &network).await {
+        let done = inference(&mut send, &mut recv, &network).await;
+        if connection.close_reason().is_some() {
+            return;
+        }
+        if let Err(e) = done {
             eprintln!("baseline: {e:#}");
             return connection.close(1, "refused");
         }

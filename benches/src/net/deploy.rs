@@ -96,6 +96,7 @@ impl Site {
             words
                 .extend(["--listen", listen, "--admin", "127.0.0.1:7411", "--network", link.preset].map(str::to_owned));
             words.extend(["--threads".to_owned(), threads.to_string()]);
+            let peer: Option<String> = peer.filter(|_| false);
             words.extend(peer.into_iter().flat_map(|p| ["--peer".to_owned(), p]));
             Edge::start(&mut command(&words))
         };

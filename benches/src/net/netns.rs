@@ -43,8 +43,8 @@ pub const EDGE_B_PEER: &str = "10.91.3.2";
 /// Virtual wires: (place, interface, address) at both ends.
 const WIRES: [[(Place, &str, &str); 2]; 4] = [
     [(Place::Device, "radio", "10.91.0.2"), (Place::Air, "radio", AIR)],
-    [(Place::A, "up", EDGE_A), (Place::Air, "a", "10.91.1.1")],
-    [(Place::B, "up", EDGE_B), (Place::Air, "b", "10.91.2.1")],
+    [(Place::A, "air", EDGE_A), (Place::Air, "edge-a", "10.91.1.1")],
+    [(Place::B, "air", EDGE_B), (Place::Air, "edge-b", "10.91.2.1")],
     [(Place::A, "peer", "10.91.3.1"), (Place::B, "peer", EDGE_B_PEER)],
 ];
 

@@ -1,16 +1,19 @@
 //! Measures a shaped link with plain UDP: round trip of small datagrams, and the rate of a burst in each direction.
 
 use std::io::Write;
-use std::net::UdpSocket;
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::stats::Spread;
+use super::relay::bind;
+use crate::stats::{Spread, median};
 
 /// Pings.
 const PINGS: usize = 60;
+/// Bursts in each direction.
+const BURSTS: usize = 3;
 /// Datagrams of a burst: fewer than fit the link's queue.
 const BURST: u32 = 600;
 /// UDP payload of a datagram of a burst, bytes.
@@ -20,10 +23,13 @@ const HEADERS: usize = 8 + 20 + 14;
 /// Silence after which a burst is over.
 const SILENCE: Duration = Duration::from_millis(700);
 
-/// First byte of a datagram.
+/// First byte of a datagram: it is sent back.
 const PING: u8 = 0;
+/// One of a burst; the last is answered.
 const BURST_UP: u8 = 1;
-const ASK_REPORT: u8 = 2;
+/// Answered with the number of datagrams of the last burst that arrived.
+const ASK_COUNT: u8 = 2;
+/// Answered with a burst.
 const ASK_BURST: u8 = 3;
 
 /// What a link really does.
@@ -33,31 +39,12 @@ pub struct Measured {
     pub rtt_ms: f64,
     /// The same, 90th percentile.
     pub rtt_p90_ms: f64,
-    /// Rate from the device, headers included, Mbit/s.
+    /// Rate from the device, headers included, Mbit/s; 0 if every burst lost something.
     pub up_mbit: f64,
     /// Rate to the device, headers included, Mbit/s.
     pub down_mbit: f64,
-    /// Datagrams of both bursts that were lost.
+    /// Datagrams of all bursts that were lost.
     pub lost: u32,
-}
-
-/// Counts one burst.
-#[derive(Default)]
-struct Counter {
-    count: u32,
-    times: Option<(Instant, Instant)>,
-}
-
-impl Counter {
-    fn add(&mut self) {
-        let now = Instant::now();
-        self.count += 1;
-        self.times = Some((self.times.map_or(now, |t| t.0), now));
-    }
-
-    fn micros(&self) -> u64 {
-        self.times.map_or(0, |(first, last)| (last - first).as_micros() as u64)
-    }
 }
 
 /// Answers probes at `listen`; prints `listening on ADDR` when ready. Returns only on failure.
@@ -65,25 +52,26 @@ impl Counter {
 /// # Errors
 /// When the socket fails.
 pub fn serve(listen: &str) -> Result<()> {
-    let socket = UdpSocket::bind(listen).with_context(|| listen.to_owned())?;
+    let socket = bind(listen.parse().with_context(|| listen.to_owned())?)?;
     println!("listening on {}", socket.local_addr()?);
     std::io::stdout().flush()?;
     let mut buffer = [0; 2048];
-    let mut counter = Counter::default();
-    loop {
-        let (n, client) = socket.recv_from(&mut buffer)?;
+    let mut count = 0u32;
+    while let Ok((n, client)) = socket.recv_from(&mut buffer) {
         match buffer[..n].first() {
             Some(&PING) => drop(socket.send_to(&buffer[..n], client)?),
-            Some(&BURST_UP) => counter.add(),
-            Some(&ASK_REPORT) => {
-                let counted = std::mem::take(&mut counter);
-                let report = [&counted.count.to_le_bytes()[..], &counted.micros().to_le_bytes()[..]].concat();
-                socket.send_to(&report, client)?;
+            Some(&BURST_UP) => {
+                count += 1;
+                if count == BURST {
+                    socket.send_to(&count.to_le_bytes(), client)?;
+                }
             }
+            Some(&ASK_COUNT) => drop(socket.send_to(&std::mem::take(&mut count).to_le_bytes(), client)?),
             Some(&ASK_BURST) => (0..BURST).try_for_each(|_| socket.send_to(&[0; PAYLOAD], client).map(drop))?,
             _ => {}
         }
     }
+    bail!("no probe came for long")
 }
 
 /// Measures the way to a server at `address` and back.
@@ -91,7 +79,7 @@ pub fn serve(listen: &str) -> Result<()> {
 /// # Errors
 /// When it does not answer.
 pub fn measure(address: &str) -> Result<Measured> {
-    let socket = UdpSocket::bind("0.0.0.0:0")?;
+    let socket = bind((Ipv4Addr::UNSPECIFIED, 0).into())?;
     socket.connect(address)?;
     socket.set_read_timeout(Some(SILENCE))?;
     let mut buffer = [0; 2048];
@@ -106,32 +94,34 @@ pub fn measure(address: &str) -> Result<Measured> {
     if trips.is_empty() {
         bail!("nothing came back from {address}");
     }
-    let burst = [BURST_UP; PAYLOAD];
-    (0..BURST).try_for_each(|_| socket.send(&burst).map(drop))?;
-    std::thread::sleep(SILENCE);
-    socket.send(&[ASK_REPORT])?;
-    let n = socket.recv(&mut buffer).context("the report of the burst")?;
-    let report: [u8; 12] = buffer[..n].try_into().context("the report of the burst")?;
-    let (count, micros) = report.split_at(4);
-    let up = (u32::from_le_bytes(count.try_into()?), u64::from_le_bytes(micros.try_into()?));
-    socket.send(&[ASK_BURST])?;
-    let mut counter = Counter::default();
-    while counter.count < BURST && socket.recv(&mut buffer).is_ok() {
-        counter.add();
-    }
     let spread = Spread::of(&trips);
-    Ok(Measured {
-        rtt_ms: spread.median,
-        rtt_p90_ms: spread.p90,
-        up_mbit: rate(up.0, up.1),
-        down_mbit: rate(counter.count, counter.micros()),
-        lost: 2 * BURST - up.0 - counter.count,
-    })
+    let (mut up, mut down) = (Vec::new(), Vec::new());
+    let mut lost = 0;
+    for _ in 0..BURSTS {
+        let begun = Instant::now();
+        (0..BURST).try_for_each(|_| socket.send(&[BURST_UP; PAYLOAD]).map(drop))?;
+        if socket.recv(&mut buffer).is_ok() {
+            up.push(rate(begun, spread.median));
+        }
+        socket.send(&[ASK_COUNT])?;
+        let n = socket.recv(&mut buffer).context("the count of a burst")?;
+        lost += BURST - u32::from_le_bytes(buffer[..n].try_into().context("the count of a burst")?);
+        let begun = Instant::now();
+        socket.send(&[ASK_BURST])?;
+        let arrived = (0..BURST).take_while(|_| socket.recv(&mut buffer).is_ok()).count() as u32;
+        lost += BURST - arrived;
+        if arrived == BURST {
+            down.push(rate(begun, spread.median));
+        }
+    }
+    let (rtt_ms, rtt_p90_ms) = (spread.median, spread.p90);
+    Ok(Measured { rtt_ms, rtt_p90_ms, up_mbit: median(&up), down_mbit: median(&down), lost })
 }
 
-/// Mbit/s of `count` datagrams, the first and the last of which arrived `micros` apart.
-fn rate(count: u32, micros: u64) -> f64 {
-    f64::from(count.saturating_sub(1)) * ((PAYLOAD + HEADERS) * 8) as f64 / micros.max(1) as f64
+/// Mbit/s of a burst that was begun at `begun`, the end of which has just been seen, a round trip included.
+fn rate(begun: Instant, rtt_ms: f64) -> f64 {
+    let seconds = (begun.elapsed().as_secs_f64() - rtt_ms / 1e3).max(1e-6);
+    f64::from(BURST) * ((PAYLOAD + HEADERS) * 8) as f64 / seconds / 1e6
 }
 
 #[cfg(test)]
@@ -140,12 +130,13 @@ mod tests {
 
     #[test]
     fn loopback_is_fast_and_loses_nothing_it_reports() {
-        let free = UdpSocket::bind("127.0.0.1:0").and_then(|s| s.local_addr()).expect("a free port").to_string();
+        let free =
+            std::net::UdpSocket::bind("127.0.0.1:0").and_then(|s| s.local_addr()).expect("a free port").to_string();
         let address = free.clone();
         std::thread::spawn(move || serve(&free));
         std::thread::sleep(Duration::from_millis(100));
         let measured = measure(&address).expect("answers");
         assert!(measured.rtt_ms > 0.0 && measured.up_mbit > 0.0 && measured.down_mbit > 0.0, "{measured:?}");
-        assert_eq!(rate(3, 1442 * 8), 2.0);
+        assert_eq!(measured.lost, 0);
     }
 }

@@ -66,7 +66,9 @@ pub fn json(command: &mut Command, deadline: Duration) -> Result<serde_json::Val
     };
     let read = |name| std::fs::read_to_string(files.path().join(name)).unwrap_or_default();
     if !status.success() {
-        bail!("{what}: {status}: {}", read("err").trim());
+        let said = read("err");
+        eprintln!("{what}: {status}");
+        bail!("{}", said.trim().lines().last().unwrap_or("it ended without a word"));
     }
     let out = read("out");
     serde_json::from_str(out.trim()).with_context(|| format!("{what} said {out:?}"))

@@ -91,7 +91,8 @@ fn forward(receiver: &Receiver<Held>) {
     }
 }
 
-fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
+/// A socket with large buffers, on which reading gives up after [`SILENCE`].
+pub(super) fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
     let socket = UdpSocket::bind(address)?;
     // An edge is not shaped: its whole window may arrive at once. Forced past the system's limit where that is allowed.
     if sockopt::set_socket_recv_buffer_size_force(&socket, SOCKET_BUFFER).is_err() {

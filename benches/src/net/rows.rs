@@ -268,7 +268,7 @@ impl Row {
             return cells;
         }
         let mb = |pick: fn(&(f64, f64)) -> f64| {
-            let [a, b] = self.bytes.map(|e| number(pick(&e) / 1e6));
+            let [a, b] = self.bytes.map(|e| megabytes(pick(&e)));
             match self.scheme {
                 Scheme::Twinmask { .. } => format!("{a} / {b}"),
                 Scheme::Offload { .. } => b,
@@ -396,6 +396,11 @@ pub struct Bench<'a, 't> {
     pub link: Link,
     /// onnxruntime with the same network, if it is there.
     pub local: &'a mut Option<Runner>,
+}
+
+/// Bytes in MB, small ones to the byte.
+fn megabytes(bytes: f64) -> String {
+    if bytes < 1e5 { format!("{:.6}", bytes / 1e6) } else { number(bytes / 1e6) }
 }
 
 fn field(value: &Value, pointer: &str) -> Result<f64> {

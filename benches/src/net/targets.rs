@@ -76,9 +76,16 @@ pub fn judge(rows: &[Row], paper: Option<&Plans>) -> Vec<Target> {
         add(format!("alexnet at 1 Gbit/s, 0.5 ms, relay, {profile} + Freivalds / layer-wise f32"), ratio, 1.0);
     }
     let relayed: Vec<&Row> = rows.iter().filter(|r| r.scheme.relays() && !r.computed && r.failure.is_none()).collect();
-    let worst = |of: fn(&Row) -> f64| relayed.iter().map(|r| of(r)).reduce(f64::max);
-    add("fallbacks in all relay rows (a row that ran in another mode counts as 1)".to_owned(), worst(fallbacks), 0.0);
-    add("edge A's part of the device's bytes in relay rows, the largest".to_owned(), worst(Row::edge_a_share), 0.01);
+    let worst = |least: f64, of: fn(&Row) -> f64| {
+        relayed.iter().filter(|r| r.total_bytes() >= least).map(|r| of(r)).reduce(f64::max)
+    };
+    add(
+        "fallbacks in all relay rows (a row that ran in another mode counts as 1)".to_owned(),
+        worst(0.0, fallbacks),
+        0.0,
+    );
+    let what = "edge A's part of the device's bytes in relay rows of 1 MB and more, the largest".to_owned();
+    add(what, worst(1e6, Row::edge_a_share), 0.01);
     targets
 }
 

@@ -1,218 +1,305 @@
-//! One round: shares in, answer out. Runs on a compute thread; calls in idle ones for large layers.
+//! Rounds: shares in, answers out. A round of fully connected layers is computed for all who wait for it at once, so that its
+//! weights are read once.
 
-use std::ops::Range;
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use twinmask_gemm::{Geometry, Input, Linear, item, split};
+use tokio::sync::oneshot;
+use twinmask_model::plan::Plan;
+use twinmask_ring::mask;
 use twinmask_ring::prf::Key;
 use twinmask_wire::message::{Prf, Secret};
 use twinmask_wire::payload::{self, Encoder};
 use twinmask_wire::{Codec, WireError};
+use zeroize::Zeroize;
 
+use crate::crew;
 use crate::models::Model;
-use crate::pool::{Worker, message};
+use crate::pool::{Pool, Priority, Worker, message};
 
-/// Multiply-accumulates from which on a layer is worth dividing: below, calling in a thread takes longer.
-const WORTH_DIVIDING: u64 = 1 << 21;
+/// Most requests that are computed at once.
+const MOST_TOGETHER: usize = 16;
+
+/// The masks of one inference (PROTOCOL.md, "Keys"), at edge A.
+#[derive(Clone)]
+pub(crate) struct Masks {
+    pub(crate) seed: Arc<Secret>,
+    pub(crate) prf: Prf,
+    pub(crate) counter: u64,
+}
 
 /// What a round is computed on (PROTOCOL.md, "One inference, mode `split`").
 pub(crate) enum Shares {
     /// At edge A: the masks `R`, expanded from the session's seed.
-    Masks { seed: Arc<Secret>, prf: Prf, counter: u64 },
+    Masks(Masks),
     /// At edge B: `v = x + S_in - R`, as uploaded.
     Uploaded { codec: Codec, payload: Vec<u8> },
 }
 
 impl Shares {
     /// The share of each group of round `r`, in the plan's order.
-    fn expand(self, model: &Model, r: usize) -> Result<Vec<Vec<u32>>, WireError> {
-        let parts = model.plan.upload_parts(r);
+    fn expand(&self, plan: &Plan, r: usize, worker: &mut Worker) -> Result<Vec<Vec<u32>>, WireError> {
+        let parts = plan.upload_parts(r);
         match self {
-            Shares::Uploaded { codec, payload } => payload::decode(&payload, codec, &parts),
-            Shares::Masks { seed, prf, counter } => {
-                let key = Key::for_masks(prf.algorithm(), &seed.0, counter);
-                let groups = model.plan.rounds[r].iter().zip(parts);
-                Ok(groups
-                    .map(|(&g, (len, k))| {
-                        let mut mask = vec![0; len];
-                        key.fill(g.into(), k, &mut mask);
-                        mask
-                    })
-                    .collect())
+            Shares::Uploaded { codec, payload } => payload::decode(payload, *codec, &parts),
+            Shares::Masks(Masks { seed, prf, counter }) => {
+                let key = Key::for_masks(prf.algorithm(), &seed.0, *counter);
+                let expand = |(&g, (len, k)): (&u32, (usize, u32))| {
+                    let mut mask = worker.buffer(len);
+                    key.fill(g.into(), k, &mut mask);
+                    mask
+                };
+                Ok(plan.rounds[r].iter().zip(parts).map(expand).collect())
             }
+        }
+    }
+
+    fn wipe(&self, mut shares: Vec<Vec<u32>>, worker: &mut Worker) {
+        for mut share in shares.drain(..) {
+            if matches!(self, Shares::Masks(_)) {
+                share.zeroize();
+            }
+            worker.recycle(share);
         }
     }
 }
 
-/// The payload of `ANSWER{r}`. What the codec settles on is kept in `encoder` for the session's next answers.
-///
-/// # Errors
-/// An uploaded payload that does not hold the round's shares.
-pub(crate) fn round(
-    model: &Model,
+/// A round was not computed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ComputeError {
+    #[error("a computation panicked: {0}")]
+    Panicked(String),
+    #[error("the compute threads have ended")]
+    Closed,
+    #[error(transparent)]
+    Shares(#[from] WireError),
+}
+
+/// What a round gave, and how long it took.
+pub(crate) struct Done<T> {
+    pub(crate) value: T,
+    /// Time in the queue.
+    pub(crate) queued: Duration,
+    /// Time on the thread, together with whatever was computed at once.
+    pub(crate) computed: Duration,
+}
+
+/// A round that was asked for; dropped, it need not be computed any more.
+pub(crate) struct Pending<T>(oneshot::Receiver<Result<Done<T>, ComputeError>>);
+
+impl<T> Pending<T> {
+    pub(crate) async fn done(&mut self) -> Result<Done<T>, ComputeError> {
+        (&mut self.0).await.unwrap_or(Err(ComputeError::Closed))
+    }
+}
+
+/// Somebody who waits for a round.
+trait Waiting: Send {
+    fn wants(&self) -> bool;
+    fn fail(self: Box<Self>, error: ComputeError);
+    /// What is left of `answers` is recycled.
+    fn deliver(self: Box<Self>, answers: &mut [Vec<u32>], worker: &mut Worker, queued: Duration, begun: Instant);
+}
+
+struct Waiter<T, F> {
+    sender: oneshot::Sender<Result<Done<T>, ComputeError>>,
+    then: F,
+}
+
+impl<T: Send, F: FnOnce(&mut [Vec<u32>], &mut Worker) -> T + Send> Waiting for Waiter<T, F> {
+    fn wants(&self) -> bool {
+        !self.sender.is_closed()
+    }
+
+    fn fail(self: Box<Self>, error: ComputeError) {
+        let _ = self.sender.send(Err(error));
+    }
+
+    fn deliver(self: Box<Self>, answers: &mut [Vec<u32>], worker: &mut Worker, queued: Duration, begun: Instant) {
+        let value = (self.then)(answers, worker);
+        let _ = self.sender.send(Ok(Done { value, queued, computed: begun.elapsed() }));
+    }
+}
+
+/// A round that waits in the queue.
+struct Request {
+    shares: Shares,
+    arrived: Instant,
+    started: Arc<AtomicBool>,
+    waiting: Box<dyn Waiting>,
+}
+
+/// The requests of one round that may be computed at once, by priority.
+#[derive(Default)]
+pub(crate) struct Gathering([Mutex<VecDeque<Request>>; 2]);
+
+impl Gathering {
+    fn of(&self, priority: Priority) -> &Mutex<VecDeque<Request>> {
+        &self.0[priority as usize]
+    }
+
+    fn take(&self, priority: Priority) -> Vec<Request> {
+        let mut waiting = locked(self.of(priority));
+        let count = waiting.len().min(MOST_TOGETHER);
+        waiting.drain(..count).collect()
+    }
+}
+
+/// How a round stands in the queue.
+pub(crate) struct Turn {
+    pub(crate) session: u64,
+    pub(crate) priority: Priority,
+    /// Set when its computation begins.
+    pub(crate) started: Arc<AtomicBool>,
+}
+
+impl Turn {
+    pub(crate) fn normal(session: u64) -> Turn {
+        Turn { session, priority: Priority::Normal, started: Arc::default() }
+    }
+}
+
+/// Puts round `r` of `model` into the queue; `then` makes of its answers (by layer, bits above the ring
+/// unspecified) what is wanted, on the compute thread.
+pub(crate) async fn submit<T: Send + 'static>(
+    pool: &Pool,
+    Turn { session, priority, started }: Turn,
+    model: &Arc<Model>,
     r: usize,
     shares: Shares,
-    encoder: &Mutex<Encoder>,
-    worker: &mut Worker,
-) -> Result<(Codec, Vec<u8>), WireError> {
-    let shares = shares.expand(model, r)?;
-    let mut answers = Vec::new();
-    for (&g, share) in model.plan.rounds[r].iter().zip(&shares) {
-        let group = &model.plan.groups[g as usize];
-        for &l in &group.layers {
-            answers.push((apply(&model.layers[l as usize], share, worker), u32::from(group.k)));
+    then: impl FnOnce(&mut [Vec<u32>], &mut Worker) -> T + Send + 'static,
+) -> Pending<T> {
+    let (sender, receiver) = oneshot::channel();
+    let arrived = Instant::now();
+    let place = pool.place(priority).await;
+    let request = Request { shares, arrived, started, waiting: Box::new(Waiter { sender, then }) };
+    let model = Arc::clone(model);
+    if let Some(gathering) = &model.gatherings[r] {
+        // As many jobs as requests: one that finds its own request taken along finds another or nothing.
+        locked(gathering.of(priority)).push_back(request);
+        place.enqueue(session, move |worker| {
+            let requests = model.gatherings[r].as_ref().map_or_else(Vec::new, |g| g.take(priority));
+            serve(&model, r, requests, worker);
+        });
+    } else {
+        place.enqueue(session, move |worker| serve(&model, r, vec![request], worker));
+    }
+    Pending(receiver)
+}
+
+/// Runs a short job for a session, as soon as those before it are done.
+pub(crate) async fn finish<T: Send + 'static>(
+    pool: &Pool,
+    session: u64,
+    job: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, ComputeError> {
+    let (sender, receiver) = oneshot::channel();
+    pool.place(Priority::Normal).await.enqueue(session, move |_| drop(sender.send(job())));
+    receiver.await.map_err(|_| ComputeError::Closed)
+}
+
+fn serve(model: &Model, r: usize, requests: Vec<Request>, worker: &mut Worker) {
+    let begun = Instant::now();
+    let (mut wanted, mut shares) = (Vec::new(), Vec::new());
+    for request in requests.into_iter().filter(|r| r.waiting.wants()) {
+        request.started.store(true, Relaxed);
+        match request.shares.expand(&model.plan, r, worker) {
+            Ok(expanded) => {
+                shares.push(expanded);
+                wanted.push(request);
+            }
+            Err(error) => request.waiting.fail(error.into()),
         }
     }
-    let parts: Vec<(&[u32], u32)> = answers.iter().map(|(y, k)| (y.as_slice(), *k)).collect();
+    let answers = catch_unwind(AssertUnwindSafe(|| apply(model, r, &shares, worker)));
+    for (request, shares) in wanted.iter().zip(shares) {
+        request.shares.wipe(shares, worker);
+    }
+    match answers {
+        Ok(answers) => {
+            for (request, mut answers) in wanted.into_iter().zip(answers) {
+                request.waiting.deliver(&mut answers, worker, begun - request.arrived, begun);
+                answers.into_iter().for_each(|a| worker.recycle(a));
+            }
+        }
+        Err(panic) => {
+            worker.renew();
+            let error = ComputeError::Panicked(message(&*panic));
+            wanted.into_iter().for_each(|request| request.waiting.fail(error.clone()));
+        }
+    }
+}
+
+/// The answers to each of `shares`, by layer.
+fn apply(model: &Model, r: usize, shares: &[Vec<Vec<u32>>], worker: &mut Worker) -> Vec<Vec<Vec<u32>>> {
+    let mut answers: Vec<Vec<Vec<u32>>> = shares.iter().map(|_| Vec::new()).collect();
+    if shares.is_empty() {
+        return answers;
+    }
+    for (i, &g) in model.plan.rounds[r].iter().enumerate() {
+        let xs: Vec<&[u32]> = shares.iter().map(|s| s[i].as_slice()).collect();
+        for &l in &model.plan.groups[g as usize].layers {
+            let ys = crew::apply(&model.layers[l as usize], &xs, worker);
+            answers.iter_mut().zip(ys).for_each(|(answers, y)| answers.push(y));
+        }
+    }
+    answers
+}
+
+/// The payload of `ANSWER{r}`; without `exact` low bits are left out (PROTOCOL.md, "Dropped output bits"). What the codec
+/// settles on is kept in `encoder` for the session's next answers.
+pub(crate) fn encode(
+    plan: &Plan,
+    r: usize,
+    exact: bool,
+    answers: &mut [Vec<u32>],
+    encoder: &Mutex<Encoder>,
+) -> (Codec, Vec<u8>) {
+    if !exact {
+        for (l, answer) in plan.round_layers(r).zip(answers.iter_mut()) {
+            let (f, keep) = (plan.drop_bits(l), mask(plan.k_of(l)));
+            answer.iter_mut().for_each(|z| *z = (*z & keep) >> f);
+        }
+    }
+    let widths = if exact { plan.answer_parts(r) } else { plan.answer_parts_dropped(r) };
+    let parts: Vec<(&[u32], u32)> = answers.iter().zip(widths).map(|(a, (_, width))| (a.as_slice(), width)).collect();
     // Encoded outside the lock: other inferences of the session need not wait for this one.
     let mut settling = locked(encoder).clone();
     let encoded = settling.encode(&parts);
     *locked(encoder) = settling;
-    Ok(encoded)
+    encoded
 }
 
-/// `y = W·x`, on this thread and those that are idle.
-fn apply(linear: &Arc<dyn Linear>, x: &[u32], worker: &mut Worker) -> Vec<u32> {
-    let idle = worker.idle();
-    let ranges = if linear.geometry().macs() < WORTH_DIVIDING { Vec::new() } else { split(&**linear, 1 + idle) };
-    let mut y = vec![0; linear.geometry().out_len()];
-    if ranges.len() < 2 {
-        linear.apply(x, &mut y, &mut worker.scratch);
-        return y;
+/// Edge A: `z_A + T`, packed (PROTOCOL.md, "One inference, mode `relay`").
+pub(crate) fn correction(plan: &Plan, r: usize, masks: &Masks, z: &mut [Vec<u32>], worker: &mut Worker) -> Vec<u8> {
+    let key = Key::for_corrections(masks.prf.algorithm(), &masks.seed.0, masks.counter);
+    for (l, z) in plan.round_layers(r).zip(z.iter_mut()) {
+        let mut t = worker.buffer(z.len());
+        key.fill(l as u64, plan.k_of(l), &mut t);
+        z.iter_mut().zip(&t).for_each(|(z, t)| *z = z.wrapping_add(*t));
+        t.zeroize();
+        worker.recycle(t);
     }
-    let mut input = std::mem::take(&mut worker.input);
-    linear.load(&[x], &mut input);
-    let helpers = ranges.len() - 1;
-    let crew = Arc::new(Crew::new(Arc::clone(linear), input, ranges));
-    let called = Arc::clone(&crew);
-    worker.call_in(helpers, move |other| called.work(other));
-    crew.work(worker);
-    crew.collect(&mut y);
-    if let Some(crew) = Arc::into_inner(crew) {
-        worker.input = crew.input; // all helpers are gone: the buffer is ours again
-    }
-    y
+    let parts: Vec<(&[u32], u32)> =
+        z.iter().zip(plan.answer_parts(r)).map(|(z, (_, k))| (z.as_slice(), k)).collect();
+    payload::encode(&parts, Codec::Packed)
 }
 
-/// The output of a range of channels, or the text of the panic in its computation.
-type Part = Result<Vec<u32>, String>;
-
-/// One layer that several threads compute: each takes the next range of output channels until none is left.
-struct Crew {
-    linear: Arc<dyn Linear>,
-    input: Input,
-    ranges: Vec<Range<usize>>,
-    next: AtomicUsize,
-    /// By range; `None` until it is computed.
-    parts: Mutex<Vec<Option<Part>>>,
-    finished: Condvar,
-}
-
-impl Crew {
-    fn new(linear: Arc<dyn Linear>, input: Input, ranges: Vec<Range<usize>>) -> Crew {
-        let parts = Mutex::new(ranges.iter().map(|_| None).collect());
-        Crew { linear, input, ranges, next: AtomicUsize::new(0), parts, finished: Condvar::new() }
+/// Edge B: adds a correction to `W·v`.
+///
+/// # Errors
+/// A payload that does not hold the round's answers.
+pub(crate) fn add_correction(plan: &Plan, r: usize, z: &mut [Vec<u32>], payload: &[u8]) -> Result<(), WireError> {
+    for (z, c) in z.iter_mut().zip(payload::decode(payload, Codec::Packed, &plan.answer_parts(r))?) {
+        z.iter_mut().zip(c).for_each(|(z, c)| *z = z.wrapping_add(c));
     }
-
-    /// Elements of the output per channel.
-    fn per_channel(&self) -> usize {
-        let geometry = self.linear.geometry();
-        geometry.out_len() / geometry.out_channels()
-    }
-
-    /// Every range that was taken gets a result, even if its computation panics: nobody waits in vain.
-    fn work(&self, worker: &mut Worker) {
-        loop {
-            let index = self.next.fetch_add(1, Relaxed);
-            let Some(range) = self.ranges.get(index) else { return };
-            let part = catch_unwind(AssertUnwindSafe(|| {
-                let mut y = vec![0; range.len() * self.per_channel()];
-                self.linear.part(&self.input, range.clone(), &mut y, &mut worker.scratch);
-                y
-            }));
-            locked(&self.parts)[index] = Some(part.map_err(|panic| message(&*panic)));
-            self.finished.notify_all();
-        }
-    }
-
-    /// Waits for ranges that others have taken, and puts all together.
-    ///
-    /// # Panics
-    /// If the computation of a range has.
-    fn collect(&self, y: &mut [u32]) {
-        let waiting = |parts: &mut Vec<Option<_>>| parts.iter().any(Option::is_none);
-        let mut parts = self.finished.wait_while(locked(&self.parts), waiting).unwrap_or_else(PoisonError::into_inner);
-        let parts: Vec<Vec<u32>> = parts
-            .drain(..)
-            .map(|part| match part {
-                Some(Ok(part)) => part,
-                Some(Err(text)) => panic!("{text}"),
-                None => unreachable!("waited until every range had its result"),
-            })
-            .collect();
-        let by_channel = parts.concat();
-        let items = self.input.items();
-        match self.linear.geometry() {
-            Geometry::Fc(_) if items > 1 => {
-                for (row, out) in y.chunks_exact_mut(self.linear.geometry().out_channels()).enumerate() {
-                    item(&by_channel, items, row, out);
-                }
-            }
-            _ => y.copy_from_slice(&by_channel),
-        }
-    }
+    Ok(())
 }
 
 /// What the locks of this crate guard is replaced as a whole, so a panic elsewhere leaves nothing half done.
 pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::pool::Pool;
-    use std::num::NonZeroUsize;
-    use twinmask_gemm::{Conv, Fc, default_kernel, naive};
-
-    fn uniform(label: &str, n: usize) -> Vec<u32> {
-        let mut out = vec![0; n];
-        Key::derive("test", &[label.as_bytes()]).fill(0, 32, &mut out);
-        out
-    }
-
-    /// Layers above the threshold, so that with idle threads they are divided.
-    #[tokio::test]
-    async fn divided_layers_are_those_of_the_oracle() {
-        let conv = Conv {
-            c_in: 16,
-            h: 20,
-            w: 20,
-            c_out: 40,
-            kh: 3,
-            kw: 3,
-            stride: [1, 1],
-            pad: [1; 4],
-            dilation: [1, 1],
-            groups: 1,
-        };
-        let fcs = [1, 5].map(|rows| Geometry::Fc(Fc { rows, inputs: 3000, outputs: 1001 }));
-        let four = NonZeroUsize::new(4).expect("positive");
-        let pool = Pool::new(four, four);
-        for geometry in [Geometry::Conv(conv), fcs[0], fcs[1]] {
-            assert!(geometry.macs() >= WORTH_DIVIDING);
-            let weights: Vec<i16> = uniform("w", geometry.weight_len()).iter().map(|w| (*w as i8).into()).collect();
-            let x = uniform("x", geometry.in_len());
-            let mut expected = vec![0; geometry.out_len()];
-            naive::apply(&geometry, &weights, &x, &mut expected);
-            let linear = default_kernel().prepare(&geometry, &weights, 32);
-            for _ in 0..20 {
-                let (linear, x) = (Arc::clone(&linear), x.clone());
-                let done = pool.submit(move |worker| apply(&linear, &x, worker)).await.done().await;
-                assert!(done.expect("no panic").value == expected, "{geometry:?}");
-            }
-        }
-    }
 }

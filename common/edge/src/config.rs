@@ -37,6 +37,9 @@ pub struct Settings {
     /// TCP address of /livez, /readyz and /metrics; port 0 picks a free one [default: 127.0.0.1:7411 or 127.0.0.1:7412]
     #[arg(long, env = "TWINMASK_ADMIN", value_name = "ADDR")]
     pub admin: Option<String>,
+    /// Edge A only: UDP address of edge B, by which sessions get mode relay [default: none]
+    #[arg(long, env = "TWINMASK_PEER", value_name = "HOST:PORT")]
+    pub peer: Option<String>,
     /// Compute threads [default: one per processor]
     #[arg(long, env = "TWINMASK_THREADS", value_name = "N")]
     pub threads: Option<NonZeroUsize>,
@@ -85,6 +88,7 @@ impl Settings {
             dir: self.dir.or(lower.dir),
             listen: self.listen.or(lower.listen),
             admin: self.admin.or(lower.admin),
+            peer: self.peer.or(lower.peer),
             threads: self.threads.or(lower.threads),
             kernel: self.kernel.or(lower.kernel),
             network: self.network.or(lower.network),
@@ -117,6 +121,11 @@ impl Settings {
         let set = |target: &mut usize, value: Option<NonZeroUsize>| *target = value.map_or(*target, NonZeroUsize::get);
         config.listen = self.listen.unwrap_or(config.listen);
         config.admin = self.admin.unwrap_or(config.admin);
+        if self.peer.is_some() && role == Role::B {
+            let text = "`peer` is for edge-a, which dials edge-b: edge-b learns of sessions from it".to_owned();
+            return Err(StartError::Config(text));
+        }
+        config.peer = self.peer;
         config.network = self.network.unwrap_or_default();
         set(&mut config.threads, self.threads);
         let limits = &mut config.limits;
@@ -132,6 +141,8 @@ impl Settings {
         Ok(config)
     }
 }
+
+const MIB: usize = 1 << 20;
 
 /// What an edge bounds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -152,6 +163,18 @@ pub struct Limits {
     pub claim: Duration,
     /// Time for what runs when the edge goes down.
     pub drain: Duration,
+    /// Edge B: bytes of corrections that edge A may have here for one session (PROTOCOL.md, mode `relay`).
+    pub relay_session: usize,
+    /// Edge B: the same for all sessions of one device.
+    pub relay_device: usize,
+    /// Edge B: the same for all sessions.
+    pub relay_total: usize,
+    /// Edge B: time that an answer waits for its correction before it goes out without.
+    pub relay_grace: Duration,
+    /// Edge A: bytes that one session may have computed ahead of time.
+    pub ahead_session: usize,
+    /// Edge A: the same for all sessions.
+    pub ahead_total: usize,
 }
 
 impl Default for Limits {
@@ -166,6 +189,12 @@ impl Default for Limits {
             claim: Duration::from_secs(2),
             // With the 2 s that closing may take, below the 10 s that an edge has to go down.
             drain: Duration::from_secs(7),
+            relay_session: 4 * MIB,
+            relay_device: 16 * MIB,
+            relay_total: 128 * MIB,
+            relay_grace: Duration::from_millis(250),
+            ahead_session: 64 * MIB,
+            ahead_total: 256 * MIB,
         }
     }
 }
@@ -187,6 +216,8 @@ pub struct Config {
     pub listen: String,
     /// Address for administration, HOST:PORT.
     pub admin: String,
+    /// Edge A: address of the edge B that it introduces sessions to, HOST:PORT.
+    pub peer: Option<String>,
     /// Compute threads.
     pub threads: usize,
     /// Network that QUIC is tuned for.
@@ -207,6 +238,7 @@ impl Config {
             dir: dir.into(),
             listen: format!("0.0.0.0:{port}"),
             admin: format!("127.0.0.1:{}", port + 10),
+            peer: None,
             threads: std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
             network: Network::default(),
             limits: Limits::default(),
@@ -226,7 +258,8 @@ impl Config {
             Network::Wan => TransportLimits::wan(),
         };
         TransportLimits {
-            max_streams: self.limits.streams() as u32,
+            // Edge A needs one for each session that it introduces to edge B.
+            max_streams: self.limits.streams().max(self.limits.max_sessions + 1) as u32,
             // A few more than there may be sessions: those are refused with a text that says why.
             max_connections: self.limits.max_sessions.saturating_add(16),
             ..preset.serving()

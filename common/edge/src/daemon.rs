@@ -14,7 +14,7 @@ use twinmask_wire::CloseCode;
 
 use crate::service::Edge;
 use crate::session::GOING_DOWN;
-use crate::{Config, Role, StartError, admin};
+use crate::{Config, Role, StartError, admin, relay};
 
 /// Folder of certificate, key and CA in an edge's folder.
 const IDENTITY_DIR: &str = "identity";
@@ -52,6 +52,9 @@ impl Daemon {
         let mut tasks = JoinSet::new();
         tasks.spawn(admin::serve(admin, Arc::clone(&edge)));
         tasks.spawn(upkeep(Arc::clone(&edge)));
+        if let Some(peer) = config.peer.clone() {
+            tasks.spawn(relay::dial(Arc::clone(&edge), peer, config.transport()));
+        }
         let draining = edge.draining.subscribe();
         let accepting = tokio::spawn(accept(server, Arc::clone(&edge), draining));
         tracing::info!(%role, %addr, admin = %admin_addr, kernel = edge.kernel.name(), threads = config.threads, "ready");

@@ -1,4 +1,4 @@
-//! One inference on a stream of its own (PROTOCOL.md, "One inference, mode `split`").
+//! One inference on a stream of its own (PROTOCOL.md, "One inference").
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,15 +9,15 @@ use tokio::time::timeout;
 use twinmask_model::plan::packed_parts_len;
 use twinmask_transport::frame_io::{Frame, FrameIoError, read_frame, write_frame};
 use twinmask_transport::{RecvHalf, SendHalf};
-use twinmask_wire::message::{Answer, Busy, End, Infer, Round};
+use twinmask_wire::message::{Answer, Busy, End, Infer, Miss, Round};
 use twinmask_wire::session::RoundCursor;
-use twinmask_wire::{CloseCode, Codec, FrameType, WireError};
+use twinmask_wire::{CloseCode, Codec, FrameType};
 
-use crate::compute::Shares;
-use crate::pool::Pending;
+use crate::Role;
+use crate::ahead::Want;
+use crate::compute::{ComputeError, Done, Pending, Shares};
+use crate::relayed;
 use crate::session::{Fault, Session, refused, within};
-
-type Computed = Pending<Result<(Codec, Vec<u8>), WireError>>;
 
 /// Serves one stream. An error ends the session; a device that goes away or stalls only ends this inference.
 pub(crate) async fn serve(session: Arc<Session>, mut send: SendHalf, mut recv: RecvHalf) -> Result<(), Fault> {
@@ -38,31 +38,70 @@ async fn run(session: &Arc<Session>, send: &mut SendHalf, recv: &mut RecvHalf) -
     let stall = session.edge.limits.stall;
     let infer = within(stall, 0, read_frame(recv, |h| h.expect(FrameType::Infer, &[], "INFER"))).await?;
     let infer: Infer = infer.body()?;
-    if !infer.exact {
-        let text = "this edge answers exact inferences only: switch dropped bits off (--drop-bits off)";
-        return Err(refused(CloseCode::Protocol, text));
-    }
-    let Some(place) = Place::take(session) else { return busy(session, send, recv).await };
+    check(session, infer)?;
+    let place = Place::take(session);
+    let over = (session.edge.role == Role::A || place.is_some()).then(|| Over { session, counter: infer.counter });
+    let Some(place) = place else {
+        drop(over);
+        return busy(session, send, recv).await;
+    };
     session.begin(infer.counter).await?;
     let begun = Instant::now();
-    match session.seed.clone() {
-        Some(seed) => {
-            let mut end = std::pin::pin!(ended(recv));
-            let masks = || Shares::Masks { seed: Arc::clone(&seed), prf: session.prf, counter: infer.counter };
-            tokio::select! {
-                early = end.as_mut() => return early,
-                answered = answer_all(session, send, masks) => answered?,
-            }
+    if session.edge.role == Role::B {
+        if answer_each(session, send, recv, infer).await? {
+            drop(over);
             finish(session, send, place, begun);
-            await_end(stall, end).await
+            await_end(stall, std::pin::pin!(ended(recv))).await?;
         }
-        None => {
-            if answer_each(session, send, recv).await? {
-                finish(session, send, place, begun);
-                await_end(stall, std::pin::pin!(ended(recv))).await
-            } else {
-                Ok(())
-            }
+        return Ok(());
+    }
+    let want = if infer.relay { Want::Relay } else { Want::Split { exact: infer.exact } };
+    if let Some(ahead) = &session.ahead {
+        ahead.begin(infer.counter, want);
+    }
+    if infer.relay {
+        relayed::fall_back(session, send, recv, infer).await?;
+        finish(session, send, place, begun);
+        return Ok(());
+    }
+    let mut end = std::pin::pin!(ended(recv));
+    tokio::select! {
+        early = end.as_mut() => return early,
+        answered = answer_all(session, send, infer) => answered?,
+    }
+    drop(over);
+    finish(session, send, place, begun);
+    await_end(stall, end).await
+}
+
+/// Whether this session has such inferences.
+fn check(session: &Session, infer: Infer) -> Result<(), Fault> {
+    let plan = &session.model.plan;
+    if !infer.exact && (0..plan.layers.len()).all(|l| plan.drop_bits(l) == 0) {
+        let text = "this model's plan has no bits to drop: switch dropped bits off (--drop-bits off)";
+        return Err(refused(CloseCode::Protocol, text));
+    }
+    if infer.relay && !session.ticket {
+        let text = "mode relay needs a ticket in OPEN, and this session was opened without: open another, or use split";
+        return Err(refused(CloseCode::Protocol, text));
+    }
+    Ok(())
+}
+
+/// The end of an inference, however it comes: nothing more is computed ahead or held for it. A busy edge A ends it too, as
+/// its device goes elsewhere or takes another counter; what a busy edge B holds is kept for when the device comes again.
+struct Over<'a> {
+    session: &'a Session,
+    counter: u64,
+}
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        if let Some(ahead) = &self.session.ahead {
+            ahead.end(self.counter);
+        }
+        if let Some(desk) = &self.session.desk {
+            desk.discard(self.counter);
         }
     }
 }
@@ -101,16 +140,19 @@ async fn busy(session: &Session, send: &mut SendHalf, recv: &mut RecvHalf) -> Re
     Ok(())
 }
 
-/// Edge A: all rounds in order, unasked. The next round is computed while this one waits for the stream to take it, and
-/// none further.
-async fn answer_all(session: &Arc<Session>, send: &mut SendHalf, masks: impl Fn() -> Shares) -> Result<(), Fault> {
+/// Edge A: all rounds in order, unasked. What is not there ahead of time is computed, the next round while this one waits
+/// for the stream to take it, and none further.
+async fn answer_all(session: &Arc<Session>, send: &mut SendHalf, infer: Infer) -> Result<(), Fault> {
     let rounds = session.model.plan.rounds.len();
-    let mut computing = Some(session.compute(0, masks()).await);
+    let mut coming = Some(coming(session, 0, infer).await?);
     let mut r = 0;
-    while let Some(current) = computing.take() {
-        let answer = answer(session, r, current).await?;
+    while let Some(current) = coming.take() {
+        let answer = match current {
+            Coming::Ready(answer) => answer,
+            Coming::Computing(mut computing) => answer(session, r, computing.done().await)?,
+        };
         if r + 1 < rounds {
-            computing = Some(session.compute(r + 1, masks()).await);
+            coming = Some(self::coming(session, r + 1, infer).await?);
         }
         answer.write(session, send).await?;
         r += 1;
@@ -118,8 +160,36 @@ async fn answer_all(session: &Arc<Session>, send: &mut SendHalf, masks: impl Fn(
     Ok(())
 }
 
+/// An answer of edge A that was computed ahead of time, or is being computed.
+enum Coming {
+    Ready(Computation),
+    Computing(Pending<(Codec, Vec<u8>)>),
+}
+
+async fn coming(session: &Arc<Session>, r: usize, infer: Infer) -> Result<Coming, Fault> {
+    let (Some(ahead), Some(masks)) = (&session.ahead, session.masks(infer.counter)) else {
+        return Err(refused(CloseCode::Internal, "edge A has no masks"));
+    };
+    let want = Want::Split { exact: infer.exact };
+    if let Some((codec, payload)) = ahead.take(infer.counter, r as u32, want).await {
+        session.edge.meters.ahead_used.increment(1);
+        session.edge.meters.round(Duration::ZERO, Duration::ZERO);
+        let body = Answer { round: r as u32, compute_us: 0, queue_us: 0 };
+        return Ok(Coming::Ready(Computation { body, codec, payload, missed: false }));
+    }
+    Ok(Coming::Computing(session.compute(r, infer.exact, Shares::Masks(masks)).await))
+}
+
 /// Edge B: each round as it is uploaded. `false` when the device ended the inference before its last round.
-async fn answer_each(session: &Arc<Session>, send: &mut SendHalf, recv: &mut RecvHalf) -> Result<bool, Fault> {
+async fn answer_each(
+    session: &Arc<Session>,
+    send: &mut SendHalf,
+    recv: &mut RecvHalf,
+    infer: Infer,
+) -> Result<bool, Fault> {
+    if let Some(desk) = &session.desk {
+        desk.begin(infer.counter);
+    }
     let plan = &session.model.plan;
     let mut cursor = RoundCursor::new(plan.rounds.len() as u32);
     while let Some(due) = cursor.due() {
@@ -136,34 +206,53 @@ async fn answer_each(session: &Arc<Session>, send: &mut SendHalf, recv: &mut Rec
         }
         cursor.accept(frame.body::<Round>()?.round)?;
         let shares = Shares::Uploaded { codec: frame.header.codec, payload: frame.payload };
-        let computing = session.compute(r, shares).await;
-        answer(session, r, computing).await?.write(session, send).await?;
+        let answer = if infer.relay {
+            relayed::answer_for_both(session, infer, r, shares).await?
+        } else {
+            answer(session, r, session.compute(r, infer.exact, shares).await.done().await)?
+        };
+        answer.write(session, send).await?;
     }
     Ok(true)
 }
 
 /// A round that is computed but not sent.
-struct Computation {
+pub(crate) struct Computation {
     body: Answer,
     codec: Codec,
     payload: Vec<u8>,
+    /// Whether this is `W·v` alone where the device expects the sum (mode `relay`).
+    pub(crate) missed: bool,
 }
 
-async fn answer(session: &Session, r: usize, computing: Computed) -> Result<Computation, Fault> {
-    let done = computing.done().await.map_err(|error| {
-        tracing::error!(model = session.model.title, round = r, %error, "a round could not be computed");
-        refused(CloseCode::Internal, "a computation failed inside the edge; its log says what")
+pub(crate) fn answer(
+    session: &Session,
+    r: usize,
+    computed: Result<Done<(Codec, Vec<u8>)>, ComputeError>,
+) -> Result<Computation, Fault> {
+    let done = computed.map_err(|error| match error {
+        ComputeError::Shares(error) => error.into(),
+        error => {
+            tracing::error!(model = session.model.title, round = r, %error, "a round could not be computed");
+            refused(CloseCode::Internal, "a computation failed inside the edge; its log says what")
+        }
     })?;
-    let (codec, payload) = done.value?;
+    let (codec, payload) = done.value;
     session.edge.meters.round(done.queued, done.computed);
     let us = |d: Duration| u32::try_from(d.as_micros()).unwrap_or(u32::MAX);
     let body = Answer { round: r as u32, compute_us: us(done.computed), queue_us: us(done.queued) };
-    Ok(Computation { body, codec, payload })
+    Ok(Computation { body, codec, payload, missed: false })
 }
 
 impl Computation {
-    async fn write(self, session: &Session, send: &mut SendHalf) -> Result<(), Fault> {
-        let writing = write_frame(send, FrameType::Answer, &self.body, self.codec, &self.payload);
+    pub(crate) async fn write(self, session: &Session, send: &mut SendHalf) -> Result<(), Fault> {
+        let writing = async {
+            if self.missed {
+                let miss = Miss { round: self.body.round };
+                write_frame(send, FrameType::Miss, &miss, Codec::Packed, &[]).await?;
+            }
+            write_frame(send, FrameType::Answer, &self.body, self.codec, &self.payload).await
+        };
         within(session.edge.limits.stall, self.payload.len(), writing).await
     }
 }
@@ -184,7 +273,7 @@ async fn ended(recv: &mut RecvHalf) -> Result<(), Fault> {
     }
 }
 
-fn end_of(frame: &Frame) -> Result<(), Fault> {
+pub(crate) fn end_of(frame: &Frame) -> Result<(), Fault> {
     Ok(frame.body::<End>().map(|_| ())?)
 }
 

@@ -6,20 +6,31 @@
 //! where the [`Kernel`](twinmask_gemm::Kernel) is handed in.
 
 mod admin;
+mod ahead;
+mod budget;
 mod cli;
 mod compute;
 mod config;
+mod crew;
 mod daemon;
+mod desk;
 mod error;
 mod inference;
 mod meters;
 mod models;
+mod outbox;
 mod pool;
+mod relay;
+mod relayed;
 mod service;
 mod session;
 
 #[cfg(test)]
+mod ahead_tests;
+#[cfg(test)]
 mod daemon_tests;
+#[cfg(test)]
+mod relay_tests;
 #[cfg(test)]
 mod session_tests;
 #[cfg(test)]

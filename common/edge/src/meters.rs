@@ -21,6 +21,18 @@ pub(crate) struct Meters {
     pub(crate) inferences: Counter,
     pub(crate) rounds: Counter,
     pub(crate) models: Gauge,
+    /// Edge A: bytes set aside for what is computed ahead of time.
+    pub(crate) ahead_bytes: Gauge,
+    /// Edge A: rounds that were there when their inference came to them.
+    pub(crate) ahead_used: Counter,
+    /// Corrections sent by edge A or taken by edge B.
+    pub(crate) corrections: Counter,
+    /// Edge B: bytes set aside for corrections.
+    pub(crate) relay_bytes: Gauge,
+    /// Edge B: rounds answered without a correction; edge A: rounds that it answered for that.
+    pub(crate) misses: Counter,
+    /// Whether the other edge is connected.
+    pub(crate) peer: Gauge,
     bytes_in: Counter,
     bytes_out: Counter,
     queue_wait: Histogram,
@@ -41,6 +53,15 @@ impl Meters {
             describe_counter!("twinmask_inferences_total", "Inferences that were answered to the end.");
             describe_counter!("twinmask_rounds_total", "Rounds that were answered.");
             describe_gauge!("twinmask_models", "Models that are served.");
+            describe_gauge!("twinmask_ahead_bytes", "Bytes set aside for what is computed ahead of time (edge A).");
+            describe_counter!("twinmask_ahead_used_total", "Rounds that were computed ahead of time (edge A).");
+            describe_counter!("twinmask_corrections_total", "Corrections sent (edge A) or taken (edge B) in relay.");
+            describe_gauge!("twinmask_relay_bytes", "Bytes set aside for corrections (edge B).");
+            describe_counter!(
+                "twinmask_relay_misses_total",
+                "Rounds in relay that fell back: answered without a correction (edge B), or for that (edge A)."
+            );
+            describe_gauge!("twinmask_peer_connected", "Whether the other edge is connected.");
             describe_counter!("twinmask_bytes_total", "UDP payload bytes of sessions, by direction.");
             describe_histogram!("twinmask_queue_wait_seconds", "Time that a round waited for a compute thread.");
             describe_histogram!("twinmask_compute_seconds", "Time that a round was computed.");
@@ -56,6 +77,12 @@ impl Meters {
             inferences: counter!("twinmask_inferences_total"),
             rounds: counter!("twinmask_rounds_total"),
             models: gauge!("twinmask_models"),
+            ahead_bytes: gauge!("twinmask_ahead_bytes"),
+            ahead_used: counter!("twinmask_ahead_used_total"),
+            corrections: counter!("twinmask_corrections_total"),
+            relay_bytes: gauge!("twinmask_relay_bytes"),
+            misses: counter!("twinmask_relay_misses_total"),
+            peer: gauge!("twinmask_peer_connected"),
             bytes_in: counter!("twinmask_bytes_total", "direction" => "in"),
             bytes_out: counter!("twinmask_bytes_total", "direction" => "out"),
             queue_wait: histogram!("twinmask_queue_wait_seconds"),

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use twinmask_gemm::{Kernel, Linear};
+use twinmask_gemm::{Geometry, Kernel, Linear};
 use twinmask_model::bundle::{Digest, EdgeBundle, short};
 use twinmask_model::plan::Plan;
 
 use crate::StartError;
+use crate::compute::Gathering;
 
 /// The owner's public key in an edge's folder: 64 hexadecimal characters.
 const OWNER_FILE: &str = "owner.pub";
@@ -25,6 +26,8 @@ pub(crate) struct Model {
     pub(crate) plan: Plan,
     /// By layer id.
     pub(crate) layers: Vec<Arc<dyn Linear>>,
+    /// By round; for those of fully connected layers only, which are computed for several sessions at once.
+    pub(crate) gatherings: Vec<Option<Gathering>>,
 }
 
 impl Model {
@@ -33,7 +36,9 @@ impl Model {
         let plan = bundle.plan;
         let layers = bundle.weights.iter().enumerate();
         let layers = layers.map(|(l, w)| kernel.prepare(&plan.layers[l].geometry, w, plan.k_of(l))).collect();
-        Model { title, digest, plan, layers }
+        let connected = |r: usize| plan.round_layers(r).all(|l| matches!(plan.layers[l].geometry, Geometry::Fc(_)));
+        let gatherings = (0..plan.rounds.len()).map(|r| connected(r).then(Gathering::default)).collect();
+        Model { title, digest, plan, layers, gatherings }
     }
 }
 

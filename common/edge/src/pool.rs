@@ -1,34 +1,30 @@
-//! The compute threads: a fixed number, one bounded queue, first in, first out. A job that finds other threads idle may
-//! call them in ([`Worker::call_in`]) to divide its work.
+//! The compute threads: a fixed number and two bounded queues, one for what somebody waits for and one for what is computed
+//! ahead of time, which runs only when the former is empty. Within a queue sessions take turns. A job that finds other
+//! threads idle may call them in ([`Worker::call_in`]) to divide its work.
 
 use std::any::Any;
+use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use twinmask_gemm::{Input, Scratch};
+
+use crate::compute::locked;
 
 type Job = Box<dyn FnOnce(&mut Worker) + Send>;
 
-/// A job was not computed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum PoolError {
-    #[error("a computation panicked: {0}")]
-    Panicked(String),
-    #[error("the compute threads have ended")]
-    Closed,
-}
+/// Buffers that a worker keeps for the next job.
+const SPARES: usize = 8;
 
-/// What a job gave, and how long it took.
-pub(crate) struct Done<T> {
-    pub(crate) value: T,
-    /// Time in the queue.
-    pub(crate) queued: Duration,
-    /// Time on the thread.
-    pub(crate) computed: Duration,
+/// How urgent a job is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Priority {
+    /// Somebody waits for it.
+    Normal,
+    /// Computed ahead of time.
+    Low,
 }
 
 /// One thread's own: buffers that jobs reuse, and the way to the other threads.
@@ -36,104 +32,193 @@ pub(crate) struct Worker {
     pub(crate) scratch: Scratch,
     /// Spare for layers that several threads compute.
     pub(crate) input: Input,
-    jobs: mpsc::WeakSender<Job>,
-    idle: Arc<AtomicUsize>,
+    spares: Vec<Vec<u32>>,
+    shared: Arc<Shared>,
 }
 
 impl Worker {
-    /// Threads that have nothing to do just now.
-    pub(crate) fn idle(&self) -> usize {
-        self.idle.load(Relaxed)
+    /// A buffer of `len` elements of unspecified content.
+    pub(crate) fn buffer(&mut self, len: usize) -> Vec<u32> {
+        let mut buffer = self.spares.pop().unwrap_or_default();
+        buffer.resize(len, 0);
+        buffer
     }
 
-    /// Has up to `threads` others run `help` as soon as they can, if there is room in the queue. Does not wait, and
-    /// whoever calls must not count on them: they may come late or not at all.
-    pub(crate) fn call_in(&self, threads: usize, help: impl Fn(&mut Worker) + Clone + Send + 'static) {
-        let Some(jobs) = self.jobs.upgrade() else { return };
-        for _ in 0..threads {
-            if jobs.try_send(Box::new(help.clone())).is_err() {
-                return;
-            }
+    /// Keeps a buffer that is done with; what is secret in it has been wiped.
+    pub(crate) fn recycle(&mut self, buffer: Vec<u32>) {
+        if self.spares.len() < SPARES {
+            self.spares.push(buffer);
         }
     }
+
+    /// Threads that have nothing to do just now.
+    pub(crate) fn idle(&self) -> usize {
+        locked(&self.shared.queues).idle
+    }
+
+    /// Has up to `threads` others run `help` as soon as they can. Does not wait, and whoever calls must not count on them:
+    /// they may come late or not at all.
+    pub(crate) fn call_in(&self, threads: usize, help: impl Fn(&mut Worker) + Clone + Send + 'static) {
+        let mut queues = locked(&self.shared.queues);
+        for _ in queues.help.len()..threads.min(self.shared.threads) {
+            queues.help.push_back(Box::new(help.clone()));
+            self.shared.work.notify_one();
+        }
+    }
+
+    /// After a panic, in which buffers may have been left half done.
+    pub(crate) fn renew(&mut self) {
+        self.scratch = Scratch::default();
+        self.input = Input::default();
+        self.spares.clear();
+    }
+}
+
+/// Jobs by session; sessions take turns.
+#[derive(Default)]
+struct Turns {
+    /// Sessions with jobs, the one whose turn it is in front.
+    sessions: VecDeque<u64>,
+    jobs: HashMap<u64, VecDeque<(Job, OwnedSemaphorePermit)>>,
+}
+
+impl Turns {
+    fn push(&mut self, session: u64, job: Job, place: OwnedSemaphorePermit) {
+        let jobs = self.jobs.entry(session).or_default();
+        if jobs.is_empty() {
+            self.sessions.push_back(session);
+        }
+        jobs.push_back((job, place));
+    }
+
+    /// The next job; its place in the queue is free at once.
+    fn pop(&mut self) -> Option<Job> {
+        let session = self.sessions.pop_front()?;
+        let jobs = self.jobs.get_mut(&session)?;
+        let (job, _place) = jobs.pop_front()?;
+        if jobs.is_empty() {
+            self.jobs.remove(&session);
+        } else {
+            self.sessions.push_back(session);
+        }
+        Some(job)
+    }
+}
+
+#[derive(Default)]
+struct Queues {
+    normal: Turns,
+    low: Turns,
+    /// Of jobs that run already; never more than there are threads.
+    help: VecDeque<Job>,
+    idle: usize,
+    closed: bool,
+}
+
+struct Shared {
+    queues: Mutex<Queues>,
+    work: Condvar,
+    threads: usize,
 }
 
 /// The compute threads of an edge; they end when this is dropped.
 pub(crate) struct Pool {
-    jobs: mpsc::Sender<Job>,
+    shared: Arc<Shared>,
+    /// Places in the queues.
+    normal: Arc<Semaphore>,
+    low: Arc<Semaphore>,
 }
 
 impl Pool {
     /// # Panics
     /// If the system gives no threads.
     pub(crate) fn new(threads: NonZeroUsize, queue: NonZeroUsize) -> Pool {
-        let (jobs, queue) = mpsc::channel(queue.get());
-        let queue = Arc::new(Mutex::new(queue));
-        let idle = Arc::new(AtomicUsize::new(0));
+        let shared = Arc::new(Shared { queues: Mutex::default(), work: Condvar::new(), threads: threads.get() });
         for i in 0..threads.get() {
             let worker = Worker {
                 scratch: Scratch::default(),
                 input: Input::default(),
-                jobs: jobs.downgrade(),
-                idle: Arc::clone(&idle),
+                spares: Vec::new(),
+                shared: Arc::clone(&shared),
             };
-            let queue = Arc::clone(&queue);
             let thread = std::thread::Builder::new().name(format!("compute-{i}"));
-            thread.spawn(move || work(worker, &queue)).expect("the system gives an edge its compute threads at start");
+            thread.spawn(move || work(worker)).expect("the system gives an edge its compute threads at start");
         }
-        Pool { jobs }
+        let places = || Arc::new(Semaphore::new(queue.get()));
+        Pool { shared, normal: places(), low: places() }
     }
 
-    /// Whether a further job would have to wait for a place in the queue.
+    /// Whether a further urgent job would have to wait for a place in the queue.
     pub(crate) fn is_full(&self) -> bool {
-        self.jobs.capacity() == 0
+        self.normal.available_permits() == 0
     }
 
-    /// Puts a job into the queue as soon as there is a place; the receiver gets its result.
-    pub(crate) async fn submit<T: Send + 'static>(
-        &self,
-        job: impl FnOnce(&mut Worker) -> T + Send + 'static,
-    ) -> Pending<T> {
-        let (sender, receiver) = oneshot::channel();
-        let arrived = Instant::now();
-        let job = move |worker: &mut Worker| {
-            if sender.is_closed() {
-                return; // whoever asked for it is gone
-            }
-            let queued = arrived.elapsed();
-            let begun = Instant::now();
-            let result = catch_unwind(AssertUnwindSafe(|| job(worker)));
-            if result.is_err() {
-                worker.scratch = Scratch::default();
-                worker.input = Input::default();
-            }
-            let done = result.map(|value| Done { value, queued, computed: begun.elapsed() });
-            let _ = sender.send(done.map_err(|panic| PoolError::Panicked(message(&*panic))));
+    /// Waits for a place in the queue of this priority.
+    pub(crate) async fn place(&self, priority: Priority) -> Place<'_> {
+        let places = match priority {
+            Priority::Normal => &self.normal,
+            Priority::Low => &self.low,
         };
-        // An error would mean that no thread is left: the receiver then says so.
-        let _ = self.jobs.send(Box::new(job)).await;
-        Pending(receiver)
+        let permit = Arc::clone(places).acquire_owned().await.expect("nobody closes the semaphores");
+        Place { pool: self, priority, permit }
     }
 }
 
-/// A job that was submitted.
-pub(crate) struct Pending<T>(oneshot::Receiver<Result<Done<T>, PoolError>>);
+/// A place in a queue.
+pub(crate) struct Place<'a> {
+    pool: &'a Pool,
+    priority: Priority,
+    permit: OwnedSemaphorePermit,
+}
 
-impl<T> Pending<T> {
-    pub(crate) async fn done(self) -> Result<Done<T>, PoolError> {
-        self.0.await.unwrap_or(Err(PoolError::Closed))
+impl Place<'_> {
+    /// Puts a job of `session` there.
+    pub(crate) fn enqueue(self, session: u64, job: impl FnOnce(&mut Worker) + Send + 'static) {
+        let shared = &self.pool.shared;
+        let mut queues = locked(&shared.queues);
+        let turns = match self.priority {
+            Priority::Normal => &mut queues.normal,
+            Priority::Low => &mut queues.low,
+        };
+        turns.push(session, Box::new(job), self.permit);
+        shared.work.notify_one();
     }
 }
 
-fn work(mut worker: Worker, queue: &Mutex<mpsc::Receiver<Job>>) {
-    loop {
-        worker.idle.fetch_add(1, Relaxed);
-        let job = queue.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
-        worker.idle.fetch_sub(1, Relaxed);
-        match job {
-            Some(job) => job(&mut worker),
-            None => return,
+impl Drop for Pool {
+    fn drop(&mut self) {
+        let mut queues = locked(&self.shared.queues);
+        let left = std::mem::take(&mut *queues);
+        queues.closed = true;
+        drop(queues); // jobs may hold what takes the lock when dropped
+        drop(left);
+        self.shared.work.notify_all();
+    }
+}
+
+fn work(mut worker: Worker) {
+    let shared = Arc::clone(&worker.shared);
+    while let Some(job) = next(&shared) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| job(&mut worker))) {
+            worker.renew();
+            tracing::error!(panic = message(&*panic), "a job panicked");
         }
+    }
+}
+
+fn next(shared: &Shared) -> Option<Job> {
+    let mut queues = locked(&shared.queues);
+    loop {
+        if queues.closed {
+            return None;
+        }
+        let Queues { help, normal, low, .. } = &mut *queues;
+        if let Some(job) = help.pop_front().or_else(|| normal.pop()).or_else(|| low.pop()) {
+            return Some(job);
+        }
+        queues.idle += 1;
+        queues = shared.work.wait(queues).unwrap_or_else(PoisonError::into_inner);
+        queues.idle -= 1;
     }
 }
 
@@ -146,44 +231,74 @@ pub(crate) fn message(panic: &(dyn Any + Send)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::sync::oneshot;
 
     fn pool(threads: usize, queue: usize) -> Pool {
         Pool::new(NonZeroUsize::new(threads).expect("positive"), NonZeroUsize::new(queue).expect("positive"))
     }
 
-    #[tokio::test]
-    async fn a_panic_ends_its_job_only() {
-        let pool = pool(1, 4);
-        let panicked = pool.submit(|_| -> u32 { panic!("job {}", 7) }).await.done().await;
-        assert_eq!(panicked.err(), Some(PoolError::Panicked("job 7".into())));
-        assert_eq!(pool.submit(|_| 8).await.done().await.expect("runs").value, 8);
+    async fn run<T: Send + 'static>(pool: &Pool, job: impl FnOnce() -> T + Send + 'static) -> T {
+        let (sender, receiver) = oneshot::channel();
+        pool.place(Priority::Normal).await.enqueue(0, move |_| drop(sender.send(job())));
+        receiver.await.expect("runs")
+    }
+
+    /// Occupies the one thread of `pool` until the sender is used.
+    async fn occupy(pool: &Pool) -> std::sync::mpsc::Sender<()> {
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let (started, has_started) = oneshot::channel();
+        let job = move |_: &mut Worker| {
+            let _ = started.send(());
+            let _ = wait.recv();
+        };
+        pool.place(Priority::Normal).await.enqueue(0, job);
+        has_started.await.expect("starts");
+        go
     }
 
     #[tokio::test]
-    async fn jobs_run_in_order_and_the_queue_is_bounded() {
-        let pool = pool(1, 2);
-        let (go, wait) = std::sync::mpsc::channel::<()>();
-        let (started, has_started) = oneshot::channel();
-        let first = pool
-            .submit(move |_| {
-                let _ = started.send(());
-                wait.recv()
-            })
-            .await;
-        has_started.await.expect("starts");
+    async fn a_panic_ends_its_job_only() {
+        let pool = pool(1, 4);
+        pool.place(Priority::Normal).await.enqueue(0, |_| panic!("job {}", 7));
+        assert_eq!(run(&pool, || 8).await, 8);
+    }
+
+    /// 30 jobs of one session come first, but 3 of another do not wait for them, and nothing low runs before either.
+    #[tokio::test]
+    async fn sessions_take_turns_and_low_jobs_wait() {
+        let pool = pool(1, 64);
+        let go = occupy(&pool).await;
         let order = Arc::new(Mutex::new(Vec::new()));
-        let mut rest = Vec::new();
-        for i in 0..2 {
+        let jobs = [(Priority::Low, 3, 2), (Priority::Normal, 1, 30), (Priority::Normal, 2, 3)];
+        for (priority, session, count) in jobs {
+            for i in 0..count {
+                let order = Arc::clone(&order);
+                let job = move |_: &mut Worker| order.lock().expect("no panic").push((session, i));
+                pool.place(priority).await.enqueue(session, job);
+            }
+        }
+        go.send(()).expect("the first job waits");
+        while order.lock().expect("no panic").len() < 35 {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        let order = order.lock().expect("no panic").clone();
+        assert_eq!(order[..7], [(1, 0), (2, 0), (1, 1), (2, 1), (1, 2), (2, 2), (1, 3)]);
+        assert_eq!(order[33..], [(3, 0), (3, 1)], "low jobs run last");
+    }
+
+    #[tokio::test]
+    async fn queues_are_bounded_each_for_itself() {
+        let pool = pool(1, 2);
+        let go = occupy(&pool).await;
+        for _ in 0..2 {
             assert!(!pool.is_full());
-            let order = Arc::clone(&order);
-            rest.push(pool.submit(move |_| order.lock().expect("no panic").push(i)).await);
+            pool.place(Priority::Normal).await.enqueue(1, |_| {});
+            pool.place(Priority::Low).await.enqueue(1, |_| {});
         }
         assert!(pool.is_full());
+        let third = pool.place(Priority::Low);
+        assert!(tokio::time::timeout(std::time::Duration::from_millis(50), third).await.is_err(), "no place");
         go.send(()).expect("the first job waits");
-        first.done().await.expect("runs").value.expect("was told to go");
-        for job in rest {
-            job.done().await.expect("runs");
-        }
-        assert_eq!(*order.lock().expect("no panic"), [0, 1]);
+        assert_eq!(run(&pool, || 9).await, 9);
     }
 }

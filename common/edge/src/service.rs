@@ -11,11 +11,13 @@ use tokio::sync::watch;
 use twinmask_gemm::Kernel;
 use twinmask_transport::{Connection, Identity, Peer};
 
+use crate::budget::Budget;
 use crate::compute::locked;
+use crate::desk::Desks;
 use crate::meters::Meters;
 use crate::models::Models;
 use crate::pool::Pool;
-use crate::{Config, Limits, Role, StartError, session};
+use crate::{Config, Limits, Role, StartError, relay, session};
 
 /// An edge without its endpoint: models, compute threads, limits. [`Daemon`](crate::Daemon) gives it connections over
 /// QUIC; a test may give it connections in memory.
@@ -28,10 +30,19 @@ pub struct Edge {
     pub(crate) draining: watch::Sender<bool>,
     /// Who this edge is and whom the owner has revoked, as of the last reload; none without a [`Daemon`](crate::Daemon).
     pub(crate) identity: watch::Sender<Option<Identity>>,
+    /// Edge A: the connection to edge B while there is one.
+    pub(crate) peer: watch::Sender<Option<Connection>>,
+    /// Edge B: sessions that edge A may introduce itself to.
+    pub(crate) desks: Arc<Desks>,
+    /// Edge B: room for corrections, by device.
+    pub(crate) corrections: Arc<Budget<String>>,
+    /// Edge A: room for what is computed ahead of time, by session.
+    pub(crate) ahead: Arc<Budget<u64>>,
     dir: PathBuf,
     models: RwLock<Arc<Models>>,
     /// Sessions by device.
     sessions: Mutex<HashMap<String, usize>>,
+    session_ids: AtomicU64,
     /// Smoothed duration of an inference, ms: what a device is told to wait when the edge is busy.
     typical_ms: AtomicU64,
 }
@@ -44,16 +55,23 @@ impl Edge {
     pub fn load(config: &Config, role: Role, kernel: Arc<dyn Kernel>) -> Result<Arc<Edge>, StartError> {
         let models = Models::load(&config.dir, &*kernel, &Models::default())?;
         let positive = |n: usize| NonZeroUsize::new(n).unwrap_or(NonZeroUsize::MIN);
+        let limits = &config.limits;
+        let meters = Meters::new(role);
         let edge = Edge {
             role,
-            limits: config.limits.clone(),
+            peer: watch::channel(None).0,
+            desks: Arc::default(),
+            corrections: Budget::new(limits.relay_total, limits.relay_device, meters.relay_bytes.clone()),
+            ahead: Budget::new(limits.ahead_total, limits.ahead_session, meters.ahead_bytes.clone()),
+            limits: limits.clone(),
             pool: Pool::new(positive(config.threads), positive(config.limits.queue)),
-            meters: Meters::new(role),
+            meters,
             draining: watch::channel(false).0,
             identity: watch::channel(None).0,
             dir: config.dir.clone(),
             models: RwLock::default(),
             sessions: Mutex::default(),
+            session_ids: AtomicU64::default(),
             typical_ms: AtomicU64::new(50),
             kernel,
         };
@@ -84,7 +102,22 @@ impl Edge {
 
     /// Serves one connection until it ends; the peer is told how.
     pub async fn serve(self: Arc<Self>, connection: Connection) {
-        session::serve(&self, &connection).await;
+        if self.role == Role::B && connection.peer().role == twinmask_transport::Role::EdgeA {
+            self.meters.peer.increment(1);
+            relay::serve(&self, &connection).await;
+            self.meters.peer.decrement(1);
+        } else {
+            session::serve(&self, &connection).await;
+        }
+    }
+
+    /// At edge A: introduces sessions over this connection to edge B until it ends.
+    pub async fn connected(&self, connection: &Connection) {
+        self.peer.send_replace(Some(connection.clone()));
+        self.meters.peer.set(1);
+        connection.closed().await;
+        self.peer.send_replace(None);
+        self.meters.peer.set(0);
     }
 
     /// Waits until the owner has revoked the certificate of `peer`, also if that was before it was accepted.
@@ -140,6 +173,11 @@ impl Edge {
         self.meters.sessions.increment(1);
         self.meters.sessions_total.increment(1);
         Ok(Admission { edge: Arc::clone(self), device: device.to_owned() })
+    }
+
+    /// A number for a session, not given before.
+    pub(crate) fn next_session(&self) -> u64 {
+        self.session_ids.fetch_add(1, Relaxed)
     }
 
     pub(crate) fn finished(&self, inference: Duration) {

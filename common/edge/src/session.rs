@@ -8,18 +8,22 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 use twinmask_model::bundle::short;
+use twinmask_model::plan::packed_parts_len;
 use twinmask_transport::frame_io::{FrameIoError, read_frame, write_frame};
 use twinmask_transport::{Connection, RecvHalf, SendHalf};
-use twinmask_wire::message::{Claim, Claimed, Open, Opened, Prf, Secret};
+use twinmask_wire::message::{Claim, Claimed, Open, Opened, Prefetch, Prf, RelayOpen, Secret};
 use twinmask_wire::payload::Encoder;
 use twinmask_wire::session::{EdgeSession, LIFETIME};
 use twinmask_wire::{CloseCode, Codec, FrameType, WireError};
 
 use crate::Role;
-use crate::compute::{self, Shares, locked};
+use crate::ahead::{self, Ahead};
+use crate::compute::{self, Masks, Pending, Shares, Turn, locked};
+use crate::desk::OpenDesk;
 use crate::inference;
 use crate::models::Model;
-use crate::pool::Pending;
+use crate::outbox::Outbox;
+use crate::relay::{self, Introduction};
 use crate::service::{Admission, Edge};
 
 /// What devices on an edge that goes down are told.
@@ -64,7 +68,15 @@ pub(crate) struct Session {
     /// At edge A, and only there.
     pub(crate) seed: Option<Arc<Secret>>,
     /// What masks are expanded with.
-    pub(crate) prf: Prf,
+    prf: Prf,
+    /// Of this edge; its turns in the compute queue are by it.
+    pub(crate) id: u64,
+    /// At edge A, and only there.
+    pub(crate) ahead: Option<Ahead>,
+    /// At edge B, in sessions that want `relay`.
+    pub(crate) desk: Option<OpenDesk>,
+    /// Whether the device wants `relay` at all.
+    pub(crate) ticket: bool,
     /// Places for inferences.
     pub(crate) places: Arc<Semaphore>,
     began: Instant,
@@ -77,8 +89,19 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    fn new(edge: &Arc<Edge>, model: Arc<Model>, open: Open, prf: Prf, admission: Admission) -> Session {
+    fn new(
+        edge: &Arc<Edge>,
+        model: Arc<Model>,
+        open: Open,
+        prf: Prf,
+        relay: (Option<Outbox>, Option<OpenDesk>),
+        admission: Admission,
+    ) -> Session {
         Session {
+            id: edge.next_session(),
+            ahead: open.seed.is_some().then(|| Ahead::new(relay.0)),
+            desk: relay.1,
+            ticket: open.ticket.is_some(),
             edge: Arc::clone(edge),
             model,
             seed: open.seed.map(Arc::new),
@@ -97,8 +120,22 @@ impl Session {
 
     fn claim(&self, counter: u64) -> Result<(), WireError> {
         locked(&self.counters).claim(counter, self.began.elapsed())?;
-        self.claimed.notify_waiters();
+        self.may_begin(counter);
         Ok(())
+    }
+
+    /// `PREFETCH`: the inference may begin before it is claimed.
+    fn prefetch(&self, counter: u64) -> Result<(), WireError> {
+        locked(&self.counters).prefetch(counter, self.began.elapsed())?;
+        self.may_begin(counter);
+        Ok(())
+    }
+
+    fn may_begin(&self, counter: u64) {
+        self.claimed.notify_waiters();
+        if let Some(ahead) = &self.ahead {
+            ahead.claim(counter);
+        }
     }
 
     /// Begins the inference `counter`. As `CLAIM` and `INFER` come on different streams, edge A waits a little for the
@@ -121,15 +158,21 @@ impl Session {
         }
     }
 
-    /// Puts round `r` into the compute queue.
-    pub(crate) async fn compute(
-        self: &Arc<Self>,
-        r: usize,
-        shares: Shares,
-    ) -> Pending<Result<(Codec, Vec<u8>), WireError>> {
+    /// The masks of an inference; at edge A.
+    pub(crate) fn masks(&self, counter: u64) -> Option<Masks> {
+        self.seed.clone().map(|seed| Masks { seed, prf: self.prf, counter })
+    }
+
+    /// The payload of `ANSWER{r}`.
+    pub(crate) fn encode(&self, r: usize, exact: bool, answers: &mut [Vec<u32>]) -> (Codec, Vec<u8>) {
+        compute::encode(&self.model.plan, r, exact, answers, &self.encoder)
+    }
+
+    /// Puts round `r` into the compute queue, for an answer.
+    pub(crate) async fn compute(self: &Arc<Self>, r: usize, exact: bool, shares: Shares) -> Pending<(Codec, Vec<u8>)> {
         let session = Arc::clone(self);
-        let job = move |worker: &mut _| compute::round(&session.model, r, shares, &session.encoder, worker);
-        self.edge.pool.submit(job).await
+        let encode = move |answers: &mut [Vec<u32>], _: &mut _| session.encode(r, exact, answers);
+        compute::submit(&self.edge.pool, Turn::normal(self.id), &self.model, r, shares, encode).await
     }
 }
 
@@ -206,7 +249,8 @@ async fn attend(
     }
     let admission = edge.admit(name).map_err(|text| refused(CloseCode::Limit, text))?;
     let opening = timeout(edge.limits.handshake, open(edge, connection, name, admission)).await;
-    let (session, send, recv) = opening.map_err(|_| Fault::Stalled)??;
+    let Opening { session, send, recv, introduction } = opening.map_err(|_| Fault::Stalled)??;
+    let _aides = aides(&session, introduction);
     tracing::info!(device = name, model = session.model.title, address = %connection.peer().address, "session opened");
     let mut control = std::pin::pin!(control(&session, send, recv));
     let mut expired = std::pin::pin!(sleep(LIFETIME));
@@ -249,7 +293,7 @@ async fn open(
     connection: &Connection,
     device: &str,
     admission: Admission,
-) -> Result<(Arc<Session>, SendHalf, RecvHalf), Fault> {
+) -> Result<Opening, Fault> {
     let (mut send, mut recv) = connection.accept_bi().await.map_err(|_| Fault::Gone)?;
     let open: Open = read_frame(&mut recv, |h| h.expect(FrameType::Open, &[], "OPEN")).await?.body()?;
     match (edge.role, &open.seed) {
@@ -275,27 +319,80 @@ async fn open(
         );
         return Err(refused(CloseCode::UnknownModel, text));
     };
-    let opened =
-        Opened { prf, max_in_flight: edge.limits.max_in_flight, kernel: edge.kernel.name().to_owned(), relay: false };
-    let session = Arc::new(Session::new(edge, Arc::clone(model), open, prf, admission));
+    let facts = open.ticket.clone().map(|ticket| RelayOpen {
+        session: open.session,
+        device: device.to_owned(),
+        digest: open.digest,
+        ticket,
+    });
+    let (mut introduction, mut desk) = (None, None);
+    match (edge.role, facts) {
+        (Role::A, Some(facts)) => introduction = relay::introduce(edge, &facts).await,
+        (Role::B, Some(facts)) => {
+            let bytes = |r| packed_parts_len(&model.plan.answer_parts(r));
+            desk = edge.desks.open(facts, (0..model.plan.rounds.len()).map(bytes).collect());
+        }
+        (_, None) => {}
+    }
+    let opened = Opened {
+        prf,
+        max_in_flight: edge.limits.max_in_flight,
+        kernel: edge.kernel.name().to_owned(),
+        relay: introduction.is_some() || desk.is_some(),
+    };
+    let outbox = introduction.as_ref().map(|i| Outbox::new(i.credit));
+    let session = Arc::new(Session::new(edge, Arc::clone(model), open, prf, (outbox, desk), admission));
     write_frame(&mut send, FrameType::Opened, &opened, Codec::Packed, &[]).await?;
-    Ok((session, send, recv))
+    Ok(Opening { session, send, recv, introduction })
 }
 
-/// The control stream behind `OPENED`: claims at edge A, nothing at edge B. Its end is not the session's.
+/// A session as it begins, with its control stream and at edge A that to edge B.
+struct Opening {
+    session: Arc<Session>,
+    send: SendHalf,
+    recv: RecvHalf,
+    introduction: Option<Introduction>,
+}
+
+/// What runs beside the inferences of a session at edge A, and ends when this is dropped.
+fn aides(session: &Arc<Session>, introduction: Option<Introduction>) -> JoinSet<()> {
+    let mut aides = JoinSet::new();
+    if session.ahead.is_some() {
+        aides.spawn(ahead::run(Arc::clone(session)));
+    }
+    if let Some(introduction) = introduction {
+        let session = Arc::clone(session);
+        aides.spawn(async move {
+            if let Some(outbox) = session.ahead.as_ref().and_then(|a| a.outbox.as_ref()) {
+                relay::send(&session.edge, outbox, introduction).await;
+            }
+        });
+    }
+    aides
+}
+
+/// The control stream behind `OPENED`: claims and prefetches at edge A, nothing at edge B. Its end is not the session's.
 async fn control(session: &Session, mut send: SendHalf, mut recv: RecvHalf) -> Result<(), Fault> {
     loop {
-        let due = |h: &twinmask_wire::FrameHeader| match session.edge.role {
-            Role::A => h.expect(FrameType::Claim, &[], "CLAIM"),
-            Role::B => Err(WireError::Unexpected { found: h.kind, expected: "nothing (edge B grants no counters)" }),
+        let due = |h: &twinmask_wire::FrameHeader| match (session.edge.role, h.kind) {
+            (Role::A, FrameType::Prefetch) => h.expect(FrameType::Prefetch, &[], "CLAIM or PREFETCH"),
+            (Role::A, _) => h.expect(FrameType::Claim, &[], "CLAIM or PREFETCH"),
+            (Role::B, found) => {
+                Err(WireError::Unexpected { found, expected: "nothing (edge B grants no counters)" })
+            }
         };
-        let claim: Claim = match read_frame(&mut recv, due).await {
-            Ok(frame) => frame.body()?,
+        let frame = match read_frame(&mut recv, due).await {
+            Ok(frame) => frame,
             Err(FrameIoError::Wire(error)) => return Err(error.into()),
             Err(FrameIoError::Finished | FrameIoError::Io(_)) => std::future::pending().await,
         };
-        session.claim(claim.counter)?;
-        let claimed = Claimed { counter: claim.counter };
+        if frame.header.kind == FrameType::Prefetch {
+            session.prefetch(frame.body::<Prefetch>()?.counter)?;
+            continue;
+        }
+        let Claim { counter } = frame.body()?;
+        session.claim(counter)?;
+        let claimed = Claimed { counter };
         if write_frame(&mut send, FrameType::Claimed, &claimed, Codec::Packed, &[]).await.is_err() {
             std::future::pending::<()>().await;
         }

@@ -161,6 +161,23 @@ impl TestEdge {
         TestEdge { edge, bundle, digest }
     }
 
+    /// As edge A and edge B that are connected, with the same model.
+    pub(crate) fn pair(bundle: impl Fn() -> EdgeBundle, limits: &Limits) -> (TestEdge, TestEdge, Connection) {
+        let edge = |role| TestEdge::with(role, bundle(), limits.clone(), default_kernel());
+        let (a, b) = (edge(Role::A), edge(Role::B));
+        let (at_a, at_b) = memory_pair(twinmask_transport::Role::EdgeA, twinmask_transport::Role::EdgeB);
+        tokio::spawn(Arc::clone(&b.edge).serve(at_b));
+        a.meet(at_a.clone());
+        (a, b, at_a)
+    }
+
+    /// Makes `connection` this edge A's to edge B.
+    pub(crate) fn meet(&self, connection: Connection) {
+        let edge = Arc::clone(&self.edge);
+        self.edge.peer.send_replace(Some(connection.clone()));
+        tokio::spawn(async move { edge.connected(&connection).await });
+    }
+
     /// The device's end of a connection that the edge serves.
     pub(crate) fn connect_as(&self, device: twinmask_transport::Role) -> Connection {
         let (ours, edges) = memory_pair(device, self.edge.role.certified());
@@ -244,6 +261,27 @@ impl Device {
         }
         write(&mut send, FrameType::End, &End {}).await;
     }
+}
+
+/// A metric of the edge without labels of its own.
+pub(crate) fn gauge(edge: &TestEdge, name: &str) -> f64 {
+    let metrics = edge.edge.metrics();
+    let line = metrics.lines().find(|l| l.starts_with(&format!("{name}{{"))).expect("a metric of this name");
+    line.rsplit(' ').next().and_then(|v| v.parse().ok()).expect("a value")
+}
+
+pub(crate) async fn until(condition: impl Fn() -> bool) {
+    let polling = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    soon(polling).await;
+}
+
+/// Waits until no inference runs.
+pub(crate) async fn idle(edge: &TestEdge) {
+    until(|| gauge(edge, "twinmask_inferences_in_flight") == 0.0).await;
 }
 
 pub(crate) async fn upload(send: &mut SendHalf, plan: &Plan, r: usize, shares: &[Vec<u32>], codec: Codec) {

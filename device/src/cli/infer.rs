@@ -70,7 +70,7 @@ async fn all(runner: &mut Runner, args: &InferArgs) -> Result<(), DeviceError> {
 /// Where the linear layers are computed.
 pub(super) enum Runner {
     Private(Box<crate::device::Device>, String),
-    Local { network: Arc<Network>, local: Local, values: Values },
+    Local { network: Arc<Network>, local: Box<Local>, values: Values },
 }
 
 impl Runner {
@@ -79,7 +79,7 @@ impl Runner {
             return Ok(Self::Private(Box::new(settings.device()?), settings.integrity().to_string()));
         }
         let bundle = settings.load(&settings.open_dir()?)?;
-        let local = Local::new(&bundle)?;
+        let local = Box::new(Local::new(&bundle)?);
         let network = Arc::new(Network::new(bundle, Integrity::NONE)?);
         let values = Values::new(Arc::clone(&network.program));
         Ok(Self::Local { network, local, values })
@@ -100,7 +100,7 @@ impl Runner {
             }
             Self::Local { network, local, values } => {
                 let how = How { mode: "local", fallbacks: 0, check: Integrity::NONE.to_string() };
-                Ok((infer(network, values, tensor, local).await?, Usage::default(), how))
+                Ok((infer(network, values, tensor, local.as_mut()).await?, Usage::default(), how))
             }
         }
     }

@@ -19,7 +19,7 @@ use crate::store::DeviceDir;
 
 /// Settings that all commands share; the same names serve the command line and the file.
 #[derive(Debug, Clone, Default, Args, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, default)]
 pub struct Settings {
     /// The device's folder, as `owner-keygen add-device` wrote it.
     #[arg(long, global = true, env = "TWINMASK_DIR", value_name = "DIR")]
@@ -205,7 +205,7 @@ mod tests {
         let file = dir.path().join("device.toml");
         std::fs::write(
             &file,
-            "edge-a = \"a:1\"\nedge-b = \"b:2\"\nintegrity = \"sample:3\"\ncodec = \"raw\"\nmode = \"split\"\n",
+            "edge_a = \"a:1\"\nedge_b = \"b:2\"\nintegrity = \"sample:3\"\ncodec = \"raw\"\nmode = \"split\"\n",
         )
         .expect("write");
         let line = Settings { edge_a: Some("c:3".into()), config: Some(file.clone()), ..Settings::default() };
@@ -213,7 +213,7 @@ mod tests {
         assert_eq!((merged.edge_a.as_deref(), merged.edge_b.as_deref()), (Some("c:3"), Some("b:2")));
         assert_eq!(merged.integrity().samples, 3);
         for (bad, key) in
-            [("edge-c = \"x\"", "edge-c"), ("integrity = \"often\"", "often"), ("codec = 3", "codec"), ("mode = \"warp\"", "warp")]
+            [("edge_c = \"x\"", "edge-c"), ("integrity = \"often\"", "often"), ("codec = 3", "codec"), ("mode = \"warp\"", "warp")]
         {
             std::fs::write(&file, bad).expect("write");
             let error = line.clone().with_file().expect_err(bad);

@@ -83,7 +83,8 @@ fn network_rows(cli: &Cli, network: &str, cases: &[Case]) -> Result<Vec<Row>> {
         deployment.add(NAME, &onnx, of_ring[0].ring, NAME)?;
         for of_edges in of_ring.chunk_by(|a, b| (a.kernel, a.threads) == (b.kernel, b.threads)) {
             let threads = of_edges[0].threads.to_string();
-            let edges = deployment.edges(&["--kernel", of_edges[0].kernel, "--threads", &threads])?;
+            let relay = of_edges.iter().any(|c| c.mode == "relay");
+            let edges = deployment.edges(relay, &["--kernel", of_edges[0].kernel, "--threads", &threads])?;
             for case in of_edges {
                 eprintln!("{network}: {case}");
                 rows.push(measure(network, case, &deployment, &edges, &mut local, [cli.warmup, cli.runs])?);

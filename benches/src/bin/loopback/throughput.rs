@@ -70,7 +70,7 @@ fn compare(
     names: &[String],
     [rounds, runs]: [usize; 2],
 ) -> Result<Row> {
-    let edges = deployment.edges(&["--threads", &case.threads.to_string()])?;
+    let edges = deployment.edges(case.mode == "relay", &["--threads", &case.threads.to_string()])?;
     let mut devices: Vec<Runner> =
         names.iter().map(|name| rows::device(name, deployment, &edges, case)).collect::<Result<_>>()?;
     let (mut one, mut many) = ((Vec::new(), Vec::new()), (Vec::new(), Vec::new()));
