@@ -9,6 +9,7 @@ unset OPENBLAS_CORETYPE OPENBLAS_L2_SIZE
 
 networks=${NETWORKS:-alexnet}
 ring=${RING:-balanced}
+modes=${MODES:-split relay}
 python=${TWINMASK_BENCH_PYTHON:-target/bench-venv/bin/python}
 programs=target/release
 load=$(cut -d' ' -f1 /proc/loadavg)
@@ -22,9 +23,9 @@ finish() {
 }
 trap finish EXIT
 
-# Waits for "listening on ADDR" in the file $1 and prints ADDR.
+# Waits for "listening on ADDR" in the file $1, written by the process $2, and prints ADDR.
 address() {
-  for _ in $(seq 600); do
+  while kill -0 "$2" 2>/dev/null; do
     sed -n 's/^listening on //p;T;q' "$1" | grep . && return
     sleep 0.1
   done
@@ -69,12 +70,15 @@ import sys, numpy
 shape = [int(n) for n in sys.argv[2:]]
 numpy.save(sys.argv[1], numpy.random.default_rng(1).uniform(-2, 2, shape).astype(numpy.float32))' "$work/input.npy" $size
   TWINMASK_LOG=warn "$programs/edge-b" --dir "$dir/edge-b" --listen 127.0.0.1:0 --admin 127.0.0.1:0 >"$work/b.txt" & edges+=($!)
-  b=$(address "$work/b.txt")
-  TWINMASK_LOG=warn "$programs/edge-a" --dir "$dir/edge-a" --listen 127.0.0.1:0 --admin 127.0.0.1:0 --peer "$b" >"$work/a.txt" & edges+=($!)
-  a=$(address "$work/a.txt")
+  b=$(address "$work/b.txt" "${edges[0]}")
+  peer=()
+  [[ " $modes " != *" relay "* ]] || peer=(--peer "$b")
+  TWINMASK_LOG=warn "$programs/edge-a" --dir "$dir/edge-a" --listen 127.0.0.1:0 --admin 127.0.0.1:0 "${peer[@]}" \
+    >"$work/a.txt" & edges+=($!)
+  a=$(address "$work/a.txt" "${edges[1]}")
   settings=(--dir "$dir/devices/bench" --edge-a "$a" --edge-b "$b" --timeout-s 600)
   local_flag=--local row "$network" "local: the same integer layers on the device" "${settings[@]}"
-  for mode in split relay; do
+  for mode in $modes; do
     for integrity in none sample:16 freivalds sample:16+freivalds; do
       row "$network" "outsourced, $mode, $integrity" "${settings[@]}" --mode "$mode" --integrity "$integrity"
     done
@@ -105,4 +109,4 @@ text = ["# Instructions of the device per inference", "",
 text += ["| {network} | {what} | {0:.1f} | {of_local:.3f} |".format(r["instructions"] / 1e6, **r) for r in rows]
 (results / "instructions.md").write_text("\n".join(text) + "\n")
 print("\n".join(text[4:]))
-' "NETWORKS=\"$networks\" RING=$ring benches/instructions.sh" "$ring" "$(valgrind --version)" "$load"
+' "NETWORKS=\"$networks\" RING=$ring MODES=\"$modes\" benches/instructions.sh" "$ring" "$(valgrind --version)" "$load"

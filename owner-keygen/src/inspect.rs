@@ -275,7 +275,9 @@ pub fn text(reports: &[NetworkReport]) -> String {
         let b = &r.bytes;
         out += &format!("  bytes       {} up to B, {} down from A, {} down from B\n", b.up_b, b.down_a, b.down_b);
         let (local, outsourced) = r.predicted_ms;
-        out += &format!("  predicted   {local:.1} ms on the device, {outsourced:.1} ms outsourced (without the edges' own time)\n");
+        out += &format!(
+            "  predicted   {local:.1} ms on the device, {outsourced:.1} ms outsourced (without the edges' own time)\n"
+        );
         if let Some(k) = &r.keys {
             out += &format!(
                 "  keys        {} bytes masking, {} bytes Freivalds, {} bytes sample rows\n",

@@ -131,11 +131,25 @@ mod tests {
         let mut at = g.input;
         let mut candidates = BTreeMap::new();
         for (i, kernel) in [1u32, 7].into_iter().enumerate() {
-            let w = g.add_constant(format!("w{i}"), vec![8, 8, kernel, kernel], vec![0.1; (64 * kernel * kernel) as usize]);
+            let w =
+                g.add_constant(format!("w{i}"), vec![8, 8, kernel, kernel], vec![0.1; (64 * kernel * kernel) as usize]);
             let pad = [kernel / 2; 4];
             let window = Window { kernel: [kernel; 2], stride: [1; 2], pad, dilation: [1; 2] };
-            at = g.add_node(format!("conv{i}"), Op::Conv { window, groups: 1 }, vec![at, w], format!("y{i}")).expect("fits");
-            let conv = Conv { c_in: 8, h: 56, w: 56, c_out: 8, kh: kernel, kw: kernel, stride: [1; 2], pad, dilation: [1; 2], groups: 1 };
+            at = g
+                .add_node(format!("conv{i}"), Op::Conv { window, groups: 1 }, vec![at, w], format!("y{i}"))
+                .expect("fits");
+            let conv = Conv {
+                c_in: 8,
+                h: 56,
+                w: 56,
+                c_out: 8,
+                kh: kernel,
+                kw: kernel,
+                stride: [1; 2],
+                pad,
+                dilation: [1; 2],
+                groups: 1,
+            };
             candidates.insert(i, Geometry::Conv(conv));
         }
         g.outputs = vec![at];
@@ -144,10 +158,8 @@ mod tests {
 
     fn kept(macs_per_s: f64, mbit_s: f64) -> Vec<usize> {
         let (graph, mut candidates) = network();
-        let costs = Costs {
-            device: DeviceProfile { macs_per_s, ns_per_element: 10.0 },
-            link: Link { mbit_s, rtt_ms: 1.0 },
-        };
+        let costs =
+            Costs { device: DeviceProfile { macs_per_s, ns_per_element: 10.0 }, link: Link { mbit_s, rtt_ms: 1.0 } };
         costs.choose(&graph, &mut candidates, 28);
         candidates.into_keys().collect()
     }

@@ -264,7 +264,6 @@ fn measure(
             samples.add(scheme, &mut bench, warmup, runs);
         }
     }
-    eprintln!("packets that the link's queues dropped: {}", topology.dropped()?);
     Ok(schemes.into_iter().zip(samples).map(|(scheme, s)| s.row(scheme, site, plans, link)).collect())
 }
 

@@ -96,7 +96,6 @@ impl Site {
             words
                 .extend(["--listen", listen, "--admin", "127.0.0.1:7411", "--network", link.preset].map(str::to_owned));
             words.extend(["--threads".to_owned(), threads.to_string()]);
-            let peer: Option<String> = peer.filter(|_| false);
             words.extend(peer.into_iter().flat_map(|p| ["--peer".to_owned(), p]));
             Edge::start(&mut command(&words))
         };
@@ -155,6 +154,14 @@ pub struct Running<'t> {
     topology: &'t Topology,
     _relay: Guard,
     _programs: Vec<Edge>,
+}
+
+impl Running<'_> {
+    /// Packets that the queues of the device's link have dropped since it was shaped; 0 if the system does not tell.
+    #[must_use]
+    pub fn queue_drops(&self) -> u64 {
+        self.topology.dropped().unwrap_or(0)
+    }
 }
 
 /// Starts the delay relay between the device and everything behind the air.

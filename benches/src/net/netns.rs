@@ -16,7 +16,7 @@ const QUEUE_PACKETS: u64 = 1000;
 const FRAME: u64 = 1514;
 /// Burst of the token bucket: two full frames, or what the link carries in this time, µs. A larger one would let the first
 /// bytes of every round through for free.
-const BURST_US: f64 = 50.0;
+const BURST_US: f64 = 100.0;
 
 /// Where a process of the benchmark runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -194,6 +194,7 @@ pub struct Samples {
     bytes: Option<[(f64, f64); 2]>,
     fallbacks: u64,
     mode: Option<String>,
+    queue_drops: u64,
     failure: Option<String>,
 }
 
@@ -226,12 +227,14 @@ pub struct Row {
     pub fallbacks: u64,
     /// Mode that was really used.
     pub mode: Option<String>,
+    /// Packets that the queues of the link dropped during its turns.
+    pub queue_drops: u64,
     /// Why there is nothing to show.
     pub failure: Option<String>,
 }
 
 /// Columns of [`Row::cells`].
-pub const COLUMNS: [&str; 11] = [
+pub const COLUMNS: [&str; 12] = [
     "scheme",
     "latency ms",
     "p90 ms",
@@ -243,6 +246,7 @@ pub const COLUMNS: [&str; 11] = [
     "energy J active / board",
     "fallbacks",
     "edge A's bytes",
+    "queue drops",
 ];
 
 impl Row {
@@ -287,8 +291,12 @@ impl Row {
             or_dash(!self.computed, number(self.device_cpu_ms)),
             or_dash(self.peak_rss_mb > 0.0, number(self.peak_rss_mb)),
             or_dash(!self.computed, format!("{} / {}", number(self.energy.active_j), number(self.energy.board_j))),
-            or_dash(self.scheme.relays(), self.fallbacks.to_string()),
+            match self.mode.as_deref() {
+                Some(mode) if self.scheme.relays() && mode != "relay" => format!("ran as {mode}"),
+                _ => or_dash(self.scheme.relays(), self.fallbacks.to_string()),
+            },
             or_dash(private, format!("{} %", number(self.edge_a_share() * 100.0))),
+            or_dash(!self.computed && self.scheme != Scheme::Local, self.queue_drops.to_string()),
         ]
     }
 }
@@ -296,12 +304,15 @@ impl Row {
 impl Samples {
     /// Adds a run of `scheme`: `runs` inferences after `warmup`. A failure is kept for the row.
     pub fn add(&mut self, scheme: &Scheme, place: &mut Bench<'_, '_>, warmup: usize, runs: usize) {
-        if self.failure.is_none()
-            && let Err(e) = self.try_add(scheme, place, warmup, runs)
-        {
+        if self.failure.is_some() {
+            return;
+        }
+        let before = place.running.queue_drops();
+        if let Err(e) = self.try_add(scheme, place, warmup, runs) {
             eprintln!("{}: {e:#}", scheme.label());
             self.failure = Some(format!("{e:#}"));
         }
+        self.queue_drops += place.running.queue_drops() - before;
     }
 
     fn try_add(&mut self, scheme: &Scheme, place: &mut Bench<'_, '_>, warmup: usize, runs: usize) -> Result<()> {
@@ -377,6 +388,7 @@ impl Samples {
             energy: energy::estimate(latency_s, cpu_ms / 1e3, PI_SPEED, radio),
             fallbacks: self.fallbacks,
             mode: self.mode,
+            queue_drops: self.queue_drops,
             failure: self.failure,
             scheme,
             link,

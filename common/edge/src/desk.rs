@@ -296,7 +296,3 @@ impl Drop for OpenDesk {
         self.desk.close();
     }
 }
-
-#[cfg(test)]
-#[path = "desk_tests.rs"]
-mod tests;

@@ -230,29 +230,38 @@ impl Geometry {
     /// Calls `tap(weight index within the row, input index)` for every input element that output
     /// (`channel`, `position`) reads; taps in the zero padding are skipped.
     pub fn taps(&self, channel: usize, position: usize, mut tap: impl FnMut(usize, usize)) {
+        self.runs(channel, position, |w, i, n| (0..n).for_each(|j| tap(w + j, i + j)));
+    }
+
+    /// As [`taps`](Self::taps), consecutive taps at once: `run(first weight index, first input index, taps)`.
+    pub fn runs(&self, channel: usize, position: usize, mut run: impl FnMut(usize, usize, usize)) {
         match self {
-            Self::Fc(f) => {
-                let row = position * f.inputs as usize;
-                for i in 0..f.inputs as usize {
-                    tap(i, row + i);
-                }
-            }
+            Self::Fc(f) => run(0, position * f.inputs as usize, f.inputs as usize),
             Self::Conv(c) => {
                 let (per_group, h, w) = ((c.c_in / c.groups) as usize, i64::from(c.h), i64::from(c.w));
                 let first = channel / (c.c_out / c.groups) as usize * per_group;
                 let (oy, ox) = (position / c.out_w() as usize, position % c.out_w() as usize);
                 let top = oy as i64 * i64::from(c.stride[0]) - i64::from(c.pad[0]);
                 let left = ox as i64 * i64::from(c.stride[1]) - i64::from(c.pad[1]);
-                let mut weight = 0;
+                let (kw, step) = (i64::from(c.kw), i64::from(c.dilation[1]));
+                // Taps kx in from..to lie inside the row.
+                let from = (-left).max(0).div_euclid(step) + i64::from((-left).max(0) % step != 0);
+                let to = ((w - left).max(0) + step - 1).div_euclid(step).min(kw);
+                if from >= to {
+                    return;
+                }
                 for ch in first..first + per_group {
                     for ky in 0..i64::from(c.kh) {
                         let y = top + ky * i64::from(c.dilation[0]);
-                        for kx in 0..i64::from(c.kw) {
-                            let x = left + kx * i64::from(c.dilation[1]);
-                            if (0..h).contains(&y) && (0..w).contains(&x) {
-                                tap(weight, (ch as i64 * h * w + y * w + x) as usize);
-                            }
-                            weight += 1;
+                        if !(0..h).contains(&y) {
+                            continue;
+                        }
+                        let weight = ((ch - first) as i64 * i64::from(c.kh) + ky) * kw;
+                        let input = ch as i64 * h * w + y * w + left;
+                        if step == 1 {
+                            run((weight + from) as usize, (input + from) as usize, (to - from) as usize);
+                        } else {
+                            (from..to).for_each(|kx| run((weight + kx) as usize, (input + kx * step) as usize, 1));
                         }
                     }
                 }
@@ -301,6 +310,35 @@ mod tests {
                 }
             }
             assert!(seen.iter().all(|&s| s));
+        }
+    }
+
+    /// `taps` from the definition, bounds tested tap by tap.
+    #[test]
+    fn taps_are_those_of_the_definition() {
+        for (stride, pad, dilation, kw) in [
+            ([1, 1], [0; 4], [1, 1], 3),
+            ([2, 3], [1, 2, 0, 3], [1, 1], 5),
+            ([1, 2], [4, 7, 4, 7], [2, 3], 4),
+            ([3, 1], [9, 9, 9, 9], [1, 1], 2),
+        ] {
+            let c = Conv { c_in: 4, h: 6, w: 5, c_out: 4, kh: 3, kw, stride, pad, dilation, groups: 2 };
+            let g = Geometry::Conv(c);
+            for (channel, position) in (0..4).flat_map(|ch| (0..g.positions()).map(move |p| (ch, p))) {
+                let (oy, ox) = (position / c.out_w() as usize, position % c.out_w() as usize);
+                let mut expected = Vec::new();
+                for (ch, ky, kx) in (0..2).flat_map(|a| (0..3).flat_map(move |b| (0..kw).map(move |d| (a, b, d)))) {
+                    let y = (oy as u32 * stride[0] + ky * dilation[0]) as i64 - i64::from(pad[0]);
+                    let x = (ox as u32 * stride[1] + kx * dilation[1]) as i64 - i64::from(pad[1]);
+                    if (0..6).contains(&y) && (0..5).contains(&x) {
+                        let input = ((channel as i64 / 2 * 2 + i64::from(ch)) * 6 + y) * 5 + x;
+                        expected.push((((ch * 3 + ky) * kw + kx) as usize, input as usize));
+                    }
+                }
+                let mut found = Vec::new();
+                g.taps(channel, position, |w, i| found.push((w, i)));
+                assert_eq!(found, expected, "{c:?} at {channel}, {position}");
+            }
         }
     }
 

@@ -4,7 +4,7 @@
 
 use std::str::FromStr;
 
-use twinmask_gemm::{Geometry, naive};
+use twinmask_gemm::Geometry;
 use twinmask_model::bundle::{DeviceBundle, Rows};
 use twinmask_model::plan::{Layer, Plan};
 use twinmask_ring::mask;
@@ -290,7 +290,12 @@ struct SampledRow<'a> {
 impl SampledRow<'_> {
     /// What an honest edge answers for `share`, plus `addend`, mod 2^k.
     fn answer(&self, share: &[u32], addend: u32) -> u32 {
-        naive::dot(self.geometry, self.weights, self.channel, self.position, share).wrapping_add(addend) & self.keep
+        let mut sum = addend;
+        self.geometry.runs(self.channel, self.position, |w, i, n| {
+            let taps = self.weights[w..w + n].iter().zip(&share[i..i + n]);
+            sum = taps.fold(sum, |sum, (&w, &x)| sum.wrapping_add((i32::from(w) as u32).wrapping_mul(x)));
+        });
+        sum & self.keep
     }
 }
 

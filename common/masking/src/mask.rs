@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use twinmask_ring::prf::{Algorithm, Key};
 use twinmask_ring::mask as low_bits;
+use twinmask_ring::prf::{Algorithm, Key};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::keys::DeviceKeys;

@@ -330,10 +330,7 @@ fn secrets_are_not_printed() {
     let w = world();
     let mut masker = masker(&w);
     let text = format!("{masker:?}");
-    assert_eq!(
-        text,
-        "Masker { keys: DeviceKeys(..), algorithm: ChaCha20, seed: SessionSeed(..), last: None }"
-    );
+    assert_eq!(text, "Masker { keys: DeviceKeys(..), algorithm: ChaCha20, seed: SessionSeed(..), last: None }");
     let (masks, pending) = masked(&mut masker, &w, 0, 0);
     assert_eq!(format!("{pending:?}"), "Pending(group 0, ..)");
     assert!(format!("{masks:?}").contains("r: Key(..), t: Key(..)"), "{masks:?}");

@@ -3,7 +3,7 @@
 //! ring (PROTOCOL.md, "Ring and fixed point").
 
 use serde::{Deserialize, Serialize};
-use twinmask_ring::fixed::x_max;
+use twinmask_ring::fixed::{round_small, x_max};
 use twinmask_ring::{MAX_BITS, width_for};
 
 /// Widest weights that a plan uses, in bits.
@@ -123,14 +123,14 @@ impl FloatWeights<'_> {
     fn row_sum(&self, bits: u32, signed: bool) -> u64 {
         let sum = |row: &[f32]| {
             let factor = Self::factor(row, bits);
-            // Blocks keep the f32 partial sums exact: 2^11 * 1024 < 2^24.
+            // Blocks keep the partial sums within i32: 2^11 * 1024 < 2^31.
             let (mut positive, mut negative) = (0u64, 0u64);
             for block in row.chunks(1024) {
-                let (mut p, mut n) = (0f32, 0f32);
+                let (mut p, mut n) = (0i32, 0i32);
                 for v in block {
-                    let q = (v * factor).round_ties_even();
-                    p += q.max(0.0);
-                    n -= q.min(0.0);
+                    let q = round_small(v * factor);
+                    p += q.max(0);
+                    n -= q.min(0);
                 }
                 positive += p as u64;
                 negative += n as u64;
@@ -147,7 +147,7 @@ impl FloatWeights<'_> {
         let mut scales = Vec::with_capacity(self.rows);
         for row in self.data.chunks_exact(self.fan_in()) {
             let factor = Self::factor(row, bits);
-            integers.extend(row.iter().map(|v| (v * factor).round_ties_even() as i16));
+            integers.extend(row.iter().map(|v| round_small(v * factor) as i16));
             scales.push(if factor == 0.0 { 1.0 } else { 1.0 / factor });
         }
         (integers, scales)

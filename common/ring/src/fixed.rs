@@ -38,11 +38,20 @@ pub fn quantize(x: &[f32], bits: u32, signed: bool, out: &mut [i32]) -> Result<f
         out.fill(0);
         return Ok(1.0);
     }
-    let (factor, low, high) = (top as f32 / m, if signed { -top as f32 } else { 0.0 }, top as f32);
+    let (factor, low) = (top as f32 / m, if signed { -top } else { 0 });
     for (q, &v) in out.iter_mut().zip(x) {
-        *q = (v * factor).round_ties_even().clamp(low, high) as i32;
+        *q = round_small(v * factor).clamp(low, top);
     }
     Ok(m / top as f32)
+}
+
+/// `v` rounded to the nearest integer, ties to even, for |v| <= 2^22: adding 1.5 * 2^23 leaves no fraction bits, so the
+/// addition itself rounds. `round_ties_even` is a library call where the CPU's baseline has no rounding instruction.
+#[must_use]
+#[inline]
+pub fn round_small(v: f32) -> i32 {
+    const SHIFT: f32 = 12_582_912.0;
+    (v + SHIFT).to_bits().wrapping_sub(SHIFT.to_bits()) as i32
 }
 
 /// `max|x|`, or the first element that is not finite.
@@ -73,6 +82,19 @@ mod tests {
         assert_eq!(q(&[1.0, -1.0, 0.5, 0.0], 3, false), (vec![7, 0, 4, 0], 1.0 / 7.0));
         // Ties go to even: 0.5 * 1 = 0.5 -> 0, 1.5 -> 2, 2.5 -> 2.
         assert_eq!(q(&[7.0, 0.5, 1.5, 2.5], 3, true).0, vec![7, 0, 2, 2]);
+    }
+
+    #[test]
+    fn small_rounding_is_rounding() {
+        for bits in (0..=0x4a80_0000u32).step_by(997) {
+            for v in [f32::from_bits(bits), -f32::from_bits(bits)] {
+                assert_eq!(round_small(v), v.round_ties_even() as i32, "{v}");
+            }
+        }
+        for i in -40_000..40_000 {
+            let v = i as f32 / 2.0;
+            assert_eq!(round_small(v), v.round_ties_even() as i32, "{v}");
+        }
     }
 
     #[test]

@@ -212,9 +212,12 @@ mod tests {
         let merged = line.clone().with_file().expect("valid file");
         assert_eq!((merged.edge_a.as_deref(), merged.edge_b.as_deref()), (Some("c:3"), Some("b:2")));
         assert_eq!(merged.integrity().samples, 3);
-        for (bad, key) in
-            [("edge_c = \"x\"", "edge-c"), ("integrity = \"often\"", "often"), ("codec = 3", "codec"), ("mode = \"warp\"", "warp")]
-        {
+        for (bad, key) in [
+            ("edge_c = \"x\"", "edge_c"),
+            ("integrity = \"often\"", "often"),
+            ("codec = 3", "codec"),
+            ("mode = \"warp\"", "warp"),
+        ] {
             std::fs::write(&file, bad).expect("write");
             let error = line.clone().with_file().expect_err(bad);
             assert_eq!(error.exit_code(), 3, "{error}");

@@ -1,4 +1,4 @@
-//! Times packing, unpacking and PRF streams: `cargo run --release -p twinmask-ring --example speed`
+//! Times packing, unpacking and PRF streams: `cargo run --release -p twinmask-ring --example ring_speed`
 
 use std::time::Instant;
 use twinmask_ring::pack::{pack, unpack};
