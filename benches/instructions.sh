@@ -2,7 +2,8 @@
 # Instructions of the device per inference, local against outsourced: benches/results/instructions.{md,json}.
 #
 # By callgrind, which does not know AVX-512, so that the device takes AVX2 code by itself; the edges run natively. What a run of
-# three inputs executes more than a run of one is two inferences. Settings: NETWORKS, RING, MODES (environment).
+# three inputs executes more than a run of one is two inferences. Beside it onnxruntime in plaintext, which takes AVX2 there, too.
+# Settings: NETWORKS, RING, MODES (environment).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 unset OPENBLAS_CORETYPE OPENBLAS_L2_SIZE
@@ -41,7 +42,19 @@ count() {
 }
 
 rows=""
-# One row: network, label, then the device's arguments before `infer` and after the inputs.
+# The row of local inference by onnxruntime: what one line more on its standard input costs.
+plain() {
+  local network=$1 counts=() model="$work/$1.onnx"
+  "$programs/owner-keygen" zoo "$network" --seed 1 --out "$model" >/dev/null
+  for lines in 1 2; do
+    counts+=("$(head -c "$lines" <<<$'\n\n' | valgrind --tool=callgrind --callgrind-out-file=/dev/null \
+      "$python" benches/ort/serve.py "$model" --warmup 0 2>&1 >/dev/null | sed -n 's/^==[0-9]*== Collected : //p' | tr -d ' ')")
+  done
+  rows+="$network|local: onnxruntime f32, one thread|$((counts[1] - counts[0]))"$'\n'
+  echo "$network: onnxruntime: $((counts[1] - counts[0])) instructions per inference"
+}
+
+# A row of the device: network, label, then the arguments before `infer`; the variable local_flag holds those after the inputs.
 row() {
   local network=$1 label=$2 one three
   shift 2
@@ -77,6 +90,7 @@ numpy.save(sys.argv[1], numpy.random.default_rng(1).uniform(-2, 2, shape).astype
     >"$work/a.txt" & edges+=($!)
   a=$(address "$work/a.txt" "${edges[1]}")
   settings=(--dir "$dir/devices/bench" --edge-a "$a" --edge-b "$b" --timeout-s 600)
+  plain "$network"
   local_flag=--local row "$network" "local: the same integer layers on the device" "${settings[@]}"
   for mode in $modes; do
     for integrity in none sample:16 freivalds sample:16+freivalds; do
@@ -94,7 +108,7 @@ rows, local = [], {}
 for line in sys.stdin.read().splitlines():
     network, what, count = line.split("|")
     local.setdefault(network, int(count))
-    rows.append({"network": network, "what": what, "instructions": int(count), "of_local": int(count) / local[network]})
+    rows.append({"network": network, "what": what, "instructions": int(count), "of_onnxruntime": int(count) / local[network]})
 cpu = next(l.split(":", 1)[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name"))
 results = pathlib.Path("benches/results")
 results.mkdir(exist_ok=True)
@@ -105,8 +119,8 @@ text = ["# Instructions of the device per inference", "",
         f"Printed by `{command}` on {cpu}, {valgrind}; load before {load}. Ring {ring}. Counted by callgrind, without AVX-512 "
         "(the device chooses AVX2 there by itself): (run of three inputs - run of one) / 2; all threads of the device process, the "
         "operating system not counted. The edges ran natively.", "",
-        "| network | what | million instructions | of local |", "| --- | --- | ---: | ---: |"]
-text += ["| {network} | {what} | {0:.1f} | {of_local:.3f} |".format(r["instructions"] / 1e6, **r) for r in rows]
+        "| network | what | million instructions | of onnxruntime |", "| --- | --- | ---: | ---: |"]
+text += ["| {network} | {what} | {0:.1f} | {of_onnxruntime:.3f} |".format(r["instructions"] / 1e6, **r) for r in rows]
 (results / "instructions.md").write_text("\n".join(text) + "\n")
 print("\n".join(text[4:]))
 ' "NETWORKS=\"$networks\" RING=$ring MODES=\"$modes\" benches/instructions.sh" "$ring" "$(valgrind --version)" "$load"

@@ -8,6 +8,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
 
+use crate::deployment::model_path;
 use crate::report::workspace;
 
 /// A program that runs once per line. Killed when dropped.
@@ -98,12 +99,14 @@ pub fn onnxruntime(model: &Path, threads: usize) -> Result<Runner> {
     Runner::start(Command::new(python()?).arg(script).arg(model).args(["--threads", &threads.to_string()]))
 }
 
-/// The int8 form (QDQ, static, random calibration data) of the ONNX file `model`, made beside it once.
+/// The int8 form (QDQ, static, random calibration data) of the ONNX file `model`, made once in `target/bench-models`: the
+/// folder of `model` may be somebody's data.
 ///
 /// # Errors
 /// When Python or onnxruntime is missing, or the file cannot be quantized.
 pub fn int8(model: &Path) -> Result<PathBuf> {
-    let out = model.with_extension("int8.onnx");
+    let name = model.file_stem().map(|stem| stem.to_string_lossy().into_owned() + ".int8");
+    let out = model_path(&name.ok_or_else(|| anyhow!("{} is no file", model.display()))?)?;
     if !out.exists() {
         let script = workspace().join("benches/ort/quantize.py");
         let status = Command::new(python()?).arg(script).arg(model).arg(&out).status().context("quantize.py")?;

@@ -1,5 +1,13 @@
 //! The `owner-keygen` command (interface.md, "owner-keygen").
 
+/// Prints a line to standard output; a reader that has gone is no error.
+macro_rules! say {
+    ($($arg:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($arg)*);
+    }};
+}
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -218,16 +226,16 @@ fn run(command: Command) -> Result<(), OwnerError> {
         Command::List { dir, json } => {
             let listing = list::list(&Store::open(&dir)?.registry);
             if json {
-                println!("{}", serde_json::to_string(&listing).expect("plain data has a JSON form"));
+                say!("{}", serde_json::to_string(&listing).expect("plain data has a JSON form"));
             } else {
-                print!("{}", list::text(&listing));
+                say!("{}", list::text(&listing).trim_end());
             }
             Ok(())
         }
         Command::Zoo { arch, seed, out } => {
             let arch: Arch = arch.parse()?;
             zoo::write_file(arch, seed, &out)?;
-            println!("wrote {}: {}, seed {seed}", out.display(), arch.name());
+            say!("wrote {}: {}, seed {seed}", out.display(), arch.name());
             Ok(())
         }
     }
@@ -235,11 +243,11 @@ fn run(command: Command) -> Result<(), OwnerError> {
 
 fn init(dir: &std::path::Path) -> Result<(), OwnerError> {
     let store = Store::init(dir)?;
-    println!("made a deployment in {}", store.root().display());
-    println!("  owner/    CA and signing keys: keep this folder offline and backed up");
-    println!("  edge-a/   copy to the host of edge A, then: edge-a --dir edge-a");
-    println!("  edge-b/   copy to another operator's host, then: edge-b --dir edge-b");
-    println!("next: owner-keygen add-model {} --name NAME --onnx FILE", dir.display());
+    say!("made a deployment in {}", store.root().display());
+    say!("  owner/    CA and signing keys: keep this folder offline and backed up");
+    say!("  edge-a/   copy to the host of edge A, then: edge-a --dir edge-a");
+    say!("  edge-b/   copy to another operator's host, then: edge-b --dir edge-b");
+    say!("next: owner-keygen add-model {} --name NAME --onnx FILE", dir.display());
     Ok(())
 }
 
@@ -267,9 +275,9 @@ fn model(args: AddModel) -> Result<(), OwnerError> {
     };
     let (entry, warnings) = add_model(&mut store, request)?;
     warnings.iter().for_each(|w| eprintln!("note: {w}"));
-    println!("added {} version {} ({}), ring {}", entry.name, entry.version, &entry.digest[..16], entry.ring);
-    println!("copy edge-a/models and edge-b/models to the edges and send them SIGHUP");
-    println!("next: owner-keygen add-device {} --name DEVICE --model {}", args.dir.display(), entry.name);
+    say!("added {} version {} ({}), ring {}", entry.name, entry.version, &entry.digest[..16], entry.ring);
+    say!("copy edge-a/models and edge-b/models to the edges and send them SIGHUP");
+    say!("next: owner-keygen add-device {} --name DEVICE --model {}", args.dir.display(), entry.name);
     Ok(())
 }
 
@@ -290,8 +298,8 @@ fn device(args: &AddDevice) -> Result<(), OwnerError> {
         sample_rows: args.sample_rows,
     };
     let dir = add_device(&mut store, &request)?;
-    println!("issued {} to {}: copy this folder to the device and keep it private", args.model, dir.display());
-    println!("next: device --dir {} --edge-a HOST:7401 --edge-b HOST:7402 infer PICTURE", dir.display());
+    say!("issued {} to {}: copy this folder to the device and keep it private", args.model, dir.display());
+    say!("next: device --dir {} --edge-a HOST:7401 --edge-b HOST:7402 infer PICTURE", dir.display());
     Ok(())
 }
 
@@ -299,16 +307,16 @@ fn rotate(args: &Rotate) -> Result<(), OwnerError> {
     let mut store = Store::open(&args.dir)?;
     if let Some(device) = &args.keys {
         for (model, version) in rotate_keys(&mut store, device)? {
-            println!("made fresh keys of {model} version {version} for device {device}");
+            say!("made fresh keys of {model} version {version} for device {device}");
         }
-        println!("copy {} to the device in place of the old folder", store.device_dir(device).display());
+        say!("copy {} to the device in place of the old folder", store.device_dir(device).display());
     }
     if let Some(role) = &args.identity {
         rotate_identity(&mut store, role, args.revoke_old)?;
         let send = if role.dns_name().is_some() { "its host and send it SIGHUP" } else { "the device" };
-        println!("made a new key and certificate of {role}: copy {} to {send}", store.identity_dir(role).display());
+        say!("made a new key and certificate of {role}: copy {} to {send}", store.identity_dir(role).display());
         if args.revoke_old {
-            println!("the old certificate is revoked");
+            say!("the old certificate is revoked");
             hand_out_revocations();
         }
     }
@@ -320,14 +328,14 @@ fn revoke(args: Revoke) -> Result<(), OwnerError> {
     let device = |name: String| Role::device(&name).map_err(|e| OwnerError::Usage(e.to_string()));
     if let Some(role) = args.identity.map(Ok).or_else(|| args.device.map(device)).transpose()? {
         revoke_identity(&mut store, &role)?;
-        println!("revoked {role}");
+        say!("revoked {role}");
         hand_out_revocations();
     }
     if let (Some(model), Some(version)) = (args.model, args.version) {
         let holders = withdraw_model(&mut store, &model, version)?;
-        println!("withdrew {model} version {version}: remove it from both edges' models/ and send them SIGHUP");
+        say!("withdrew {model} version {version}: remove it from both edges' models/ and send them SIGHUP");
         for name in holders {
-            println!(
+            say!(
                 "device {name} holds it: owner-keygen add-device {} --name {name} --model {model}",
                 args.dir.display()
             );
@@ -337,18 +345,18 @@ fn revoke(args: Revoke) -> Result<(), OwnerError> {
 }
 
 fn hand_out_revocations() {
-    println!("next: copy identity/crl.pem of edge-a and edge-b to their hosts and send both SIGHUP");
-    println!("      copy identity/crl.pem of each device's folder to the device");
+    say!("next: copy identity/crl.pem of edge-a and edge-b to their hosts and send both SIGHUP");
+    say!("      copy identity/crl.pem of each device's folder to the device");
 }
 
 fn show(path: &std::path::Path, json: bool, costs: &CostArgs) -> Result<(), OwnerError> {
     let reports = inspect::inspect(path, &costs.load()?)?;
     if json {
         for report in &reports {
-            println!("{}", serde_json::to_string(report).expect("plain data has a JSON form"));
+            say!("{}", serde_json::to_string(report).expect("plain data has a JSON form"));
         }
     } else {
-        print!("{}", inspect::text(&reports));
+        say!("{}", inspect::text(&reports).trim_end());
     }
     Ok(())
 }

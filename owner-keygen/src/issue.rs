@@ -7,7 +7,7 @@ use twinmask_gemm::{Scratch, kernel};
 use twinmask_masking::freivalds::Secrets;
 use twinmask_masking::keys::s_in;
 use twinmask_model::bundle::{DeviceBundle, DeviceModel, EdgeBundle, Rows, short};
-use twinmask_model::preprocess::Preprocess;
+use twinmask_model::preprocess::{Preprocess, PreprocessError};
 use twinmask_model::ring_plan::Profile;
 use twinmask_ring::pack;
 use twinmask_transport::{CERT_FILE, Role};
@@ -67,7 +67,11 @@ pub fn add_model(store: &mut Store, request: ModelRequest) -> Result<(ModelEntry
     let Imported { graph, mut warnings, .. } = load(store, &request)?;
     let shape = graph.shape(graph.input).to_vec();
     let preprocess = match &request.preprocess {
-        Some(p) => p.clone(),
+        // A model that takes no pictures needs no preprocessing; one that does must get a fitting one.
+        Some(p) => match p.picture(&shape) {
+            Ok(_) | Err(PreprocessError::NoPicture(_)) => p.clone(),
+            Err(e) => return Err(OwnerError::Usage(format!("--preprocess: {e}"))),
+        },
         None => default_preprocess(&request.source, &shape, &mut warnings),
     };
     let parts = partition(graph, request.profile, &request.offload)?;

@@ -176,3 +176,29 @@ impl FloatNetwork {
         Ok(self.rounds.finish(values)?.to_vec())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::deployment::zoo_file;
+
+    #[test]
+    fn the_divided_network_computes_what_the_undivided_one_does() {
+        let onnx = zoo_file("lenet").expect("the zoo has it");
+        let whole = import(&onnx, &ImportOptions::default()).expect("its own file").graph;
+        let output = whole.outputs[0];
+        let program = Arc::new(Program::new(whole, MEMORY_CAP).expect("it checks out"));
+        let network = FloatNetwork::load(&onnx).expect("its own file");
+        let input: Vec<f32> = (0..network.rounds.input_len()).map(|i| (i as f32 * 0.37).sin()).collect();
+        let mut values = Values::new(program);
+        values.start(input.clone()).expect("fits");
+        values.run_segment(0).expect("runs");
+        let expected = values.get(output).expect("computed");
+        let got = network.infer(&mut network.rounds.values(), input, &mut Scratch::default()).expect("runs");
+        let largest = expected.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+        assert!(largest > 0.0 && got.len() == expected.len());
+        for (g, e) in got.iter().zip(expected) {
+            assert!((g - e).abs() <= 1e-4 * largest, "{got:?} instead of {expected:?}");
+        }
+    }
+}

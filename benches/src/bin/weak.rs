@@ -47,6 +47,9 @@ struct Args {
     threads: usize,
 }
 
+/// What is read from a point.
+type Quantity = fn(&Point) -> f64;
+
 /// One network on one link at one speed.
 #[derive(Debug, Clone, Serialize)]
 struct Point {
@@ -199,14 +202,13 @@ fn rows(points: &[Point]) -> Vec<Vec<String>> {
 fn judge(points: &[Point], network: &str, link: &Link, scheme: &str) -> Verdict {
     let of = |name: &str| points.iter().filter(|p| p.scheme == name).cloned().collect::<Vec<_>>();
     let (ours, local) = (of(scheme), of(LOCAL));
-    let crossing = |value: fn(&Point) -> f64| {
+    let crossing = |value: Quantity| {
         let ratios: Vec<_> = ours.iter().zip(&local).map(|(o, l)| (o.speed, value(o) / value(l))).collect();
         crossing::below(&ratios)
     };
-    let (active, board): (fn(&Point) -> f64, fn(&Point) -> f64) = (|p| p.energy.active_j, |p| p.energy.board_j);
-    let saved = |value: fn(&Point) -> f64| {
-        ours.last().zip(local.last()).map_or(0.0, |(o, l)| 100.0 * (1.0 - value(o) / value(l)))
-    };
+    let (active, board): (Quantity, Quantity) = (|p| p.energy.active_j, |p| p.energy.board_j);
+    let saved =
+        |value: Quantity| ours.last().zip(local.last()).map_or(0.0, |(o, l)| 100.0 * (1.0 - value(o) / value(l)));
     let faster = ours.last().zip(local.last()).map_or(0.0, |(o, l)| l.ms / o.ms);
     Verdict {
         network: network.to_owned(),
@@ -241,7 +243,7 @@ impl Verdict {
 
 /// Latency and energy over speed, all links of a network in one plot each.
 fn draw(report: &mut Report, network: &str, points: &[Point]) -> Result<()> {
-    let quantities: [(&str, &str, fn(&Point) -> f64); 2] =
+    let quantities: [(&str, &str, Quantity); 2] =
         [("latency", "latency, ms", |p| p.ms), ("energy", "estimated energy of the board, J", |p| p.energy.board_j)];
     for (name, label, value) in quantities {
         let mut series: Vec<Series> = Vec::new();

@@ -203,7 +203,7 @@ pub struct Samples {
 pub struct Row {
     /// Network.
     pub network: String,
-    /// Link; `None` in local rows.
+    /// Link; local rows do not use it.
     pub link: Link,
     /// What ran.
     pub scheme: Scheme,

@@ -4,7 +4,6 @@ use serde::Serialize;
 
 use super::rows::{LAYERS_F32, Plans, Row, Scheme, twinmask};
 use crate::baseline::{PAPER_WIDTH, PAPER_WIDTH_COMPRESSED};
-use crate::report::number;
 
 /// A target and what was reached.
 #[derive(Debug, Clone, Serialize)]
@@ -32,7 +31,9 @@ impl Target {
             Some(false) => "FAIL",
             None => "not measured",
         };
-        vec![self.what.clone(), self.value.map_or("-".to_owned(), number), number(self.limit), verdict.to_owned()]
+        // Four decimals: some are reached by little.
+        let text = |v: f64| format!("{v:.4}");
+        vec![self.what.clone(), self.value.map_or("-".to_owned(), text), text(self.limit), verdict.to_owned()]
     }
 }
 

@@ -25,20 +25,26 @@ impl<K: Eq + Hash + Clone> Budget<K> {
 
     /// Up to `most` bytes: what is left.
     pub(crate) fn grant(self: &Arc<Self>, key: &K, most: usize) -> Grant<K> {
+        self.take(key, |left| most.min(left))
+    }
+
+    /// All of `bytes`, or nothing.
+    pub(crate) fn reserve(self: &Arc<Self>, key: &K, bytes: usize) -> Option<Grant<K>> {
+        // Nothing is taken for a moment only: giving it back would wake whoever waits for room, the caller included.
+        Some(self.take(key, |left| if bytes <= left { bytes } else { 0 })).filter(|grant| grant.bytes == bytes)
+    }
+
+    /// As many bytes as `choose` makes of what is left.
+    fn take(self: &Arc<Self>, key: &K, choose: impl FnOnce(usize) -> usize) -> Grant<K> {
         let mut granted = locked(&self.granted);
         let (all, by_key) = &mut *granted;
         let own = by_key.entry(key.clone()).or_default();
-        let bytes = most.min(self.total - *all).min(self.each - *own);
+        let bytes = choose((self.total - *all).min(self.each - *own));
         *all += bytes;
         *own += bytes;
         drop(granted);
         self.gauge.increment(bytes as f64);
         Grant { budget: Arc::clone(self), key: key.clone(), bytes }
-    }
-
-    /// All of `bytes`, or nothing.
-    pub(crate) fn reserve(self: &Arc<Self>, key: &K, bytes: usize) -> Option<Grant<K>> {
-        Some(self.grant(key, bytes)).filter(|grant| grant.bytes == bytes)
     }
 
     /// Told when bytes come back.

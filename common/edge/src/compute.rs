@@ -283,8 +283,7 @@ pub(crate) fn correction(plan: &Plan, r: usize, masks: &Masks, z: &mut [Vec<u32>
         t.zeroize();
         worker.recycle(t);
     }
-    let parts: Vec<(&[u32], u32)> =
-        z.iter().zip(plan.answer_parts(r)).map(|(z, (_, k))| (z.as_slice(), k)).collect();
+    let parts: Vec<(&[u32], u32)> = z.iter().zip(plan.answer_parts(r)).map(|(z, (_, k))| (z.as_slice(), k)).collect();
     payload::encode(&parts, Codec::Packed)
 }
 

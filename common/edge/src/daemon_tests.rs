@@ -263,3 +263,43 @@ async fn a_reload_takes_a_new_identity_and_shows_revoked_devices_out() {
     other.infer_honestly(&bundle(), 1).await;
     assert!(deployment.dial_as(&daemon, &deployment.device).await.is_err(), "still revoked");
 }
+
+/// Edge A dials the edge B of its configuration, again when that was not there at first or has gone, and its sessions get
+/// relay.
+#[tokio::test(flavor = "multi_thread")]
+async fn edge_a_keeps_a_connection_to_its_peer() {
+    let deployment = Deployment::new();
+    let b = deployment.start(Role::B).await;
+    let config = Config { peer: Some(b.addr().to_string()), ..deployment.config(Role::A) };
+    let a = Daemon::start(config, Role::A, default_kernel()).await.expect("a good folder");
+    let connected = |edge: &crate::Edge| edge.metrics().contains("twinmask_peer_connected{role=\"edge-a\"} 1");
+    until(|| connected(a.edge())).await;
+    let open = |seed| Open {
+        session: [7; 16],
+        digest: deployment.digest,
+        seed,
+        prfs: vec![Prf::ChaCha20],
+        codec: CodecChoice::Auto,
+        ticket: Some(Secret([7; 32])),
+    };
+    let (dial_a, dial_b) = tokio::join!(deployment.dial(&a, Role::A), deployment.dial(&b, Role::B));
+    let (for_a, for_b) = (open(Some(Secret(SEED))), open(None));
+    let (at_a, at_b) = tokio::join!(Device::open(dial_a, &for_a), Device::open(dial_b, &for_b));
+    assert!(at_a.opened.relay && at_b.opened.relay);
+    let listen = b.addr().to_string();
+    at_a.connection.close(0, "");
+    at_b.connection.close(0, "");
+    b.shutdown().await;
+    until(|| !connected(a.edge())).await;
+    let again = Config { listen, ..deployment.config(Role::B) };
+    let _b = Daemon::start(again, Role::B, default_kernel()).await.expect("the address is free again");
+    until(|| connected(a.edge())).await;
+}
+
+#[test]
+fn only_edge_a_has_a_peer() {
+    let settings =
+        || crate::Settings { dir: Some("x".into()), peer: Some("b:7402".into()), ..crate::Settings::default() };
+    assert!(settings().config(Role::B).expect_err("edge B dials nobody").to_string().contains("peer"));
+    assert_eq!(settings().config(Role::A).expect("a good configuration").peer.as_deref(), Some("b:7402"));
+}

@@ -147,7 +147,11 @@ async fn attend(edge: Arc<Edge>, mut send: SendHalf, mut recv: RecvHalf) {
     };
     if let Some(Fault::Refused(code, text)) = fault {
         edge.meters.refused("Relay");
-        tracing::warn!(?code, text, "edge-a broke the rules of relay; its stream is closed, the session goes on without");
+        tracing::warn!(
+            ?code,
+            text,
+            "edge-a broke the rules of relay; its stream is closed, the session goes on without"
+        );
         let _ = send.reset(code as u32);
         let _ = recv.stop(code as u32);
     }
@@ -166,7 +170,8 @@ impl Drop for Attended {
 async fn desk(edge: &Edge, recv: &mut RecvHalf) -> Result<Arc<Desk>, Fault> {
     let opening = read_frame(recv, |h| h.expect(FrameType::RelayOpen, &[], "RELAY_OPEN"));
     let open: RelayOpen = timeout(edge.limits.handshake, opening).await.map_err(|_| Fault::Stalled)??.body()?;
-    let unknown = |_| refused(CloseCode::Protocol, format!("introduction of a session of {} that is not here", open.device));
+    let unknown =
+        |_| refused(CloseCode::Protocol, format!("introduction of a session of {} that is not here", open.device));
     let desk = timeout(OPENING, edge.desks.of(&open.session)).await.map_err(unknown)?;
     let grant = edge.corrections.grant(desk.device(), edge.limits.relay_session);
     desk.introduce(&open, grant).map_err(|text| {

@@ -10,9 +10,7 @@ use twinmask_ring::mask;
 use twinmask_ring::prf::{Algorithm, Key};
 use twinmask_transport::frame_io::{Frame, read_frame, write_frame};
 use twinmask_transport::{Connection, RecvHalf, SendHalf, memory_pair, sever};
-use twinmask_wire::message::{
-    Correction, Credit, DropCorrections, End, Infer, Miss, Open, RelayOpen, Round, Secret,
-};
+use twinmask_wire::message::{Correction, Credit, DropCorrections, End, Infer, Miss, Open, RelayOpen, Round, Secret};
 use twinmask_wire::{CloseCode, Codec, FrameType, payload};
 
 use crate::test_support::*;
@@ -255,18 +253,17 @@ async fn only_the_right_introduction_is_taken_and_only_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn violations_close_the_stream_and_the_session_goes_on_without() {
     for case in 0..6 {
-        eprintln!("case {case}");
         let plan_len = |b: &TestEdge, r| packed_parts_len(&b.bundle.plan.answer_parts(r));
-        let (b, link, device, session) = b_alone(Limits { relay_session: 2000, ..patient() }).await;
+        let (b, link, device, session) = b_alone(Limits { relay_session: 1000, ..patient() }).await;
         let mut a = HandA::open(&link, &facts(&b, session)).await.expect("right");
-        assert_eq!(a.credit, 2000);
+        assert_eq!(a.credit, 1000);
         match case {
             0 => {
                 a.correct(&b, 0, 1).await;
                 a.correct(&b, 0, 1).await; // twice
             }
             1 => a.send(0, 1, &vec![0; plan_len(&b, 1) + 1]).await,
-            2 => a.send(0, 3, &[0; 8]).await, // no such round
+            2 => a.send(0, 3, &[0; 8]).await,                   // no such round
             3 => a.send(0, 0, &vec![0; plan_len(&b, 0)]).await, // right, but more than the credit
             4 => a.send(1 << 40, 1, &vec![0; plan_len(&b, 1)]).await,
             _ => write(&mut a.send, FrameType::Credit, &Credit { bytes: 1 }).await,
@@ -280,7 +277,8 @@ async fn violations_close_the_stream_and_the_session_goes_on_without() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn late_dropped_and_surplus_corrections_are_discarded_and_credited() {
-    let (b, link, device, session) = b_alone(Limits { relay_grace: Duration::from_millis(50), ..Limits::default() }).await;
+    let (b, link, device, session) =
+        b_alone(Limits { relay_grace: Duration::from_millis(50), ..Limits::default() }).await;
     let mut a = HandA::open(&link, &facts(&b, session)).await.expect("right");
     let mut stream = infer(&device, 0).await;
     assert!(round(&mut stream, &b.bundle, 0, 0).await, "late");

@@ -288,12 +288,7 @@ fn going_down() -> Fault {
 }
 
 /// `OPEN` and `OPENED` on the first stream.
-async fn open(
-    edge: &Arc<Edge>,
-    connection: &Connection,
-    device: &str,
-    admission: Admission,
-) -> Result<Opening, Fault> {
+async fn open(edge: &Arc<Edge>, connection: &Connection, device: &str, admission: Admission) -> Result<Opening, Fault> {
     let (mut send, mut recv) = connection.accept_bi().await.map_err(|_| Fault::Gone)?;
     let open: Open = read_frame(&mut recv, |h| h.expect(FrameType::Open, &[], "OPEN")).await?.body()?;
     match (edge.role, &open.seed) {
@@ -377,9 +372,7 @@ async fn control(session: &Session, mut send: SendHalf, mut recv: RecvHalf) -> R
         let due = |h: &twinmask_wire::FrameHeader| match (session.edge.role, h.kind) {
             (Role::A, FrameType::Prefetch) => h.expect(FrameType::Prefetch, &[], "CLAIM or PREFETCH"),
             (Role::A, _) => h.expect(FrameType::Claim, &[], "CLAIM or PREFETCH"),
-            (Role::B, found) => {
-                Err(WireError::Unexpected { found, expected: "nothing (edge B grants no counters)" })
-            }
+            (Role::B, found) => Err(WireError::Unexpected { found, expected: "nothing (edge B grants no counters)" }),
         };
         let frame = match read_frame(&mut recv, due).await {
             Ok(frame) => frame,

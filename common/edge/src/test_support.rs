@@ -154,9 +154,19 @@ impl TestEdge {
     }
 
     pub(crate) fn with(role: Role, bundle: EdgeBundle, limits: Limits, kernel: Arc<dyn Kernel>) -> TestEdge {
+        Self::on_threads(2, role, bundle, limits, kernel)
+    }
+
+    pub(crate) fn on_threads(
+        threads: usize,
+        role: Role,
+        bundle: EdgeBundle,
+        limits: Limits,
+        kernel: Arc<dyn Kernel>,
+    ) -> TestEdge {
         let folder = Folder::new();
         let digest = folder.add("model", &bundle);
-        let config = Config { threads: 2, limits, ..Config::new(folder.path(), role) };
+        let config = Config { threads, limits, ..Config::new(folder.path(), role) };
         let edge = Edge::load(&config, role, kernel).expect("a good folder");
         TestEdge { edge, bundle, digest }
     }

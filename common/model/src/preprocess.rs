@@ -138,7 +138,8 @@ mod tests {
 
     #[test]
     fn presets_are_the_formulas() {
-        let formulas: [(&str, fn(f64) -> f64); 4] = [
+        type Formula = fn(f64) -> f64;
+        let formulas: [(&str, Formula); 4] = [
             ("symmetric", |px| (px - 127.5) / 127.5),
             ("unit", |px| px / 255.0),
             ("unit256", |px| px / 256.0),

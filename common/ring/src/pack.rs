@@ -64,8 +64,8 @@ fn pack_blocks<const K: usize>(elements: &[u32], out: &mut [u8]) {
 #[inline(always)]
 fn pack_block<const K: usize>(block: &[u32]) -> [u8; 32] {
     let mut words = [0u64; 5];
-    for i in 0..BLOCK {
-        let element = u64::from(block[i] & mask(K as u32));
+    for (i, element) in block.iter().enumerate().take(BLOCK) {
+        let element = u64::from(element & mask(K as u32));
         let (word, shift) = (i * K / 64, i * K % 64);
         words[word] |= element << shift;
         if shift + K > 64 {
@@ -120,10 +120,10 @@ fn unpack_blocks<const K: usize>(bytes: &[u8], elements: &mut [u32]) {
 
 #[inline(always)]
 fn unpack_block<const K: usize>(bytes: &[u8], out: &mut [u32]) {
-    for i in 0..BLOCK {
+    for (i, element) in out.iter_mut().enumerate().take(BLOCK) {
         let (byte, shift) = (i * K / 8, i * K % 8);
         let word: [u8; 8] = bytes[byte..byte + 8].try_into().expect("eight bytes");
-        out[i] = (u64::from_le_bytes(word) >> shift) as u32 & mask(K as u32);
+        *element = (u64::from_le_bytes(word) >> shift) as u32 & mask(K as u32);
     }
 }
 

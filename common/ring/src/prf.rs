@@ -94,7 +94,7 @@ impl Key {
             Algorithm::ChaCha20 => {
                 let mut rng = ChaCha20Rng::from_seed(self.bytes);
                 rng.set_stream(id);
-                Stream(Source::ChaCha20(rng))
+                Stream(Source::ChaCha20(Box::new(rng)))
             }
             Algorithm::Aes128 => {
                 let (key, iv) = (&self.bytes[..16], (u128::from(id) << 64).to_be_bytes());
@@ -119,7 +119,7 @@ impl std::fmt::Debug for Key {
 type Aes128Ctr = ctr::Ctr128BE<aes::Aes128>;
 
 enum Source {
-    ChaCha20(ChaCha20Rng),
+    ChaCha20(Box<ChaCha20Rng>),
     Aes128(Box<Aes128Ctr>),
 }
 

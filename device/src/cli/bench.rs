@@ -236,7 +236,7 @@ fn quantile(times: &[Duration], q: f64) -> f64 {
 }
 
 /// CPU time of this process.
-fn cpu_time() -> Duration {
+pub(super) fn cpu_time() -> Duration {
     let t = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     Duration::new(t.tv_sec.try_into().unwrap_or(0), t.tv_nsec.try_into().unwrap_or(0))
 }
@@ -277,12 +277,12 @@ fn cells(l: &LayerReport) -> [String; 6] {
 
 fn print_text(report: &BenchReport) {
     for (name, value) in summary(report) {
-        println!("{name:14} {value}");
+        say!("{name:14} {value}");
     }
     let mut table = comfy_table::Table::new();
     table.load_preset(comfy_table::presets::ASCII_MARKDOWN).set_header(COLUMNS);
     table.add_rows(report.layers.iter().map(cells));
-    println!("{table}");
+    say!("{table}");
 }
 
 /// The report as a page without scripts or links.

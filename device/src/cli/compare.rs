@@ -68,7 +68,7 @@ pub(crate) async fn run(settings: Settings, args: CompareArgs) -> Result<(), Dev
         print_json(&report);
     } else {
         let verdict = if same { "same" } else { "different" };
-        println!("{verdict}: cosine {cosine:.4}, L2 distance {l2:.4}, threshold {threshold}");
+        say!("{verdict}: cosine {cosine:.4}, L2 distance {l2:.4}, threshold {threshold}");
     }
     Ok(())
 }

@@ -60,7 +60,7 @@ pub(crate) async fn run(settings: Settings, args: DemoArgs) -> Result<(), Device
         tempfile::Builder::new().prefix("twinmask-demo-").tempdir().map_err(|e| config("a temporary folder", e))?;
     let say = |text: &str| {
         if !args.json {
-            println!("{text}");
+            say!("{text}");
         }
     };
     say(&format!("owner    imports {arch} (seeded random weights), issues two edges and one device"));
@@ -102,7 +102,7 @@ pub(crate) async fn run(settings: Settings, args: DemoArgs) -> Result<(), Device
         });
     } else {
         show(&network, &first, median, &report);
-        println!(
+        say!(
             "result   {} to --local, the same network computed on the device alone",
             if equal { "equal bit for bit" } else { "NOT EQUAL" }
         );
@@ -212,32 +212,32 @@ fn exchanges(first: &Inference) -> Vec<ExchangeReport> {
 }
 
 fn show(network: &Network, first: &Inference, median: Duration, report: &InferReport) {
-    println!("\nwhat the device knows (first integers of each round's tensor), and what each edge got instead:");
-    println!(
+    say!("\nwhat the device knows (first integers of each round's tensor), and what each edge got instead:");
+    say!(
         "round layer            k  activation                edge-a (from its seed)                       edge-b (uploaded)"
     );
     for (r, g) in first.glimpses.iter().enumerate() {
         let list = |v: &[u32]| v.iter().map(|e| format!("{e:>10}")).collect::<Vec<_>>().join(" ");
         let x = g.x.iter().map(|e| format!("{e:>5}")).collect::<Vec<_>>().join(" ");
-        println!("{r:>5} {:<14} {:>3} {x}   {}  {}", g.layer, g.k, list(&g.share_a), list(&g.share_b));
+        say!("{r:>5} {:<14} {:>3} {x}   {}  {}", g.layer, g.k, list(&g.share_a), list(&g.share_b));
     }
     let mb = |b: u64| b as f64 / 1e6;
     let (b, plan) = (&report.bytes, network.plan());
-    println!(
+    say!(
         "\nrounds   {} ({:.0} million multiply-accumulates outsourced, {:.2} kept)",
         report.rounds,
         plan.macs() as f64 / 1e6,
         network.local_macs() as f64 / 1e6
     );
-    println!(
+    say!(
         "bytes    edge-a {:.3} MB up, {:.3} MB down; edge-b {:.3} MB up, {:.3} MB down",
         mb(b.edge_a.up),
         mb(b.edge_a.down),
         mb(b.edge_b.up),
         mb(b.edge_b.down)
     );
-    println!("latency  {:.1} ms (median of {RUNS} further inferences)", ms(median));
-    println!("check    {}: {} layers, no edge lied", report.integrity.check, report.integrity.layers);
+    say!("latency  {:.1} ms (median of {RUNS} further inferences)", ms(median));
+    say!("check    {}: {} layers, no edge lied", report.integrity.check, report.integrity.layers);
     let top: Vec<String> = report.top.iter().map(|t| format!("class {} ({:.1} %)", t.label, t.score * 100.0)).collect();
-    println!("top      {}", top.join(", "));
+    say!("top      {}", top.join(", "));
 }

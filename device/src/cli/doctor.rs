@@ -37,6 +37,9 @@ pub(crate) struct DoctorArgs {
     /// Also run one inference of each model on random input.
     #[arg(long)]
     infer: bool,
+    /// Measure what this device can do, and write it for `owner-keygen add-model --offload auto --device-profile`.
+    #[arg(long, value_name = "FILE.toml")]
+    calibrate: Option<std::path::PathBuf>,
     /// One line of JSON.
     #[arg(long)]
     json: bool,
@@ -79,7 +82,7 @@ impl Findings {
                 Status::Warning => "warning",
                 Status::Fail => "FAIL",
             };
-            println!("{word:8} {check:20} {text}");
+            say!("{word:8} {check:20} {text}");
         }
         self.all.push(Finding { check: check.into(), status, text });
     }
@@ -114,6 +117,12 @@ impl Findings {
 pub(crate) async fn run(settings: Settings, args: DoctorArgs) -> Result<(), DeviceError> {
     let mut findings = Findings { json: args.json, all: Vec::new(), worst: None };
     examine(&settings, args.infer, &mut findings).await;
+    if let Some(path) = args.calibrate.as_ref().filter(|_| findings.worst.is_none()) {
+        let measured = super::calibrate::run(&settings, path).await;
+        if let Some(text) = findings.need("calibration", measured) {
+            findings.say("calibration", Status::Ok, text);
+        }
+    }
     if args.json {
         print_json(&DoctorReport { ok: findings.worst.is_none(), checks: findings.all });
     }

@@ -107,9 +107,9 @@ impl Runner {
 }
 
 fn print_text(report: &InferReport) {
-    println!("{}", report.input);
+    say!("{}", report.input);
     for entry in &report.top {
-        println!("  {:6.2} %  {}", entry.score * 100.0, entry.label);
+        say!("  {:6.2} %  {}", entry.score * 100.0, entry.label);
     }
 }
 

@@ -1,6 +1,15 @@
 //! The `device` command (interface.md, "device").
 
+/// Prints a line to standard output; a reader that has gone is no error.
+macro_rules! say {
+    ($($arg:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($arg)*);
+    }};
+}
+
 mod bench;
+mod calibrate;
 mod compare;
 mod demo;
 mod doctor;
@@ -76,9 +85,7 @@ fn start_logging() {
     tracing_subscriber::registry().with(lines.with_filter(filter)).init();
 }
 
-/// Writes one line of JSON to standard output; a reader that has gone is no error.
+/// Writes one line of JSON to standard output.
 fn print_json(value: &impl serde::Serialize) {
-    use std::io::Write;
-    let line = serde_json::to_string(value).expect("plain data has a JSON form");
-    let _ = writeln!(std::io::stdout(), "{line}");
+    say!("{}", serde_json::to_string(value).expect("plain data has a JSON form"));
 }

@@ -375,7 +375,7 @@ fn any_op(random: &mut Random, rank: u32) -> Op {
 #[test]
 fn whatever_shape_inference_accepts_runs() {
     let mut random = Random(5);
-    let (mut ran, mut refused) = (std::collections::BTreeMap::new(), 0);
+    let mut ran = std::collections::BTreeMap::new();
     for _ in 0..400_000 {
         let rank = random.below(5);
         let op = any_op(&mut random, rank);
@@ -389,14 +389,9 @@ fn whatever_shape_inference_accepts_runs() {
         let Ok(out) = infer(&op, &refs) else { continue };
         let data: Vec<Vec<f32>> = shapes.iter().map(|s| random.tensor(s)).collect();
         let views: Vec<View<'_>> = shapes.iter().zip(&data).map(|(s, d)| View::new(s, d)).collect();
-        match apply(&op, &views, &out) {
-            Ok(y) => {
-                assert_eq!(y.len(), elements(&out));
-                *ran.entry(op.name()).or_insert(0) += 1;
-            }
-            Err(ExecError::Node { .. }) => refused += 1,
-            Err(e) => panic!("{op:?} on {shapes:?}: {e}"),
-        }
+        let y = apply(&op, &views, &out).unwrap_or_else(|e| panic!("{op:?} on {shapes:?}: {e}"));
+        assert_eq!(y.len(), elements(&out));
+        *ran.entry(op.name()).or_insert(0) += 1;
     }
-    assert!(ran.len() >= 17 && ran.values().all(|&n| n >= 5) && refused > 0, "{ran:?}, {refused} refused");
+    assert!(ran.len() >= 17 && ran.values().all(|&n| n >= 5), "{ran:?}");
 }
