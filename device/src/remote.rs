@@ -176,7 +176,11 @@ async fn relayed(
 ) -> Result<Relayed, DeviceError> {
     let due = "its answer";
     let accept = |h: &FrameHeader| {
-        if h.kind == FrameType::Miss { h.expect(FrameType::Miss, &[], due) } else { h.expect(FrameType::Answer, parts, due) }
+        if h.kind == FrameType::Miss {
+            h.expect(FrameType::Miss, &[], due)
+        } else {
+            h.expect(FrameType::Answer, parts, due)
+        }
     };
     let frame = link.read_if(recv, due, accept).await?;
     if frame.header.kind == FrameType::Answer {

@@ -143,7 +143,8 @@ impl Session {
         options: SessionOptions,
     ) -> Result<Self, DeviceError> {
         if options.drop_bits && network.checker.integrity().freivalds {
-            let text = "dropped bits change the results, so the Freivalds check cannot hold: use --integrity none or sample:N";
+            let text =
+                "dropped bits change the results, so the Freivalds check cannot hold: use --integrity none or sample:N";
             return Err(DeviceError::Config(text.into()));
         }
         if a.peer().key_fingerprint == b.peer().key_fingerprint {
@@ -249,8 +250,7 @@ impl Session {
         let (counter, masks) = {
             let mut state = shared.state.lock().await;
             let session = |e: &dyn std::fmt::Display| DeviceError::Session(e.to_string());
-            let counter =
-                state.0.next_counter(std::process::id(), shared.begun.elapsed()).map_err(|e| session(&e))?;
+            let counter = state.0.next_counter(std::process::id(), shared.begun.elapsed()).map_err(|e| session(&e))?;
             (counter, state.1.begin(counter).map_err(|e| session(&e))?)
         };
         if prefetch {

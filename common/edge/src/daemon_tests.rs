@@ -292,7 +292,17 @@ async fn edge_a_keeps_a_connection_to_its_peer() {
     b.shutdown().await;
     until(|| !connected(a.edge())).await;
     let again = Config { listen, ..deployment.config(Role::B) };
-    let _b = Daemon::start(again, Role::B, default_kernel()).await.expect("the address is free again");
+    let starting = async {
+        loop {
+            match Daemon::start(again.clone(), Role::B, default_kernel()).await {
+                Ok(daemon) => break daemon,
+                // Its socket goes a moment after the edge has said that it is down.
+                Err(StartError::Listen { .. }) => tokio::time::sleep(Duration::from_millis(20)).await,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    };
+    let _b = soon(starting).await;
     until(|| connected(a.edge())).await;
 }
 

@@ -122,20 +122,30 @@ impl InferenceMasks {
         let planned = &self.keys.plan.groups[group];
         let top = twinmask_ring::fixed::x_max(u32::from(planned.x_bits));
         let low = if planned.signed { -top } else { 0 };
-        if x.len() != planned.len as usize || x.iter().any(|v| !(low..=top).contains(v)) {
-            let reason = format!("{} integers do not fit {} in [{low}, {top}]", x.len(), planned.len);
-            return Err(MaskError::Input { group, reason });
+        let misfit = |reason: String| MaskError::Input { group, reason };
+        if x.len() != planned.len as usize {
+            return Err(misfit(format!("{} integers for a tensor of {}", x.len(), planned.len)));
         }
-        if std::mem::replace(&mut self.used[group], true) {
+        if self.used[group] {
             return Err(MaskError::GroupUsed(group));
         }
         let k = u32::from(planned.k);
-        let mut r = vec![0; x.len()];
-        self.r.fill(group as u64, k, &mut r);
         let keep = low_bits(k);
+        let r = self.r.elements(group as u64, k, x.len());
+        let mut in_range = true;
         let masked = x.iter().zip(self.keys.s_in(group)).zip(&r);
-        let v = masked.map(|((&x, &s), &r)| (x as u32).wrapping_add(s).wrapping_sub(r) & keep).collect();
-        Ok(Pending { group, r, v })
+        let v = masked
+            .map(|((&x, &s), &r)| {
+                in_range &= low <= x && x <= top;
+                (x as u32).wrapping_add(s).wrapping_sub(r) & keep
+            })
+            .collect();
+        let pending = Pending { group, r, v };
+        if !in_range {
+            return Err(misfit(format!("an integer is not in [{low}, {top}]")));
+        }
+        self.used[group] = true;
+        Ok(pending)
     }
 }
 
@@ -169,8 +179,8 @@ impl Pending {
 
 impl Drop for Pending {
     fn drop(&mut self) {
+        // `v` has left the device; `R` would open it.
         self.r.zeroize();
-        self.v.zeroize();
     }
 }
 

@@ -84,8 +84,7 @@ impl InferenceMasks {
             }
             Answer::Sum(z) => {
                 checker.check_length(plan, l, Share::Sum, z.len(), n)?;
-                let mut t = Zeroizing::new(vec![0; n]);
-                self.t.fill(l as u64, k, &mut t);
+                let t = Zeroizing::new(self.t.elements(l as u64, k, n));
                 checker.check_sum(plan, l, f, pending, z, &t)?;
                 let half = (1u32 << f) >> 1;
                 let y = |((&z, &s), &t): ((&u32, &u32), &u32)| {

@@ -208,7 +208,11 @@ fn kernel_of(w: &[u32]) -> Option<[u32; 2]> {
 fn conv(x: &[u32], w: &[u32], b: Option<&[u32]>, window: &Window, groups: u32) -> Result<Shape, String> {
     let [c, h, wd] = image(x)?;
     check_window(x, window)?;
-    if kernel_of(w) != Some(window.kernel) || groups == 0 || c % groups != 0 || w[1] != c / groups || !w[0].is_multiple_of(groups)
+    if kernel_of(w) != Some(window.kernel)
+        || groups == 0
+        || c % groups != 0
+        || w[1] != c / groups
+        || !w[0].is_multiple_of(groups)
     {
         return Err(format!("weights {w:?} do not fit input {x:?} in {groups} groups, kernel {:?}", window.kernel));
     }

@@ -20,6 +20,7 @@ fn main() {
     for algorithm in Algorithm::available() {
         let key = Key::for_masks(algorithm, &[1; 32], 0);
         time(algorithm.label(), n, || key.fill(0, 28, &mut elements));
+        time("  into a new vector", n, || elements = key.elements(0, 28, n));
     }
     for k in [17, 20, 24, 28, 32] {
         let mut bytes = Vec::with_capacity(4 * n);

@@ -108,6 +108,18 @@ impl Key {
     pub fn fill(&self, id: u64, k: u32, out: &mut [u32]) {
         self.stream(id).fill(k, out);
     }
+
+    /// The first `n` elements of stream `id`, uniform in `Z_2^k`.
+    #[must_use]
+    pub fn elements(&self, id: u64, k: u32, n: usize) -> Vec<u32> {
+        let (mut stream, mut out) = (self.stream(id), Vec::with_capacity(n));
+        let (mut buffer, keep) = (Zeroizing::new([0; 4 * PIECE]), mask(k));
+        while out.len() < n {
+            let words = stream.words(&mut buffer, (n - out.len()).min(PIECE));
+            out.extend(words.map(|word| word & keep));
+        }
+        out
+    }
 }
 
 impl std::fmt::Debug for Key {
@@ -115,6 +127,9 @@ impl std::fmt::Debug for Key {
         f.write_str("Key(..)")
     }
 }
+
+/// Elements that are made at a time.
+const PIECE: usize = 1024;
 
 type Aes128Ctr = ctr::Ctr128BE<aes::Aes128>;
 
@@ -129,15 +144,18 @@ pub struct Stream(Source);
 impl Stream {
     /// The next `out.len()` elements, uniform in `Z_2^k`.
     pub fn fill(&mut self, k: u32, out: &mut [u32]) {
-        let keep = mask(k);
-        let mut bytes = Zeroizing::new([0u8; 4096]);
-        for part in out.chunks_mut(1024) {
-            let bytes = &mut bytes[..4 * part.len()];
-            self.bytes(bytes);
-            for (e, b) in part.iter_mut().zip(bytes.chunks_exact(4)) {
-                *e = u32::from_le_bytes([b[0], b[1], b[2], b[3]]) & keep;
-            }
+        let (mut buffer, keep) = (Zeroizing::new([0; 4 * PIECE]), mask(k));
+        for part in out.chunks_mut(PIECE) {
+            let words = self.words(&mut buffer, part.len());
+            part.iter_mut().zip(words).for_each(|(e, word)| *e = word & keep);
         }
+    }
+
+    /// The next `n` words, by way of `buffer`.
+    fn words<'a>(&mut self, buffer: &'a mut [u8; 4 * PIECE], n: usize) -> impl Iterator<Item = u32> + 'a {
+        let bytes = &mut buffer[..4 * n];
+        self.bytes(bytes);
+        bytes.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]))
     }
 
     /// The next 64 bits: two words, low word first.
