@@ -28,21 +28,99 @@ pub const NETWORKS: [Network; 2] = [
     Network { name: "mnist-a-x500", widths: [784, 7295, 7295, 10] },
 ];
 
-/// A published figure, to stand beside measured ones.
+/// A published figure of a private inference on a small MNIST network, to stand beside measured ones: on the authors' machines
+/// and network, offline and online together.
 #[derive(Debug, Clone, Copy, serde::Serialize)]
 pub struct Cited {
-    /// System and year.
+    /// System.
     pub system: &'static str,
-    /// Parties and what is private.
+    /// Who computes.
     pub setting: &'static str,
     /// Network.
     pub network: &'static str,
-    /// Seconds per inference on a local network (offline and online).
-    pub lan_s: f64,
-    /// MB sent per inference.
-    pub mb: f64,
+    /// Link.
+    pub link: &'static str,
+    /// Seconds per inference.
+    pub seconds: f64,
+    /// MB sent per inference, where known.
+    pub mb: Option<f64>,
     /// Where the figure stands.
     pub source: &'static str,
+}
+
+/// As in SecureML, and figure 10 of MiniONN.
+const A: &str = "network A, 784-128-128-10";
+
+/// Published figures. All of them hide the weights from the client too, which this project does not attempt.
+pub const CITED: [Cited; 6] = [
+    Cited {
+        system: "SecureML",
+        setting: "two servers",
+        network: A,
+        link: "LAN",
+        seconds: 4.88,
+        mb: None,
+        source: "Mohassel, Zhang, S&P 2017, as compared by MiniONN",
+    },
+    Cited {
+        system: "MiniONN",
+        setting: "client and server",
+        network: A,
+        link: "LAN",
+        seconds: 1.04,
+        mb: Some(15.8),
+        source: "Liu et al., CCS 2017 (eprint 2017/452)",
+    },
+    Cited {
+        system: "GAZELLE",
+        setting: "client and server",
+        network: A,
+        link: "LAN",
+        seconds: 0.09,
+        mb: Some(0.5),
+        source: "Juvekar et al., USENIX Security 2018, as compared by SecureNN and XONN",
+    },
+    Cited {
+        system: "Chameleon",
+        setting: "two servers and a helper",
+        network: "one convolution and two FC layers",
+        link: "LAN",
+        seconds: 2.7,
+        mb: Some(12.9),
+        source: "Riazi et al., AsiaCCS 2018 (eprint 2017/1164), as compared by GAZELLE",
+    },
+    Cited {
+        system: "SecureNN",
+        setting: "three servers",
+        network: A,
+        link: "LAN",
+        seconds: 0.043,
+        mb: Some(2.1),
+        source: "Wagh et al., PoPETs 2019(3) (eprint 2018/442)",
+    },
+    Cited {
+        system: "SecureNN",
+        setting: "three servers",
+        network: "network A, given as 1.2 MFLOP",
+        link: "Wi-Fi",
+        seconds: 3.1,
+        mb: None,
+        source: "quoted second-hand, not checked against SecureNN's tables",
+    },
+];
+
+/// Columns of [`cited_rows`].
+pub const CITED_COLUMNS: [&str; 7] = ["system", "setting", "network", "link", "s", "MB", "source"];
+
+/// [`CITED`] as rows of a table.
+#[must_use]
+pub fn cited_rows() -> Vec<Vec<String>> {
+    let row = |c: &Cited| {
+        let mb = c.mb.map_or_else(|| "-".to_owned(), |mb| mb.to_string());
+        let texts = [c.system, c.setting, c.network, c.link].map(str::to_owned);
+        [texts.to_vec(), vec![c.seconds.to_string(), mb, c.source.to_owned()]].concat()
+    };
+    CITED.iter().map(row).collect()
 }
 
 impl Network {

@@ -1,6 +1,6 @@
-//! The compute threads: a fixed number and two bounded queues, one for what somebody waits for and one for what is computed
-//! ahead of time, which runs only when the former is empty. Within a queue sessions take turns. A job that finds other
-//! threads idle may call them in ([`Worker::call_in`]) to divide its work.
+//! The compute threads: a fixed number of them for what somebody waits for, and as many of the lowest scheduling priority
+//! for what is computed ahead of time, which so takes only what the machine has left. Each kind has a bounded queue, in
+//! which sessions take turns. A job that finds other threads idle may call them in ([`Worker::call_in`]) to divide its work.
 
 use std::any::Any;
 use std::collections::{HashMap, VecDeque};
@@ -33,6 +33,7 @@ pub(crate) struct Worker {
     /// Spare for layers that several threads compute.
     pub(crate) input: Input,
     spares: Vec<Vec<u32>>,
+    priority: Priority,
     shared: Arc<Shared>,
 }
 
@@ -51,9 +52,12 @@ impl Worker {
         }
     }
 
-    /// Threads that have nothing to do just now.
+    /// Threads that have nothing to do just now and may be called in; none by work that nobody waits for.
     pub(crate) fn idle(&self) -> usize {
-        locked(&self.shared.queues).idle
+        match self.priority {
+            Priority::Normal => locked(&self.shared.queues).idle,
+            Priority::Low => 0,
+        }
     }
 
     /// Has up to `threads` others run `help` as soon as they can. Does not wait, and whoever calls must not count on them:
@@ -117,7 +121,9 @@ struct Queues {
 
 struct Shared {
     queues: Mutex<Queues>,
+    /// For the threads of each priority.
     work: Condvar,
+    low_work: Condvar,
     threads: usize,
 }
 
@@ -133,16 +139,21 @@ impl Pool {
     /// # Panics
     /// If the system gives no threads.
     pub(crate) fn new(threads: NonZeroUsize, queue: NonZeroUsize) -> Pool {
-        let shared = Arc::new(Shared { queues: Mutex::default(), work: Condvar::new(), threads: threads.get() });
+        let shared =
+            Shared { queues: Mutex::default(), work: Condvar::new(), low_work: Condvar::new(), threads: threads.get() };
+        let shared = Arc::new(shared);
         for i in 0..threads.get() {
-            let worker = Worker {
-                scratch: Scratch::default(),
-                input: Input::default(),
-                spares: Vec::new(),
-                shared: Arc::clone(&shared),
-            };
-            let thread = std::thread::Builder::new().name(format!("compute-{i}"));
-            thread.spawn(move || work(worker)).expect("the system gives an edge its compute threads at start");
+            for (priority, name) in [(Priority::Normal, "compute"), (Priority::Low, "ahead")] {
+                let worker = Worker {
+                    scratch: Scratch::default(),
+                    input: Input::default(),
+                    spares: Vec::new(),
+                    priority,
+                    shared: Arc::clone(&shared),
+                };
+                let thread = std::thread::Builder::new().name(format!("{name}-{i}"));
+                thread.spawn(move || work(worker)).expect("the system gives an edge its compute threads at start");
+            }
         }
         let places = || Arc::new(Semaphore::new(queue.get()));
         Pool { shared, normal: places(), low: places() }
@@ -176,12 +187,12 @@ impl Place<'_> {
     pub(crate) fn enqueue(self, session: u64, job: impl FnOnce(&mut Worker) + Send + 'static) {
         let shared = &self.pool.shared;
         let mut queues = locked(&shared.queues);
-        let turns = match self.priority {
-            Priority::Normal => &mut queues.normal,
-            Priority::Low => &mut queues.low,
+        let (turns, work) = match self.priority {
+            Priority::Normal => (&mut queues.normal, &shared.work),
+            Priority::Low => (&mut queues.low, &shared.low_work),
         };
         turns.push(session, Box::new(job), self.permit);
-        shared.work.notify_one();
+        work.notify_one();
     }
 }
 
@@ -193,12 +204,17 @@ impl Drop for Pool {
         drop(queues); // jobs may hold what takes the lock when dropped
         drop(left);
         self.shared.work.notify_all();
+        self.shared.low_work.notify_all();
     }
 }
 
 fn work(mut worker: Worker) {
     let shared = Arc::clone(&worker.shared);
-    while let Some(job) = next(&shared) {
+    if worker.priority == Priority::Low {
+        // Of this thread only; without it work ahead of time merely competes.
+        let _ = rustix::process::nice(19);
+    }
+    while let Some(job) = next(&shared, worker.priority) {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| job(&mut worker))) {
             worker.renew();
             tracing::error!(panic = message(&*panic), "a job panicked");
@@ -206,19 +222,29 @@ fn work(mut worker: Worker) {
     }
 }
 
-fn next(shared: &Shared) -> Option<Job> {
+fn next(shared: &Shared, priority: Priority) -> Option<Job> {
     let mut queues = locked(&shared.queues);
     loop {
         if queues.closed {
             return None;
         }
         let Queues { help, normal, low, .. } = &mut *queues;
-        if let Some(job) = help.pop_front().or_else(|| normal.pop()).or_else(|| low.pop()) {
-            return Some(job);
+        let job = match priority {
+            Priority::Normal => help.pop_front().or_else(|| normal.pop()),
+            Priority::Low => low.pop(),
+        };
+        if job.is_some() {
+            return job;
         }
-        queues.idle += 1;
-        queues = shared.work.wait(queues).unwrap_or_else(PoisonError::into_inner);
-        queues.idle -= 1;
+        queues = match priority {
+            Priority::Normal => {
+                queues.idle += 1;
+                let mut queues = shared.work.wait(queues).unwrap_or_else(PoisonError::into_inner);
+                queues.idle -= 1;
+                queues
+            }
+            Priority::Low => shared.low_work.wait(queues).unwrap_or_else(PoisonError::into_inner),
+        };
     }
 }
 
@@ -243,15 +269,15 @@ mod tests {
         receiver.await.expect("runs")
     }
 
-    /// Occupies the one thread of `pool` until the sender is used.
-    async fn occupy(pool: &Pool) -> std::sync::mpsc::Sender<()> {
+    /// Occupies the one thread of `pool` for jobs of this priority until the sender is used.
+    async fn occupy(pool: &Pool, priority: Priority) -> std::sync::mpsc::Sender<()> {
         let (go, wait) = std::sync::mpsc::channel::<()>();
         let (started, has_started) = oneshot::channel();
         let job = move |_: &mut Worker| {
             let _ = started.send(());
             let _ = wait.recv();
         };
-        pool.place(Priority::Normal).await.enqueue(0, job);
+        pool.place(priority).await.enqueue(0, job);
         has_started.await.expect("starts");
         go
     }
@@ -263,33 +289,53 @@ mod tests {
         assert_eq!(run(&pool, || 8).await, 8);
     }
 
-    /// 30 jobs of one session come first, but 3 of another do not wait for them, and nothing low runs before either.
+    /// 30 jobs of one session come first, but 3 of another do not wait for them.
     #[tokio::test]
-    async fn sessions_take_turns_and_low_jobs_wait() {
-        let pool = pool(1, 64);
-        let go = occupy(&pool).await;
-        let order = Arc::new(Mutex::new(Vec::new()));
-        let jobs = [(Priority::Low, 3, 2), (Priority::Normal, 1, 30), (Priority::Normal, 2, 3)];
-        for (priority, session, count) in jobs {
-            for i in 0..count {
-                let order = Arc::clone(&order);
-                let job = move |_: &mut Worker| order.lock().expect("no panic").push((session, i));
-                pool.place(priority).await.enqueue(session, job);
+    async fn sessions_take_turns() {
+        for priority in [Priority::Normal, Priority::Low] {
+            let pool = pool(1, 64);
+            let go = occupy(&pool, priority).await;
+            let order = Arc::new(Mutex::new(Vec::new()));
+            for (session, count) in [(1, 30), (2, 3)] {
+                for i in 0..count {
+                    let order = Arc::clone(&order);
+                    let job = move |_: &mut Worker| order.lock().expect("no panic").push((session, i));
+                    pool.place(priority).await.enqueue(session, job);
+                }
             }
+            go.send(()).expect("the first job waits");
+            while order.lock().expect("no panic").len() < 33 {
+                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            }
+            let order = order.lock().expect("no panic").clone();
+            assert_eq!(order[..7], [(1, 0), (2, 0), (1, 1), (2, 1), (1, 2), (2, 2), (1, 3)]);
         }
-        go.send(()).expect("the first job waits");
-        while order.lock().expect("no panic").len() < 35 {
-            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+
+    #[tokio::test]
+    async fn work_ahead_of_time_neither_waits_for_urgent_work_nor_holds_it_up() {
+        let pool = pool(1, 4);
+        for (busy, other, thread) in
+            [(Priority::Normal, Priority::Low, "ahead-0"), (Priority::Low, Priority::Normal, "compute-0")]
+        {
+            let go = occupy(&pool, busy).await;
+            let (sender, name) = oneshot::channel();
+            let job = move |worker: &mut Worker| {
+                let name = std::thread::current().name().map(str::to_owned);
+                drop(sender.send((name, worker.idle())));
+            };
+            pool.place(other).await.enqueue(1, job);
+            let (name, idle) = name.await.expect("runs");
+            assert_eq!((name.as_deref(), idle), (Some(thread), 0));
+            go.send(()).expect("the job waits");
         }
-        let order = order.lock().expect("no panic").clone();
-        assert_eq!(order[..7], [(1, 0), (2, 0), (1, 1), (2, 1), (1, 2), (2, 2), (1, 3)]);
-        assert_eq!(order[33..], [(3, 0), (3, 1)], "low jobs run last");
     }
 
     #[tokio::test]
     async fn queues_are_bounded_each_for_itself() {
         let pool = pool(1, 2);
-        let go = occupy(&pool).await;
+        let go = occupy(&pool, Priority::Normal).await;
+        let _go_low = occupy(&pool, Priority::Low).await;
         for _ in 0..2 {
             assert!(!pool.is_full());
             pool.place(Priority::Normal).await.enqueue(1, |_| {});
