@@ -3,9 +3,9 @@
 
 use std::time::{Duration, Instant};
 
+use twinmask_gemm::elementwise;
 use twinmask_model::bundle::LayerScales;
 use twinmask_model::graph::ValueId;
-use twinmask_ring::fixed;
 
 use crate::error::DeviceError;
 use crate::exec::Values;
@@ -111,7 +111,7 @@ fn quantize(network: &Network, values: &Values, group: usize) -> Result<Quantize
     let tensor = values.get(network.group_input[group]).map_err(graph_error)?;
     let mut x = vec![0; tensor.len()];
     // An activation that is not finite after honest answers cannot come from a finite input: a failed check.
-    let scale = fixed::quantize(tensor, u32::from(planned.x_bits), planned.signed, &mut x).map_err(|e| {
+    let scale = elementwise::quantize(tensor, u32::from(planned.x_bits), planned.signed, &mut x).map_err(|e| {
         let name = &network.plan().layers[planned.layers[0] as usize].name;
         DeviceError::Integrity(format!("the input of layer {name}: {e}"))
     })?;
@@ -129,8 +129,7 @@ fn put_back(network: &Network, values: &mut Values, l: usize, y: &[i32], scale: 
         twinmask_gemm::Geometry::Conv(_) => {
             let positions = geometry.positions();
             for (c, (out, y)) in out.chunks_exact_mut(positions).zip(y.chunks_exact(positions)).enumerate() {
-                let (factor, shift) = (scale * scales[c], shift(c));
-                out.iter_mut().zip(y).for_each(|(o, &y)| *o = y as f32 * factor + shift);
+                elementwise::scale(y, scale * scales[c], shift(c), out);
             }
         }
         twinmask_gemm::Geometry::Fc(_) => {

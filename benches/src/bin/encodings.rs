@@ -219,8 +219,10 @@ fn conclude(report: &mut Report, rows: &[Row]) {
     report.text(format!(
         "{found}. What zstd removes there is the container, not the data: the bits of a container that the mask does not reach are \
          constant, and nothing else can be removed, because a uniform mask makes every masked value uniform, whose entropy is all of \
-         its bits. A saving of 70 % therefore takes masks of at most 0.3 x 160 = 48 bits in a 160-bit container, were the compressor perfect; with masks \
-         as wide as the container zstd saves nothing, and of packed elements it saves at most {:.1} %. Packing removes the container beforehand and at no cost.",
+         its bits. A saving of 70 % therefore takes masks of at most 0.3 x 160 = 48 bits in a 160-bit container, were the \
+         compressor perfect; with masks as wide as the container zstd saves \
+         nothing, and of packed elements it saves at most {:.1} %. \
+         Packing removes the container beforehand and at no cost.",
         100.0 * most
     ));
 }

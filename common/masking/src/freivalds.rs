@@ -4,7 +4,7 @@
 //!
 //! The bundle stores `W^T s`, one number per weight of one channel; `a` is expanded from it when the bundle is loaded.
 
-use twinmask_gemm::Geometry;
+use twinmask_gemm::{Geometry, elementwise};
 use twinmask_model::bundle::Digest;
 use twinmask_ring::prf::Key;
 use zeroize::Zeroizing;
@@ -84,12 +84,33 @@ pub fn projection_len(geometry: &Geometry) -> usize {
     geometry.groups() * geometry.fan_in()
 }
 
+/// Numbers below q in halves of 31 bits, as the inner product reads them.
+struct Halves {
+    low: Zeroizing<Vec<u32>>,
+    high: Zeroizing<Vec<u32>>,
+}
+
+impl Halves {
+    fn of(numbers: &[u64]) -> Self {
+        let low = Zeroizing::new(numbers.iter().map(|v| (v & 0x7fff_ffff) as u32).collect());
+        let high = Zeroizing::new(numbers.iter().map(|v| (v >> 31) as u32).collect());
+        Self { low, high }
+    }
+
+    /// `sum a[i] * v[i] mod q`.
+    fn dot(&self, v: &[i32]) -> u64 {
+        reduce_signed(elementwise::dot(&self.low, &self.high, v))
+    }
+}
+
 /// The check of one layer, ready to be run.
 pub struct LayerCheck {
     geometry: Geometry,
-    secrets: Secrets,
+    /// Of s and t the one along which rows of the output are cut, and the one within a row.
+    outer: Zeroizing<Vec<u64>>,
+    inner: Halves,
     /// `a = W^T (s ⊗ t)`, as long as the layer's input.
-    a: Zeroizing<Vec<u64>>,
+    a: Halves,
     bound: u64,
 }
 
@@ -101,43 +122,30 @@ impl LayerCheck {
     #[must_use]
     pub fn new(geometry: Geometry, secrets: Secrets, projection: &[u64], bound: u64) -> Self {
         assert_eq!(projection.len(), projection_len(&geometry), "projection of {geometry:?}");
-        let a = expand(&geometry, &secrets.t, projection);
-        Self { geometry, secrets, a, bound }
+        let a = Halves::of(&expand(&geometry, &secrets.t, projection));
+        let Secrets { s, t } = secrets;
+        // A row is all positions of a channel (Conv) or all channels of a position (FC).
+        let (outer, inner) = match geometry {
+            Geometry::Conv(_) => (s, t),
+            Geometry::Fc(_) => (t, s),
+        };
+        Self { geometry, outer, inner: Halves::of(&inner), a, bound }
     }
 
     /// Whether `y` passes for `x`: first the range `|y| <= M`, then the identity mod q. All of both is computed
     /// whatever is found, so that the time tells nothing.
     #[must_use]
     pub fn holds(&self, x: &[i32], y: &[i32]) -> bool {
-        let in_range = y.iter().fold(true, |ok, &v| ok & (u64::from(v.unsigned_abs()) <= self.bound));
-        let same_length = x.len() == self.a.len() && y.len() == self.geometry.out_len();
-        in_range & same_length && self.left(y) == reduce_signed(dot(&self.a, x))
+        let in_range = u64::from(elementwise::largest(y)) <= self.bound;
+        let same_length = x.len() == self.a.low.len() && y.len() == self.geometry.out_len();
+        in_range & same_length && self.left(y) == self.a.dot(x)
     }
 
     /// `<s ⊗ t, y> mod q`.
     fn left(&self, y: &[i32]) -> u64 {
-        // A row is all positions of a channel (Conv) or all channels of a position (FC).
-        let (outer, inner) = match self.geometry {
-            Geometry::Conv(_) => (&self.secrets.s, &self.secrets.t),
-            Geometry::Fc(_) => (&self.secrets.t, &self.secrets.s),
-        };
-        let rows = y.chunks_exact(inner.len()).zip(outer.iter());
-        rows.fold(0, |sum, (row, &o)| add(sum, mul(o, reduce_signed(dot(inner, row)))))
+        let rows = y.chunks_exact(self.inner.low.len()).zip(self.outer.iter());
+        rows.fold(0, |sum, (row, &o)| add(sum, mul(o, self.inner.dot(row))))
     }
-}
-
-/// `sum a[i] * v[i]` as an exact integer: |a| < 2^61, |v| < 2^32 and up to 2^28 terms stay below 2^121.
-fn dot(a: &[u64], v: &[i32]) -> i128 {
-    // Four sums, so that the additions do not wait for each other.
-    let mut sums = [0i128; 4];
-    let (a4, v4) = (a.chunks_exact(4), v.chunks_exact(4));
-    let tail: i128 = a4.remainder().iter().zip(v4.remainder()).map(|(&a, &v)| i128::from(a) * i128::from(v)).sum();
-    for (a, v) in a4.zip(v4) {
-        for i in 0..4 {
-            sums[i] += i128::from(a[i] as i64) * i128::from(i64::from(v[i]));
-        }
-    }
-    sums.iter().sum::<i128>() + tail
 }
 
 /// `a = W^T (s ⊗ t)`: the projection spread over the input by every output position's taps.

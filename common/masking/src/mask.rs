@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use twinmask_gemm::elementwise;
 use twinmask_ring::mask as low_bits;
 use twinmask_ring::prf::{Algorithm, Key};
 use zeroize::{Zeroize, Zeroizing};
@@ -132,14 +133,8 @@ impl InferenceMasks {
         let k = u32::from(planned.k);
         let keep = low_bits(k);
         let r = self.r.elements(group as u64, k, x.len());
-        let mut in_range = true;
-        let masked = x.iter().zip(self.keys.s_in(group)).zip(&r);
-        let v = masked
-            .map(|((&x, &s), &r)| {
-                in_range &= low <= x && x <= top;
-                (x as u32).wrapping_add(s).wrapping_sub(r) & keep
-            })
-            .collect();
+        let mut v = vec![0; x.len()];
+        let in_range = elementwise::mask(x, self.keys.s_in(group), &r, keep, low, top, &mut v);
         let pending = Pending { group, r, v };
         if !in_range {
             return Err(misfit(format!("an integer is not in [{low}, {top}]")));

@@ -8,7 +8,7 @@
 //! ```
 //! all mod 2^k and centred. Without dropped bits y = W·x exactly, because |W·x| <= M < 2^(k-1).
 
-use twinmask_ring::centre;
+use twinmask_gemm::elementwise;
 use zeroize::Zeroizing;
 
 use crate::integrity::{Checker, IntegrityError, Share};
@@ -76,21 +76,17 @@ impl InferenceMasks {
                 checker.check_length(plan, l, Share::A, z_a.len(), n)?;
                 checker.check_length(plan, l, Share::B, z_b.len(), n)?;
                 checker.check_pair(plan, l, f, [(&pending.r, z_a), (&pending.v, z_b)])?;
-                let half = (1u32 << f) - 1;
-                let y = |((&a, &b), &s): ((&u32, &u32), &u32)| {
-                    centre((a.wrapping_add(b) << f).wrapping_sub(s).wrapping_add(half), k)
-                };
-                Ok(z_a.iter().zip(z_b).zip(s_out).map(y).collect())
+                let mut y = vec![0; n];
+                elementwise::unmask_pair(z_a, z_b, s_out, k, f, &mut y);
+                Ok(y)
             }
             Answer::Sum(z) => {
                 checker.check_length(plan, l, Share::Sum, z.len(), n)?;
                 let t = Zeroizing::new(self.t.elements(l as u64, k, n));
                 checker.check_sum(plan, l, f, pending, z, &t)?;
-                let half = (1u32 << f) >> 1;
-                let y = |((&z, &s), &t): ((&u32, &u32), &u32)| {
-                    centre((z << f).wrapping_sub(s).wrapping_sub(t).wrapping_add(half), k)
-                };
-                Ok(z.iter().zip(s_out).zip(t.iter()).map(y).collect())
+                let mut y = vec![0; n];
+                elementwise::unmask_sum(z, s_out, &t, k, f, &mut y);
+                Ok(y)
             }
         }
     }

@@ -30,6 +30,7 @@ pub const fn x_max(bits: u32) -> i32 {
 ///
 /// # Panics
 /// If the two slices differ in length.
+#[inline(always)] // so that callers compile it for wider instruction sets
 pub fn quantize(x: &[f32], bits: u32, signed: bool, out: &mut [i32]) -> Result<f32, NotFinite> {
     assert_eq!(x.len(), out.len(), "quantize: slices of one length");
     let m = max_magnitude(x)?;
@@ -55,6 +56,7 @@ pub fn round_small(v: f32) -> i32 {
 }
 
 /// `max|x|`, or the first element that is not finite.
+#[inline(always)]
 fn max_magnitude(x: &[f32]) -> Result<f32, NotFinite> {
     // On the bit patterns, so that NaN and infinity sort above every finite value and the loop vectorises.
     let bits = x.iter().fold(0u32, |m, v| m.max(v.to_bits() & 0x7fff_ffff));

@@ -1,0 +1,150 @@
+//! The device's elementwise loops over the ring: safe Rust, compiled once for the baseline and once for each wider
+//! instruction set, chosen at run time. Results are the same to the bit whatever is chosen.
+
+use twinmask_ring::centre;
+use twinmask_ring::fixed::{self, NotFinite};
+
+/// Instruction sets that the loops are compiled for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Level {
+    Baseline,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+}
+
+/// The widest that this CPU has.
+fn detected() -> Level {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let wide = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vl");
+        if wide {
+            return Level::Avx512;
+        }
+        if is_x86_feature_detected!("avx2") {
+            return Level::Avx2;
+        }
+    }
+    Level::Baseline
+}
+
+#[cfg(test)]
+thread_local!(static FORCED: std::cell::Cell<Option<Level>> = const { std::cell::Cell::new(None) });
+
+fn level() -> Level {
+    #[cfg(test)]
+    if let Some(forced) = FORCED.get() {
+        return forced.min(detected());
+    }
+    detected()
+}
+
+macro_rules! by_level {
+    ($($(#[$doc:meta])* pub fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block)*) => { $(
+        $(#[$doc])*
+        #[allow(clippy::too_many_arguments, reason = "slices of one loop")]
+        pub fn $name($($arg: $ty),*) $(-> $ret)? {
+            #[inline(always)]
+            #[allow(clippy::too_many_arguments, reason = "slices of one loop")]
+            fn body($($arg: $ty),*) $(-> $ret)? $body
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx2")]
+            #[allow(clippy::too_many_arguments, reason = "slices of one loop")]
+            fn avx2($($arg: $ty),*) $(-> $ret)? { body($($arg),*) }
+            #[cfg(target_arch = "x86_64")]
+            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+            #[allow(clippy::too_many_arguments, reason = "slices of one loop")]
+            fn avx512($($arg: $ty),*) $(-> $ret)? { body($($arg),*) }
+            match level() {
+                // SAFETY: `level` is no higher than `detected`, so the CPU has avx512f, avx512bw, avx512dq and avx512vl.
+                #[cfg(target_arch = "x86_64")]
+                Level::Avx512 => unsafe { avx512($($arg),*) },
+                // SAFETY: `level` is no higher than `detected`, so the CPU has avx2.
+                #[cfg(target_arch = "x86_64")]
+                Level::Avx2 => unsafe { avx2($($arg),*) },
+                Level::Baseline => body($($arg),*),
+            }
+        }
+    )* };
+}
+
+by_level! {
+    /// `v = x + s - r`, cut to the bits of `keep`; whether every x is in `low..=high`. Slices of one length.
+    pub fn mask(x: &[i32], s: &[u32], r: &[u32], keep: u32, low: i32, high: i32, v: &mut [u32]) -> bool {
+        let mut outside = 0;
+        for (((v, &x), &s), &r) in v.iter_mut().zip(x).zip(s).zip(r) {
+            outside |= i32::from(x < low) | i32::from(x > high);
+            *v = (x as u32).wrapping_add(s).wrapping_sub(r) & keep;
+        }
+        outside == 0
+    }
+
+    /// `y = (a + b) * 2^f - s + 2^f - 1`, centred mod 2^k. Slices of one length.
+    pub fn unmask_pair(a: &[u32], b: &[u32], s: &[u32], k: u32, f: u32, y: &mut [i32]) {
+        let half = (1u32 << f) - 1;
+        for (((y, &a), &b), &s) in y.iter_mut().zip(a).zip(b).zip(s) {
+            *y = centre((a.wrapping_add(b) << f).wrapping_sub(s).wrapping_add(half), k);
+        }
+    }
+
+    /// `y = z * 2^f - s - t + 2^(f-1)` (no last term without dropped bits), centred mod 2^k. Slices of one length.
+    pub fn unmask_sum(z: &[u32], s: &[u32], t: &[u32], k: u32, f: u32, y: &mut [i32]) {
+        let half = (1u32 << f) >> 1;
+        for (((y, &z), &s), &t) in y.iter_mut().zip(z).zip(s).zip(t) {
+            *y = centre((z << f).wrapping_sub(s).wrapping_sub(t).wrapping_add(half), k);
+        }
+    }
+
+    /// [`twinmask_ring::fixed::quantize`].
+    ///
+    /// # Errors
+    /// [`NotFinite`] when `x` holds NaN or infinity.
+    pub fn quantize(x: &[f32], bits: u32, signed: bool, out: &mut [i32]) -> Result<f32, NotFinite> {
+        fixed::quantize(x, bits, signed, out)
+    }
+
+    /// `out = y * factor + shift`. Slices of one length.
+    pub fn scale(y: &[i32], factor: f32, shift: f32, out: &mut [f32]) {
+        for (out, &y) in out.iter_mut().zip(y) {
+            *out = y as f32 * factor + shift;
+        }
+    }
+
+    /// The largest of `|v|`.
+    pub fn largest(v: &[i32]) -> u32 {
+        v.iter().fold(0, |m, v| m.max(v.unsigned_abs()))
+    }
+
+    /// `sum (low + high * 2^31) * v` as an exact integer, for 31-bit `low` and `high` and up to 2^28 terms. Slices of one
+    /// length.
+    pub fn dot(low: &[u32], high: &[u32], v: &[i32]) -> i128 {
+        // Each product has up to 62 bits: its halves are summed apart.
+        let mut sums = [[0i64; 8]; 4];
+        let halves = |sums: &mut [[i64; 8]; 4], j: usize, low: u32, high: u32, v: i32| {
+            let (p, q) = (i64::from(low as i32) * i64::from(v), i64::from(high as i32) * i64::from(v));
+            sums[0][j] += p & 0xffff_ffff;
+            sums[1][j] += p >> 32;
+            sums[2][j] += q & 0xffff_ffff;
+            sums[3][j] += q >> 32;
+        };
+        let whole = v.len() / 8 * 8;
+        for ((low, high), v) in low.chunks_exact(8).zip(high.chunks_exact(8)).zip(v.chunks_exact(8)) {
+            for j in 0..8 {
+                halves(&mut sums, j, low[j], high[j], v[j]);
+            }
+        }
+        for i in whole..v.len() {
+            halves(&mut sums, 0, low[i], high[i], v[i]);
+        }
+        let total = |i: usize| sums[i].iter().map(|&s| i128::from(s)).sum::<i128>();
+        total(0) + (total(1) << 32) + ((total(2) + (total(3) << 32)) << 31)
+    }
+}
+
+#[cfg(test)]
+#[path = "elementwise_tests.rs"]
+mod tests;
