@@ -60,7 +60,8 @@ impl Shares {
     fn wipe(&self, mut shares: Vec<Vec<u32>>, worker: &mut Worker) {
         for mut share in shares.drain(..) {
             if matches!(self, Shares::Masks(_)) {
-                share.zeroize();
+                // As a slice: a whole vector would be wiped up to its capacity, byte by byte.
+                share.as_mut_slice().zeroize();
             }
             worker.recycle(share);
         }
@@ -280,7 +281,7 @@ pub(crate) fn correction(plan: &Plan, r: usize, masks: &Masks, z: &mut [Vec<u32>
         let mut t = worker.buffer(z.len());
         key.fill(l as u64, plan.k_of(l), &mut t);
         z.iter_mut().zip(&t).for_each(|(z, t)| *z = z.wrapping_add(*t));
-        t.zeroize();
+        t.as_mut_slice().zeroize();
         worker.recycle(t);
     }
     let parts: Vec<(&[u32], u32)> = z.iter().zip(plan.answer_parts(r)).map(|(z, (_, k))| (z.as_slice(), k)).collect();

@@ -132,7 +132,7 @@ impl InferenceMasks {
         }
         let k = u32::from(planned.k);
         let keep = low_bits(k);
-        let r = self.r.elements(group as u64, k, x.len());
+        let r = Elements(self.r.elements(group as u64, k, x.len()));
         let mut v = vec![0; x.len()];
         let in_range = elementwise::mask(x, self.keys.s_in(group), &r, keep, low, top, &mut v);
         let pending = Pending { group, r, v };
@@ -148,7 +148,8 @@ impl InferenceMasks {
 /// [`InferenceMasks::open`] consumes it.
 pub struct Pending {
     group: usize,
-    pub(crate) r: Vec<u32>,
+    pub(crate) r: Elements,
+    /// Has left the device, so it is not wiped.
     pub(crate) v: Vec<u32>,
 }
 
@@ -172,10 +173,20 @@ impl Pending {
     }
 }
 
-impl Drop for Pending {
+/// Secret elements, wiped when dropped. (`Zeroizing<Vec<u32>>` would wipe them twice, the second time byte by byte.)
+pub(crate) struct Elements(pub(crate) Vec<u32>);
+
+impl std::ops::Deref for Elements {
+    type Target = [u32];
+
+    fn deref(&self) -> &[u32] {
+        &self.0
+    }
+}
+
+impl Drop for Elements {
     fn drop(&mut self) {
-        // `v` has left the device; `R` would open it.
-        self.r.zeroize();
+        self.0.as_mut_slice().zeroize();
     }
 }
 

@@ -1,4 +1,5 @@
 use super::*;
+use zeroize::Zeroizing;
 use crate::freivalds::Secrets;
 use crate::integrity::{Integrity, Liar};
 use crate::{DeviceKeys, MaskError, Masker, SessionSeed};

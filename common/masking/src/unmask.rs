@@ -9,10 +9,9 @@
 //! all mod 2^k and centred. Without dropped bits y = W·x exactly, because |W·x| <= M < 2^(k-1).
 
 use twinmask_gemm::elementwise;
-use zeroize::Zeroizing;
 
 use crate::integrity::{Checker, IntegrityError, Share};
-use crate::mask::{InferenceMasks, Pending};
+use crate::mask::{Elements, InferenceMasks, Pending};
 
 /// What came back for one layer, `[out_len]`.
 #[derive(Debug, Clone, Copy)]
@@ -82,7 +81,7 @@ impl InferenceMasks {
             }
             Answer::Sum(z) => {
                 checker.check_length(plan, l, Share::Sum, z.len(), n)?;
-                let t = Zeroizing::new(self.t.elements(l as u64, k, n));
+                let t = Elements(self.t.elements(l as u64, k, n));
                 checker.check_sum(plan, l, f, pending, z, &t)?;
                 let mut y = vec![0; n];
                 elementwise::unmask_sum(z, s_out, &t, k, f, &mut y);
