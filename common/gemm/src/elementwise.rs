@@ -118,31 +118,6 @@ by_level! {
     pub fn largest(v: &[i32]) -> u32 {
         v.iter().fold(0, |m, v| m.max(v.unsigned_abs()))
     }
-
-    /// `sum (low + high * 2^31) * v` as an exact integer, for 31-bit `low` and `high` and up to 2^28 terms. Slices of one
-    /// length.
-    pub fn dot(low: &[u32], high: &[u32], v: &[i32]) -> i128 {
-        // Each product has up to 62 bits: its halves are summed apart.
-        let mut sums = [[0i64; 8]; 4];
-        let halves = |sums: &mut [[i64; 8]; 4], j: usize, low: u32, high: u32, v: i32| {
-            let (p, q) = (i64::from(low as i32) * i64::from(v), i64::from(high as i32) * i64::from(v));
-            sums[0][j] += p & 0xffff_ffff;
-            sums[1][j] += p >> 32;
-            sums[2][j] += q & 0xffff_ffff;
-            sums[3][j] += q >> 32;
-        };
-        let whole = v.len() / 8 * 8;
-        for ((low, high), v) in low.chunks_exact(8).zip(high.chunks_exact(8)).zip(v.chunks_exact(8)) {
-            for j in 0..8 {
-                halves(&mut sums, j, low[j], high[j], v[j]);
-            }
-        }
-        for i in whole..v.len() {
-            halves(&mut sums, 0, low[i], high[i], v[i]);
-        }
-        let total = |i: usize| sums[i].iter().map(|&s| i128::from(s)).sum::<i128>();
-        total(0) + (total(1) << 32) + ((total(2) + (total(3) << 32)) << 31)
-    }
 }
 
 #[cfg(test)]

@@ -64,23 +64,6 @@ fn integers_out_of_range_are_noticed_wherever_they_stand() {
 }
 
 #[test]
-fn dot_is_exact_at_the_extremes() {
-    everywhere(|n| {
-        let top = (1u32 << 31) - 1;
-        let (low, high): (Vec<u32>, Vec<u32>) =
-            words("l", n).iter().zip(words("h", n)).map(|(l, h)| (l & top, h & top)).unzip();
-        for (low, high, v) in [
-            (low, high, ints("v", n)),
-            (vec![top; n], vec![top; n], vec![i32::MIN; n]),
-            (vec![top; n], vec![top; n], vec![i32::MAX; n]),
-        ] {
-            let term = |i: usize| (i128::from(low[i]) + (i128::from(high[i]) << 31)) * i128::from(v[i]);
-            assert_eq!(dot(&low, &high, &v), (0..n).map(term).sum::<i128>(), "{n}");
-        }
-    });
-}
-
-#[test]
 fn scaling_and_quantizing_are_the_same_bits_everywhere() {
     let y = ints("y", 1000);
     let x: Vec<f32> = y.iter().map(|&v| v as f32 * 1e-7).collect();

@@ -84,33 +84,14 @@ pub fn projection_len(geometry: &Geometry) -> usize {
     geometry.groups() * geometry.fan_in()
 }
 
-/// Numbers below q in halves of 31 bits, as the inner product reads them.
-struct Halves {
-    low: Zeroizing<Vec<u32>>,
-    high: Zeroizing<Vec<u32>>,
-}
-
-impl Halves {
-    fn of(numbers: &[u64]) -> Self {
-        let low = Zeroizing::new(numbers.iter().map(|v| (v & 0x7fff_ffff) as u32).collect());
-        let high = Zeroizing::new(numbers.iter().map(|v| (v >> 31) as u32).collect());
-        Self { low, high }
-    }
-
-    /// `sum a[i] * v[i] mod q`.
-    fn dot(&self, v: &[i32]) -> u64 {
-        reduce_signed(elementwise::dot(&self.low, &self.high, v))
-    }
-}
-
 /// The check of one layer, ready to be run.
 pub struct LayerCheck {
     geometry: Geometry,
     /// Of s and t the one along which rows of the output are cut, and the one within a row.
     outer: Zeroizing<Vec<u64>>,
-    inner: Halves,
+    inner: Zeroizing<Vec<u64>>,
     /// `a = W^T (s ⊗ t)`, as long as the layer's input.
-    a: Halves,
+    a: Zeroizing<Vec<u64>>,
     bound: u64,
 }
 
@@ -122,14 +103,14 @@ impl LayerCheck {
     #[must_use]
     pub fn new(geometry: Geometry, secrets: Secrets, projection: &[u64], bound: u64) -> Self {
         assert_eq!(projection.len(), projection_len(&geometry), "projection of {geometry:?}");
-        let a = Halves::of(&expand(&geometry, &secrets.t, projection));
+        let a = expand(&geometry, &secrets.t, projection);
         let Secrets { s, t } = secrets;
         // A row is all positions of a channel (Conv) or all channels of a position (FC).
         let (outer, inner) = match geometry {
             Geometry::Conv(_) => (s, t),
             Geometry::Fc(_) => (t, s),
         };
-        Self { geometry, outer, inner: Halves::of(&inner), a, bound }
+        Self { geometry, outer, inner, a, bound }
     }
 
     /// Whether `y` passes for `x`: first the range `|y| <= M`, then the identity mod q. All of both is computed
@@ -137,15 +118,21 @@ impl LayerCheck {
     #[must_use]
     pub fn holds(&self, x: &[i32], y: &[i32]) -> bool {
         let in_range = u64::from(elementwise::largest(y)) <= self.bound;
-        let same_length = x.len() == self.a.low.len() && y.len() == self.geometry.out_len();
-        in_range & same_length && self.left(y) == self.a.dot(x)
+        let same_length = x.len() == self.a.len() && y.len() == self.geometry.out_len();
+        in_range & same_length && self.left(y) == reduce_signed(dot(&self.a, x))
     }
 
     /// `<s ⊗ t, y> mod q`.
     fn left(&self, y: &[i32]) -> u64 {
-        let rows = y.chunks_exact(self.inner.low.len()).zip(self.outer.iter());
-        rows.fold(0, |sum, (row, &o)| add(sum, mul(o, self.inner.dot(row))))
+        let rows = y.chunks_exact(self.inner.len()).zip(self.outer.iter());
+        rows.fold(0, |sum, (row, &o)| add(sum, mul(o, reduce_signed(dot(&self.inner, row)))))
     }
+}
+
+/// `sum a[i] * v[i]` as an exact integer: |a| < 2^61, |v| < 2^32 and up to 2^28 terms stay below 2^121. One 64-bit
+/// multiplication a term is faster here than any way of halving the numbers for vector instructions.
+fn dot(a: &[u64], v: &[i32]) -> i128 {
+    a.iter().zip(v).map(|(&a, &v)| i128::from(a as i64) * i128::from(v)).sum()
 }
 
 /// `a = W^T (s ⊗ t)`: the projection spread over the input by every output position's taps.

@@ -1,5 +1,4 @@
 use super::*;
-use zeroize::Zeroizing;
 use crate::freivalds::Secrets;
 use crate::integrity::{Integrity, Liar};
 use crate::{DeviceKeys, MaskError, Masker, SessionSeed};
@@ -13,6 +12,7 @@ use twinmask_model::preprocess::Preprocess;
 use twinmask_model::ring_plan::Profile;
 use twinmask_ring::prf::{Algorithm, Key};
 use twinmask_ring::{mask as low_bits, pack};
+use zeroize::Zeroizing;
 
 fn words(label: &str, n: usize) -> Vec<u32> {
     let mut out = vec![0; n];
