@@ -229,9 +229,9 @@ fn split_sample(g: &Geometry, n: u64) -> u64 {
     2 * n * 2 * g.fan_in() as u64
 }
 
-/// The sum `v + R`, then `n` outputs of it, each with its T.
+/// Recomputing `n` outputs on both shares, and adding these and T.
 fn relay_sample(g: &Geometry, n: u64) -> u64 {
-    if n == 0 { 0 } else { g.in_len() as u64 + n * (2 * g.fan_in() as u64 + 1) }
+    split_sample(g, n) + 2 * n
 }
 
 fn check_flops(plan: &Plan, checks: Checks, sample: fn(&Geometry, u64) -> u64) -> u64 {

@@ -35,10 +35,10 @@ fn counted_by_hand() {
     assert_eq!((&split.edges, &relay.edges), (&vec![2 * macs; 2], &vec![2 * macs + 102; 2]));
 
     let freivalds = (64 + 144 + 6) + (64 + 144 + 6) + (96 + 18 + 2);
-    let (two_positions, sums) = (2 * 2 * (18 + 2 + 48), 32 + 32 + 48);
+    let two_positions = 2 * 2 * (18 + 2 + 48);
     let flops = |checks| DeviceFlops { masking: 160, unmasking: 204, scaling: 502, non_linear: Some(150), checks };
     assert_eq!(split.device, flops(2 * two_positions + freivalds));
-    assert_eq!(relay.device, flops(two_positions + sums + 3 * 2 + freivalds));
+    assert_eq!(relay.device, flops(2 * two_positions + 3 * 2 * 2 + freivalds));
     let keys = Storage { masking: 32 + 126 + 126 + 24, freivalds: 8 * 68, rows: 2 * (18 + 2 + 2 * 48), per_request: 0 };
     assert_eq!((split.storage, relay.storage), (keys, keys));
     assert_eq!(split.storage_1000_requests, keys.for_requests(0));
