@@ -98,7 +98,10 @@ impl InProcess {
     }
 
     fn edge(&self, name: &str, role: Role, kernel: Arc<dyn Kernel>) -> Arc<Edge> {
-        Edge::load(&Config::new(self.0.path(name), role), role, kernel).expect("the edge's folder")
+        let mut config = Config::new(self.0.path(name), role);
+        // Nothing is computed ahead of time, so that what is counted belongs to the inferences of the test.
+        config.limits.ahead_total = 0;
+        Edge::load(&config, role, kernel).expect("the edge's folder")
     }
 
     /// The device's network with the default checks.
