@@ -1,0 +1,156 @@
+//! The Freivalds check over real QUIC: one wrong element is always found, an honest edge is never accused.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+
+use twinmask_device::{Device, DeviceDir, Edges, Network, SessionOptions};
+use twinmask_edge::{Config, Daemon, Role};
+use twinmask_gemm::{Geometry, Input, Kernel, Linear, Scratch, default_kernel};
+use twinmask_masking::Integrity;
+use twinmask_ring::prf::Key;
+use twinmask_tests::data::data_or_skip;
+use twinmask_tests::networks::{mixed, save};
+use twinmask_tests::{DEVICE, Deployment};
+use twinmask_transport::TransportLimits;
+
+/// What the next computation of one layer does wrong, once.
+#[derive(Clone, Copy)]
+struct Flip {
+    layer: usize,
+    element: usize,
+    bit: u32,
+}
+
+/// Flips one bit of one element when it is told to.
+struct Flipper {
+    next: Arc<Mutex<Option<Flip>>>,
+    done: Arc<AtomicU64>,
+    layers: AtomicUsize,
+}
+
+struct FlippingLayer {
+    inner: Arc<dyn Linear>,
+    index: usize,
+    k: u32,
+    next: Arc<Mutex<Option<Flip>>>,
+    done: Arc<AtomicU64>,
+}
+
+impl Kernel for Flipper {
+    fn name(&self) -> &'static str {
+        "flipper"
+    }
+
+    fn prepare(&self, geometry: &Geometry, weights: &[i16], k: u32) -> Arc<dyn Linear> {
+        let inner = default_kernel().prepare(geometry, weights, k);
+        let index = self.layers.fetch_add(1, Relaxed);
+        Arc::new(FlippingLayer { inner, index, k, next: Arc::clone(&self.next), done: Arc::clone(&self.done) })
+    }
+}
+
+impl Linear for FlippingLayer {
+    fn geometry(&self) -> &Geometry {
+        self.inner.geometry()
+    }
+
+    fn picked(&self) -> &'static str {
+        self.inner.picked()
+    }
+
+    fn channel_step(&self) -> usize {
+        self.inner.channel_step()
+    }
+
+    fn load(&self, xs: &[&[u32]], input: &mut Input) {
+        self.inner.load(xs, input);
+    }
+
+    fn part(&self, input: &Input, channels: Range<usize>, y: &mut [u32], scratch: &mut Scratch) {
+        self.inner.part(input, channels, y, scratch);
+        let mut next = self.next.lock().expect("no panic");
+        if let Some(flip) = next.take_if(|flip| flip.layer == self.index) {
+            let element = flip.element % y.len();
+            y[element] ^= 1 << (flip.bit % self.k);
+            self.done.fetch_add(1, Relaxed);
+        }
+    }
+}
+
+/// If this fails, an edge B can change a single number of an inference and get away with it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_hundred_single_errors_over_the_wire_are_all_found() {
+    let deployment = Deployment::new();
+    let file = save(&mixed(), &deployment.scratch("mixed.onnx"));
+    deployment.add("mixed", &["--onnx", &file]);
+    let config = |name, role| Config::new(deployment.path(name), role).on_loopback();
+    let (next, done) = (Arc::new(Mutex::new(None)), Arc::new(AtomicU64::new(0)));
+    let flipper = Flipper { next: Arc::clone(&next), done: Arc::clone(&done), layers: AtomicUsize::new(0) };
+    let a = Daemon::start(config("edge-a", Role::A), Role::A, default_kernel()).await.expect("edge A starts");
+    let b = Daemon::start(config("edge-b", Role::B), Role::B, Arc::new(flipper)).await.expect("edge B starts");
+
+    let integrity = Integrity { samples: 0, freivalds: true };
+    let network = Arc::new(Network::new(deployment.bundle("mixed"), integrity).expect("fits"));
+    let identity = DeviceDir::open(&deployment.path(&format!("devices/{DEVICE}"))).and_then(|d| d.identity());
+    let edges = Edges {
+        a: a.addr().to_string(),
+        b: b.addr().to_string(),
+        limits: TransportLimits::default(),
+        options: SessionOptions::default(),
+    };
+    let layers = network.plan().layers.len();
+    let shape = network.input_spec().shape;
+    let input: Vec<f32> = (0..shape.iter().product::<u32>()).map(|i| (i % 17) as f32 / 8.0 - 1.0).collect();
+    let mut device = Device::new(network, identity.expect("the device's identity"), edges);
+    let honest = device.infer(&input).await.expect("honest").outcome.outputs;
+
+    let mut random = Key::derive("test", &[b"flips"]).stream(0);
+    for trial in 0..200u64 {
+        let word = random.next_u64();
+        let flip = Flip {
+            layer: (word % layers as u64) as usize,
+            element: (word >> 16) as usize & 0xff_ffff,
+            bit: (word >> 50) as u32,
+        };
+        *next.lock().expect("no panic") = Some(flip);
+        let error = device.infer(&input).await.expect_err("one element is wrong");
+        assert!(error.to_string().contains("Freivalds"), "trial {trial}: {error}");
+        assert_eq!(error.exit_code(), 6);
+        assert_eq!(done.load(Relaxed), trial + 1, "the error was really made");
+    }
+    // The edge is as honest as before, and so is the result.
+    assert_eq!(device.infer(&input).await.expect("honest").outcome.outputs, honest);
+    device.close().await;
+    a.shutdown().await;
+    b.shutdown().await;
+}
+
+/// If this fails, honest edges are accused: 10,000 layers and more, over all networks that are there.
+#[test]
+fn honest_edges_are_never_accused() {
+    let deployment = Deployment::new();
+    let mut runs = vec![("lenet".to_owned(), 100), ("facenet-irv1".to_owned(), 75)];
+    for (name, _) in &runs {
+        deployment.add(name, &["--zoo", name]);
+    }
+    if let Some(data) = data_or_skip("freivalds::honest_edges_are_never_accused (trained networks)") {
+        for (name, n) in [("squeezenet1.1", 10), ("resnet20_cifar10", 30), ("lenet_mnist", 100), ("mobilefacenet", 10)]
+        {
+            let file = data.join("models").join(format!("{name}.onnx"));
+            deployment.add(name, &["--onnx", file.to_str().expect("UTF-8")]);
+            runs.push((name.to_owned(), n));
+        }
+    }
+    let pair = deployment.edges("auto");
+    let mut checked = 0;
+    for (name, n) in runs {
+        let runs = n.to_string();
+        let arguments = ["--model", &name, "--integrity", "freivalds", "bench", "--runs", &runs, "--json"];
+        let report = deployment.device(&pair, &arguments);
+        let report = &report.expect_ok().json()[0];
+        assert_eq!(report["integrity"], "freivalds");
+        assert_eq!(report["runs"], n);
+        checked += report["layers"].as_array().expect("layers").len() * n;
+    }
+    assert!(checked > 10_000, "{checked} layers");
+}
