@@ -6,7 +6,7 @@ CARGO ?= cargo
 unexport OPENBLAS_CORETYPE
 unexport OPENBLAS_L2_SIZE
 
-.PHONY: build demo test lint fmt deps doc fuzz arm torture
+.PHONY: build demo test bench lint fmt deps doc fuzz arm
 
 # The device is built by itself: features of crates that it shares with the edges must not link BLAS into it.
 build: deps
@@ -70,4 +70,7 @@ deps:
 	  exit 1; \
 	fi
 
--include benches/bench.mk
+# All benchmarks in sequence (over an hour); one at a time: make bench-linear, bench-loopback, bench-links, ...
+bench: bench-kernels bench-linear bench-loopback bench-encodings bench-links bench-weak bench-instructions
+
+include benches/bench.mk

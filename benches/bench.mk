@@ -3,9 +3,7 @@
 
 BENCH_PYTHON := target/bench-venv/bin/python
 
-.PHONY: bench bench-build bench-venv bench-kernels bench-linear bench-loopback bench-encodings bench-links bench-weak bench-instructions
-
-bench: bench-kernels bench-linear bench-loopback bench-encodings bench-links bench-weak bench-instructions
+.PHONY: bench-build bench-venv bench-kernels bench-linear bench-loopback bench-encodings bench-links bench-weak bench-instructions
 
 bench-build: build
 	$(CARGO) build --release -p twinmask-benches
