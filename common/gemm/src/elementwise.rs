@@ -2,7 +2,7 @@
 //! instruction set, chosen at run time. Results are the same to the bit whatever is chosen.
 
 use twinmask_ring::centre;
-use twinmask_ring::fixed::{self, NotFinite};
+use twinmask_ring::fixed::{NotFinite, Scale};
 
 /// Instruction sets that the loops are compiled for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,6 +42,11 @@ fn level() -> Level {
     }
     detected()
 }
+
+const LIMB: u64 = (1 << 21) - 1;
+
+/// Terms of [`dot`].
+pub const MOST_TERMS: usize = 1 << 10;
 
 macro_rules! by_level {
     ($($(#[$doc:meta])* pub fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block)*) => { $(
@@ -99,19 +104,46 @@ by_level! {
         }
     }
 
-    /// [`twinmask_ring::fixed::quantize`].
+    /// [`Scale::of`].
     ///
     /// # Errors
     /// [`NotFinite`] when `x` holds NaN or infinity.
-    pub fn quantize(x: &[f32], bits: u32, signed: bool, out: &mut [i32]) -> Result<f32, NotFinite> {
-        fixed::quantize(x, bits, signed, out)
+    pub fn scale_of(x: &[f32], bits: u32, signed: bool) -> Result<Scale, NotFinite> {
+        Scale::of(x, bits, signed)
     }
 
-    /// `out = y * factor + shift`. Slices of one length.
-    pub fn scale(y: &[i32], factor: f32, shift: f32, out: &mut [f32]) {
+    /// [`Scale::quantize`]. Slices of one length.
+    pub fn quantize(x: &[f32], scale: Scale, out: &mut [i32]) {
+        scale.quantize(x, out);
+    }
+
+    /// `out = max(y * factor + shift, low)`. Slices of one length.
+    pub fn rescale(y: &[i32], factor: f32, shift: f32, low: f32, out: &mut [f32]) {
         for (out, &y) in out.iter_mut().zip(y) {
-            *out = y as f32 * factor + shift;
+            let v = y as f32 * factor + shift;
+            *out = if v > low { v } else { low };
         }
+    }
+
+    /// `out[i] = max(y[i] * (step * factors[i]) + shifts[i], low)`. Slices of one length.
+    pub fn rescale_each(y: &[i32], step: f32, factors: &[f32], shifts: &[f32], low: f32, out: &mut [f32]) {
+        for (((out, &y), &factor), &shift) in out.iter_mut().zip(y).zip(factors).zip(shifts) {
+            let v = y as f32 * (step * factor) + shift;
+            *out = if v > low { v } else { low };
+        }
+    }
+
+    /// `sum a[i] * v[i]` exactly, for `a[i] < 2^63` and up to [`MOST_TERMS`] terms: its parts in steps of 21 bits. The
+    /// limbs of a, 21 bits each, make products of 52 bits, which vector instructions multiply and 64 bits add up.
+    pub fn dot(a: &[u64], v: &[i32]) -> [i64; 3] {
+        let mut sums = [0i64; 3];
+        for (&a, &v) in a.iter().zip(v) {
+            let v = i64::from(v);
+            sums[0] += (a & LIMB) as i64 * v;
+            sums[1] += ((a >> 21) & LIMB) as i64 * v;
+            sums[2] += (a >> 42) as i64 * v;
+        }
+        sums
     }
 
     /// The largest of `|v|`.

@@ -69,14 +69,39 @@ fn scaling_and_quantizing_are_the_same_bits_everywhere() {
     let x: Vec<f32> = y.iter().map(|&v| v as f32 * 1e-7).collect();
     let naive: Vec<u32> = y.iter().map(|&v| (v as f32 * 0.37 + 1.5).to_bits()).collect();
     let mut integers = vec![0; 1000];
-    let step = fixed::quantize(&x, 10, true, &mut integers).expect("finite");
+    let reference = Scale::of(&x, 10, true).expect("finite");
+    reference.quantize(&x, &mut integers);
     everywhere(|n| {
         let mut out = vec![0.0; n];
-        scale(&y[..n], 0.37, 1.5, &mut out);
+        rescale(&y[..n], 0.37, 1.5, f32::NEG_INFINITY, &mut out);
+        assert!(out.iter().zip(&naive).all(|(o, b)| o.to_bits() == *b));
+        rescale(&y[..n], 0.37, 1.5, 0.0, &mut out);
+        let at_least_zero = |b: u32| f32::from_bits(b).max(0.0);
+        assert!(out.iter().zip(&naive).all(|(o, b)| *o == at_least_zero(*b)));
+        rescale_each(&y[..n], 0.5, &vec![0.74; n], &vec![1.5; n], f32::NEG_INFINITY, &mut out);
         assert!(out.iter().zip(&naive).all(|(o, b)| o.to_bits() == *b));
         let mut found = vec![0; 1000];
-        assert_eq!(quantize(&x, 10, true, &mut found).expect("finite").to_bits(), step.to_bits());
+        let scale = scale_of(&x, 10, true).expect("finite");
+        assert!(scale == reference);
+        quantize(&x, scale, &mut found);
         assert_eq!(found, integers);
         assert_eq!(largest(&y[..n]), y[..n].iter().map(|v| v.unsigned_abs()).max().unwrap_or(0));
+    });
+}
+
+#[test]
+fn inner_products_are_exact() {
+    let v = [ints("v", MOST_TERMS), vec![i32::MIN; MOST_TERMS], vec![i32::MAX; MOST_TERMS]];
+    let random = words("a", 2 * MOST_TERMS);
+    let random: Vec<u64> =
+        random.chunks(2).map(|w| (u64::from(w[0]) << 32 | u64::from(w[1])) & (u64::MAX >> 1)).collect();
+    let a = [random, vec![u64::MAX >> 1; MOST_TERMS], vec![0; MOST_TERMS]];
+    everywhere(|n| {
+        for (a, v) in a.iter().flat_map(|a| v.iter().map(move |v| (a, v))) {
+            let n = if n == 1000 { MOST_TERMS } else { n };
+            let naive: i128 = a[..n].iter().zip(&v[..n]).map(|(&a, &v)| i128::from(a) * i128::from(v)).sum();
+            let [low, middle, high] = dot(&a[..n], &v[..n]).map(i128::from);
+            assert_eq!(low + (middle << 21) + (high << 42), naive);
+        }
     });
 }

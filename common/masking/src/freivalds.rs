@@ -29,7 +29,7 @@ const fn mul(a: u64, b: u64) -> u64 {
     reduce(a as u128 * b as u128)
 }
 
-const fn add(a: u64, b: u64) -> u64 {
+pub(crate) const fn add(a: u64, b: u64) -> u64 {
     let sum = a + b;
     if sum >= Q { sum - Q } else { sum }
 }
@@ -113,26 +113,71 @@ impl LayerCheck {
         Self { geometry, outer, inner, a, bound }
     }
 
-    /// Whether `y` passes for `x`: first the range `|y| <= M`, then the identity mod q. All of both is computed
-    /// whatever is found, so that the time tells nothing.
+    /// Whether `y` passes for `x`: first the range `|y| <= M`, then the identity mod q.
     #[must_use]
     pub fn holds(&self, x: &[i32], y: &[i32]) -> bool {
-        let in_range = u64::from(elementwise::largest(y)) <= self.bound;
-        let same_length = x.len() == self.a.len() && y.len() == self.geometry.out_len();
-        in_range & same_length && self.left(y) == reduce_signed(dot(&self.a, x))
+        if x.len() != self.a.len() || y.len() != self.geometry.out_len() {
+            return false;
+        }
+        let mut left = self.left();
+        left.push(y);
+        left.holds(self.right(0, x))
     }
 
-    /// `<s ⊗ t, y> mod q`.
-    fn left(&self, y: &[i32]) -> u64 {
-        let rows = y.chunks_exact(self.inner.len()).zip(self.outer.iter());
-        rows.fold(0, |sum, (row, &o)| add(sum, mul(o, reduce_signed(dot(&self.inner, row)))))
+    /// What the integers `x` from element `at` of the tensor on add to `<a, x>`, mod q.
+    pub(crate) fn right(&self, at: usize, x: &[i32]) -> u64 {
+        dot(&self.a[at..][..x.len()], x)
+    }
+
+    /// The other side of the identity, and the range, while the answer comes.
+    pub(crate) const fn left(&self) -> Left<'_> {
+        Left { check: self, row: 0, at: 0, of_row: 0, sum: 0, largest: 0 }
     }
 }
 
-/// `sum a[i] * v[i]` as an exact integer: |a| < 2^61, |v| < 2^32 and up to 2^28 terms stay below 2^121. One 64-bit
-/// multiplication a term is faster here than any way of halving the numbers for vector instructions.
-fn dot(a: &[u64], v: &[i32]) -> i128 {
-    a.iter().zip(v).map(|(&a, &v)| i128::from(a as i64) * i128::from(v)).sum()
+/// `<s ⊗ t, y>` and the range of y, for as much of y as has come.
+pub(crate) struct Left<'a> {
+    check: &'a LayerCheck,
+    /// Row of the output, and the place in it, that come next.
+    row: usize,
+    at: usize,
+    /// Inner product of the row so far, mod q.
+    of_row: u64,
+    sum: u64,
+    largest: u32,
+}
+
+impl Left<'_> {
+    pub(crate) fn push(&mut self, mut y: &[i32]) {
+        self.largest = self.largest.max(elementwise::largest(y));
+        let LayerCheck { outer, inner, .. } = self.check;
+        while !y.is_empty() {
+            let (part, rest) = y.split_at(y.len().min(inner.len() - self.at));
+            self.of_row = add(self.of_row, dot(&inner[self.at..][..part.len()], part));
+            self.at += part.len();
+            y = rest;
+            if self.at == inner.len() {
+                self.sum = add(self.sum, mul(outer[self.row], self.of_row));
+                (self.row, self.at, self.of_row) = (self.row + 1, 0, 0);
+            }
+        }
+    }
+
+    /// Whether the answer was in range and its inner product is `right`. All of both has been computed whatever was found, so
+    /// that the time tells nothing.
+    pub(crate) fn holds(&self, right: u64) -> bool {
+        (u64::from(self.largest) <= self.check.bound) & (self.row == self.check.outer.len()) & (self.sum == right)
+    }
+}
+
+/// `sum a[i] * v[i] mod q`, for a below q.
+fn dot(a: &[u64], v: &[i32]) -> u64 {
+    let pieces = a.chunks(elementwise::MOST_TERMS).zip(v.chunks(elementwise::MOST_TERMS));
+    let sum = pieces.fold(0i128, |sum, (a, v)| {
+        let [low, middle, high] = elementwise::dot(a, v).map(i128::from);
+        sum + low + (middle << 21) + (high << 42)
+    });
+    reduce_signed(sum)
 }
 
 /// `a = W^T (s ⊗ t)`: the projection spread over the input by every output position's taps.

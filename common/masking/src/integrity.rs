@@ -9,8 +9,7 @@ use twinmask_model::bundle::{DeviceBundle, Rows};
 use twinmask_model::plan::{Layer, Plan};
 use twinmask_ring::mask;
 
-use crate::freivalds::{LayerCheck, Secrets};
-use crate::mask::Pending;
+use crate::freivalds::{self, LayerCheck, Left, Secrets};
 use crate::random;
 
 /// Most positions per layer that may be asked for.
@@ -96,18 +95,6 @@ impl std::fmt::Display for Liar {
 /// A wrong answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IntegrityError {
-    /// An answer has another length than the plan says.
-    #[error("layer {layer}: {liar} answered {found} elements instead of {expected}")]
-    Length {
-        /// Layer name.
-        layer: String,
-        /// Who.
-        liar: Liar,
-        /// Elements answered.
-        found: usize,
-        /// Elements due.
-        expected: usize,
-    },
     /// A spot check failed.
     #[error(
         "layer {layer}: {liar} answered wrongly (spot check at {positions} positions); the result was discarded, do not trust that edge"
@@ -138,18 +125,19 @@ pub enum IntegrityError {
     },
 }
 
-/// Whose answer is looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Share {
-    /// Edge A's.
-    A,
-    /// Edge B's.
-    B,
-    /// The sum that edge B sent in mode `relay`.
-    Sum,
+/// One layer's opened answer, for spot checks.
+pub(crate) struct Sampled<'a> {
+    pub(crate) plan: &'a Plan,
+    pub(crate) l: usize,
+    /// Bits that were dropped.
+    pub(crate) f: u32,
+    /// The tensor that was masked.
+    pub(crate) x: &'a [i16],
+    /// What was opened, `[out_len]`.
+    pub(crate) y: &'a [i32],
 }
 
-/// Checks answers before they are unmasked.
+/// Checks answers before what was opened of them is used.
 pub struct Checker {
     integrity: Integrity,
     rows: Vec<Rows>,
@@ -183,89 +171,68 @@ impl Checker {
         self.integrity
     }
 
-    /// Checks the unmasked integers `y` of layer `l` for the quantized tensor `x`.
-    pub(crate) fn check_opened(&self, plan: &Plan, l: usize, x: &[i32], y: &[i32]) -> Result<(), IntegrityError> {
-        match self.freivalds.get(l) {
-            Some(check) if !check.holds(x, y) => Err(IntegrityError::Freivalds { layer: plan.layers[l].name.clone() }),
-            _ => Ok(()),
+    /// The Freivalds check of layer `l`, if it is on.
+    pub(crate) fn left(&self, l: usize) -> Option<Left<'_>> {
+        self.freivalds.get(l).map(LayerCheck::left)
+    }
+
+    /// Adds what the integers `x` from element `at` of a group's tensor on give for each of its `layers` to `right`.
+    pub(crate) fn count(&self, layers: &[u32], at: usize, x: &[i32], right: &mut [u64]) {
+        for (&l, right) in layers.iter().zip(right) {
+            if let Some(check) = self.freivalds.get(l as usize) {
+                *right = freivalds::add(*right, check.right(at, x));
+            }
         }
     }
 
-    /// Checks that `found` elements came for layer `l`.
-    pub(crate) fn check_length(
-        &self,
-        plan: &Plan,
-        l: usize,
-        share: Share,
-        found: usize,
-        expected: usize,
-    ) -> Result<(), IntegrityError> {
-        let liar = match share {
-            Share::A => Liar::A,
-            Share::B | Share::Sum => Liar::B,
-        };
-        if found == expected {
-            return Ok(());
-        }
-        Err(IntegrityError::Length { layer: plan.layers[l].name.clone(), liar, found, expected })
+    /// Spot-checks what was opened of the sum that edge B sent in mode `relay`. With `f` dropped bits
+    /// `W·x - y + 2^(f-1)` is what the bits were: under `2^f`; without, 0. `S_out` and T are part of both sides.
+    pub(crate) fn check_sum(&self, sampled: &Sampled<'_>) -> Result<(), IntegrityError> {
+        let (mut right, f) = (true, sampled.f);
+        self.each_sample(sampled, |at, row| {
+            let off = row.sum(|i| sampled.x[i] as u32).wrapping_sub(sampled.y[at] as u32);
+            right &= (off.wrapping_add((1 << f) >> 1) & row.keep) >> f == 0;
+        });
+        if right { Ok(()) } else { Err(self.sample_error(sampled, Liar::Unknown)) }
     }
 
-    /// Spot-checks each edge's answer to its own share: `(share, answer)` of edge A and of edge B.
+    /// Spot-checks each edge's answer to its own share: edge A's is `z_a`, to `r`; edge B's is what makes `y` of it, to
+    /// `x + S_in - r`, and `W·S_in` is `s_out`.
     pub(crate) fn check_pair(
         &self,
-        plan: &Plan,
-        l: usize,
-        f: u32,
-        edges: [(&[u32], &[u32]); 2],
+        sampled: &Sampled<'_>,
+        r: &[u32],
+        z_a: &[u32],
+        s_out: &[u32],
     ) -> Result<(), IntegrityError> {
-        let mut right = [true; 2];
-        self.each_sample(plan, l, |at, row| {
-            for (ok, (share, z)) in right.iter_mut().zip(&edges) {
-                *ok &= row.answer(share, 0) >> f == z[at];
-            }
+        let (mut right, f) = ([true; 2], sampled.f);
+        self.each_sample(sampled, |at, row| {
+            let (of_r, of_x) = (row.sum(|i| r[i]), row.sum(|i| sampled.x[i] as u32));
+            let masked = (sampled.y[at] as u32).wrapping_add(s_out[at]).wrapping_sub((1 << f) - 1);
+            let z_b = (masked.wrapping_sub(z_a[at] << f) & row.keep) >> f;
+            right[0] &= (of_r & row.keep) >> f == z_a[at];
+            right[1] &= (of_x.wrapping_add(s_out[at]).wrapping_sub(of_r) & row.keep) >> f == z_b;
         });
         match right {
             [true, true] => Ok(()),
-            [false, true] => Err(self.sample_error(plan, l, Liar::A)),
-            [true, false] => Err(self.sample_error(plan, l, Liar::B)),
-            [false, false] => Err(self.sample_error(plan, l, Liar::Both)),
+            [false, true] => Err(self.sample_error(sampled, Liar::A)),
+            [true, false] => Err(self.sample_error(sampled, Liar::B)),
+            [false, false] => Err(self.sample_error(sampled, Liar::Both)),
         }
     }
 
-    /// Spot-checks the sum that edge B sent in mode `relay`.
-    pub(crate) fn check_sum(
-        &self,
-        plan: &Plan,
-        l: usize,
-        f: u32,
-        pending: &Pending,
-        z: &[u32],
-        t: &[u32],
-    ) -> Result<(), IntegrityError> {
-        let mut right = true;
-        // An answer is linear in the share: that to R + v is the sum of those to R and to v.
-        self.each_sample(plan, l, |at, row| {
-            let sum = row.answer(&pending.r, t[at]).wrapping_add(row.answer(&pending.v, 0));
-            right &= (sum & row.keep) >> f == z[at];
-        });
-        if right { Ok(()) } else { Err(self.sample_error(plan, l, Liar::Unknown)) }
-    }
-
-    fn sample_error(&self, plan: &Plan, l: usize, liar: Liar) -> IntegrityError {
-        IntegrityError::Sample { layer: plan.layers[l].name.clone(), liar, positions: self.integrity.samples }
+    fn sample_error(&self, sampled: &Sampled<'_>, liar: Liar) -> IntegrityError {
+        let layer = sampled.plan.layers[sampled.l].name.clone();
+        IntegrityError::Sample { layer, liar, positions: self.integrity.samples }
     }
 
     /// Calls `check(output index, row)` for N fresh random positions; all of them whatever is found, so that the time
     /// tells nothing.
-    fn each_sample(&self, plan: &Plan, l: usize, mut check: impl FnMut(usize, &SampledRow<'_>)) {
-        let n = self.integrity.samples as usize;
-        if n == 0 {
-            return;
-        }
-        let (geometry, rows) = (&plan.layers[l].geometry, &self.rows[l]);
-        let (fan_in, keep) = (geometry.fan_in(), mask(plan.k_of(l)));
+    fn each_sample(&self, sampled: &Sampled<'_>, mut check: impl FnMut(usize, &SampledRow<'_>)) {
+        let (geometry, rows) = (&sampled.plan.layers[sampled.l].geometry, &self.rows[sampled.l]);
+        let (fan_in, keep) = (geometry.fan_in(), mask(sampled.plan.k_of(sampled.l)));
         let bounds = [rows.channels.len() as u64, geometry.positions() as u64];
-        let drawn = random::below(2 * n, |i| bounds[i % 2]);
+        let drawn = random::below(2 * self.integrity.samples as usize, |i| bounds[i % 2]);
         for pair in drawn.chunks_exact(2) {
             let (row, position) = (pair[0], pair[1]);
             let channel = rows.channels[row] as usize;
@@ -286,14 +253,15 @@ struct SampledRow<'a> {
 }
 
 impl SampledRow<'_> {
-    /// What an honest edge answers for `share`, plus `addend`, mod 2^k.
-    fn answer(&self, share: &[u32], addend: u32) -> u32 {
-        let mut sum = addend;
+    /// The output at this position, mod 2^32, for the share whose element i is `share(i)`.
+    fn sum(&self, share: impl Fn(usize) -> u32) -> u32 {
+        let mut sum = 0u32;
         self.geometry.runs(self.channel, self.position, |w, i, n| {
-            let taps = self.weights[w..w + n].iter().zip(&share[i..i + n]);
-            sum = taps.fold(sum, |sum, (&w, &x)| sum.wrapping_add((i32::from(w) as u32).wrapping_mul(x)));
+            for (j, &w) in self.weights[w..w + n].iter().enumerate() {
+                sum = sum.wrapping_add((i32::from(w) as u32).wrapping_mul(share(i + j)));
+            }
         });
-        sum & self.keep
+        sum
     }
 }
 

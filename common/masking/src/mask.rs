@@ -4,12 +4,16 @@
 use std::sync::Arc;
 
 use twinmask_gemm::elementwise;
-use twinmask_ring::mask as low_bits;
-use twinmask_ring::prf::{Algorithm, Key};
+use twinmask_ring::prf::{Algorithm, Key, Stream};
+use twinmask_ring::{mask as low_bits, pack};
 use zeroize::{Zeroize, Zeroizing};
 
+use crate::integrity::Checker;
 use crate::keys::DeviceKeys;
 use crate::random;
+
+/// Elements that are masked or opened at a time, in the fastest cache: a multiple of 8, so that they pack into whole bytes.
+pub const PIECE: usize = elementwise::MOST_TERMS;
 
 /// The secret that a session's masks come from: known to the device and edge A, never to edge B.
 pub struct SessionSeed(Zeroizing<[u8; 32]>);
@@ -109,48 +113,112 @@ impl Masker {
 #[derive(Debug)]
 pub struct InferenceMasks {
     pub(crate) keys: Arc<DeviceKeys>,
-    r: Key,
+    pub(crate) r: Key,
     pub(crate) t: Key,
     used: Vec<bool>,
 }
 
 impl InferenceMasks {
-    /// Masks the quantized tensor `x` of `group`; the result holds edge B's share `v` and what unmasking needs.
+    /// Begins to mask the tensor of `group`; what `checker` needs of it for the answers is taken on the way.
     ///
     /// # Errors
-    /// [`MaskError::GroupUsed`] the second time; [`MaskError::Input`] when `x` does not fit the group.
-    pub fn mask(&mut self, group: usize, x: &[i32]) -> Result<Pending, MaskError> {
-        let planned = &self.keys.plan.groups[group];
-        let top = twinmask_ring::fixed::x_max(u32::from(planned.x_bits));
-        let low = if planned.signed { -top } else { 0 };
-        let misfit = |reason: String| MaskError::Input { group, reason };
-        if x.len() != planned.len as usize {
-            return Err(misfit(format!("{} integers for a tensor of {}", x.len(), planned.len)));
-        }
-        if self.used[group] {
+    /// [`MaskError::GroupUsed`] the second time.
+    pub fn mask<'a>(&'a mut self, group: usize, checker: &'a Checker) -> Result<Masking<'a>, MaskError> {
+        if std::mem::replace(&mut self.used[group], true) {
             return Err(MaskError::GroupUsed(group));
         }
-        let k = u32::from(planned.k);
-        let keep = low_bits(k);
-        let r = Elements(self.r.elements(group as u64, k, x.len()));
-        let mut v = vec![0; x.len()];
-        let in_range = elementwise::mask(x, self.keys.s_in(group), &r, keep, low, top, &mut v);
-        let pending = Pending { group, r, v };
-        if !in_range {
-            return Err(misfit(format!("an integer is not in [{low}, {top}]")));
-        }
-        self.used[group] = true;
-        Ok(pending)
+        let planned = &self.keys.plan.groups[group];
+        let high = twinmask_ring::fixed::x_max(u32::from(planned.x_bits));
+        let kept = if checker.integrity().samples > 0 { planned.len as usize } else { 0 };
+        Ok(Masking {
+            keys: &self.keys,
+            checker,
+            r: self.r.stream(group as u64),
+            piece: Elements(vec![0; PIECE]),
+            low: if planned.signed { -high } else { 0 },
+            high,
+            at: 0,
+            pending: Pending {
+                group,
+                right: Zeroizing::new(vec![0; planned.layers.len()]),
+                x: Vec::with_capacity(kept),
+            },
+        })
+    }
+
+    /// The first `n` elements of edge A's share `R` of a group: uniform and independent of the data.
+    #[must_use]
+    pub fn share_a(&self, pending: &Pending, n: usize) -> Zeroizing<Vec<u32>> {
+        let k = u32::from(self.keys.plan.groups[pending.group].k);
+        Zeroizing::new(self.r.elements(pending.group as u64, k, n))
     }
 }
 
-/// A group's shares on their way: edge A's `R` (which A expands itself) and edge B's `v`. Neither cloned nor reused:
-/// [`InferenceMasks::open`] consumes it.
+/// A group's tensor while it is masked, piece by piece.
+pub struct Masking<'a> {
+    keys: &'a DeviceKeys,
+    checker: &'a Checker,
+    r: Stream,
+    piece: Elements,
+    low: i32,
+    high: i32,
+    at: usize,
+    pending: Pending,
+}
+
+impl Masking<'_> {
+    /// Masks the next integers `x` of the tensor and appends edge B's share of them to `out`, packed: uniform in `Z_2^k`
+    /// whatever the data. Every push but the last is of a multiple of 8 integers.
+    ///
+    /// # Errors
+    /// [`MaskError::Input`] when `x` does not fit the group; what was appended must not leave then.
+    pub fn push(&mut self, x: &[i32], out: &mut Vec<u8>) -> Result<(), MaskError> {
+        let planned = &self.keys.plan.groups[self.pending.group];
+        let (k, len) = (u32::from(planned.k), planned.len as usize);
+        if x.len() > len - self.at || self.at % 8 != 0 {
+            return Err(self.misfit(format!("{} integers more at {} of a tensor of {len}", x.len(), self.at)));
+        }
+        let mut v = [0; PIECE];
+        for x in x.chunks(PIECE) {
+            let (r, v, s_in) = (&mut self.piece.0[..x.len()], &mut v[..x.len()], self.keys.s_in(self.pending.group));
+            self.r.fill(k, r);
+            if !elementwise::mask(x, &s_in[self.at..][..x.len()], r, low_bits(k), self.low, self.high, v) {
+                return Err(self.misfit(format!("an integer is not in [{}, {}]", self.low, self.high)));
+            }
+            pack::pack(v, k, out);
+            self.checker.count(&planned.layers, self.at, x, &mut self.pending.right);
+            if self.checker.integrity().samples > 0 {
+                self.pending.x.extend(x.iter().map(|&x| x as i16)); // integers have at most 15 magnitude bits
+            }
+            self.at += x.len();
+        }
+        Ok(())
+    }
+
+    /// All of the tensor is masked.
+    ///
+    /// # Errors
+    /// [`MaskError::Input`] when integers are missing.
+    pub fn finish(self) -> Result<Pending, MaskError> {
+        let len = self.keys.plan.groups[self.pending.group].len as usize;
+        if self.at != len {
+            return Err(self.misfit(format!("{} integers for a tensor of {len}", self.at)));
+        }
+        Ok(self.pending)
+    }
+
+    const fn misfit(&self, reason: String) -> MaskError {
+        MaskError::Input { group: self.pending.group, reason }
+    }
+}
+
+/// What remains of a masked tensor until its answers come: what the checks need. Neither cloned nor reused.
 pub struct Pending {
-    group: usize,
-    pub(crate) r: Elements,
-    /// Has left the device, so it is not wiped.
-    pub(crate) v: Vec<u32>,
+    pub(crate) group: usize,
+    /// By layer of the group, `<a, x>` of the Freivalds check.
+    pub(crate) right: Zeroizing<Vec<u64>>,
+    /// The tensor, for spot checks; else empty.
+    pub(crate) x: Vec<i16>,
 }
 
 impl Pending {
@@ -159,39 +227,19 @@ impl Pending {
     pub const fn group(&self) -> usize {
         self.group
     }
+}
 
-    /// Edge B's share, uniform in `Z_2^k` whatever the data.
-    #[must_use]
-    pub fn share_b(&self) -> &[u32] {
-        &self.v
-    }
-
-    /// Edge A's share `R`, uniform and independent of the data.
-    #[must_use]
-    pub fn share_a(&self) -> &[u32] {
-        &self.r
+impl std::fmt::Debug for Pending {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Pending(group {}, ..)", self.group)
     }
 }
 
 /// Secret elements, wiped when dropped. (`Zeroizing<Vec<u32>>` would wipe them twice, the second time byte by byte.)
 pub(crate) struct Elements(pub(crate) Vec<u32>);
 
-impl std::ops::Deref for Elements {
-    type Target = [u32];
-
-    fn deref(&self) -> &[u32] {
-        &self.0
-    }
-}
-
 impl Drop for Elements {
     fn drop(&mut self) {
         self.0.as_mut_slice().zeroize();
-    }
-}
-
-impl std::fmt::Debug for Pending {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Pending(group {}, ..)", self.group)
     }
 }

@@ -121,11 +121,63 @@ fn masker(w: &World) -> Masker {
     Masker::new(keys, Algorithm::ChaCha20, SessionSeed::for_tests([9; 32]))
 }
 
-/// The masks of inference `counter` and group `g`'s masked tensor.
-fn masked(masker: &mut Masker, w: &World, counter: u64, g: usize) -> (InferenceMasks, Pending) {
+/// A masked tensor and what each edge has of it.
+struct Masked {
+    masks: InferenceMasks,
+    pending: Pending,
+    share_a: Vec<u32>,
+    share_b: Vec<u32>,
+}
+
+/// Masks `x` in pieces of many lengths; edge B's share beside what is pending.
+fn mask(
+    masks: &mut InferenceMasks,
+    w: &World,
+    check: &Checker,
+    g: usize,
+    x: &[i32],
+) -> Result<(Pending, Vec<u32>), MaskError> {
+    let k = u32::from(w.plan.groups[g].k);
+    let mut out = Vec::new();
+    let mut masking = masks.mask(g, check)?;
+    let mut rest = x;
+    for n in [8, 24, 1000] {
+        let (piece, behind) = rest.split_at(rest.len().min(n));
+        masking.push(piece, &mut out)?;
+        rest = behind;
+    }
+    let pending = masking.finish()?;
+    let mut share_b = vec![0; x.len()];
+    pack::unpack(&out, k, &mut share_b).expect("packed");
+    Ok((pending, share_b))
+}
+
+/// Group `g`'s tensor under the masks of inference `counter`.
+fn masked(masker: &mut Masker, w: &World, check: &Checker, counter: u64, g: usize) -> Masked {
     let mut masks = masker.begin(counter).expect("fresh counter");
-    let pending = masks.mask(g, &inputs(&w.plan, g)).expect("fits");
-    (masks, pending)
+    let x = inputs(&w.plan, g);
+    let (pending, share_b) = mask(&mut masks, w, check, g, &x).expect("fits");
+    Masked { share_a: masks.share_a(&pending, x.len()).to_vec(), masks, pending, share_b }
+}
+
+/// Opens the answers to each layer of a group, in pieces.
+fn open(m: &Masked, check: &Checker, answers: &[Answer<'_>], dropped: bool) -> Result<Vec<Vec<i32>>, IntegrityError> {
+    let open = |(i, answer): (usize, &Answer<'_>)| {
+        let n = match answer {
+            Answer::Pair { z_a, .. } => z_a.len(),
+            Answer::Sum(z) => z.len(),
+        };
+        let (mut y, mut opening) = (vec![0; n], m.masks.open(&m.pending, check, i, dropped));
+        for (from, to) in [(0, n / 3), (n / 3, n)] {
+            let piece = match *answer {
+                Answer::Pair { z_a, z_b } => Answer::Pair { z_a: &z_a[from..to], z_b: &z_b[from..to] },
+                Answer::Sum(z) => Answer::Sum(&z[from..to]),
+            };
+            opening.push(piece, &mut y[from..to]);
+        }
+        opening.finish().map(|()| y)
+    };
+    answers.iter().enumerate().map(open).collect()
 }
 
 /// `W·x` from the definition.
@@ -137,12 +189,12 @@ fn plain(w: &World, l: usize) -> Vec<i32> {
 }
 
 /// What edge B answers in mode `relay`, given edge A's correction `z_A + T`.
-fn relayed(w: &World, masks: &InferenceMasks, pending: &Pending, l: usize) -> Vec<u32> {
+fn relayed(w: &World, m: &Masked, l: usize) -> Vec<u32> {
     let k = w.plan.k_of(l);
     let mut t = vec![0; w.plan.layers[l].geometry.out_len()];
-    masks.t.fill(l as u64, k, &mut t);
-    let correction = edge(w, l, pending.share_a()).into_iter().zip(t).map(|(z, t)| z.wrapping_add(t) & low_bits(k));
-    edge(w, l, pending.share_b()).into_iter().zip(correction).map(|(z, c)| z.wrapping_add(c) & low_bits(k)).collect()
+    m.masks.t.fill(l as u64, k, &mut t);
+    let correction = edge(w, l, &m.share_a).into_iter().zip(t).map(|(z, t)| z.wrapping_add(t) & low_bits(k));
+    edge(w, l, &m.share_b).into_iter().zip(correction).map(|(z, c)| z.wrapping_add(c) & low_bits(k)).collect()
 }
 
 #[test]
@@ -152,17 +204,17 @@ fn unmasked_answers_are_the_plain_integers() {
     let check = checker(16, true);
     for counter in 0..6 {
         for (g, group) in w.plan.groups.iter().enumerate() {
-            let (masks, pending) = masked(&mut masker, &w, 2 * counter + g as u64, g);
+            let m = masked(&mut masker, &w, &check, 2 * counter + g as u64, g);
             let layers = || group.layers.iter().map(|&l| l as usize);
             let pairs: Vec<_> =
-                layers().map(|l| (edge(&w, l, pending.share_a()), edge(&w, l, pending.share_b()))).collect();
-            let sums: Vec<_> = layers().map(|l| relayed(&w, &masks, &pending, l)).collect();
+                layers().map(|l| (edge(&w, l, &m.share_a), edge(&w, l, &m.share_b))).collect();
+            let sums: Vec<_> = layers().map(|l| relayed(&w, &m, l)).collect();
             let answers: Vec<Answer<'_>> = if counter % 2 == 0 {
                 pairs.iter().map(|(z_a, z_b)| Answer::Pair { z_a, z_b }).collect()
             } else {
                 sums.iter().map(|z| Answer::Sum(z)).collect()
             };
-            let opened = masks.open(pending, &check, &inputs(&w.plan, g), &answers, false).expect("honest");
+            let opened = open(&m, &check, &answers, false).expect("honest");
             assert!(layers().zip(opened).all(|(l, y)| y == plain(&w, l)), "group {g}, counter {counter}");
         }
     }
@@ -177,13 +229,13 @@ fn dropped_bits_cost_no_more_than_their_bound() {
     assert!(f > 0, "the fixture's bound leaves bits to drop");
     let mut worst = [0i64; 2];
     for counter in 0..40 {
-        let (masks, pending) = masked(&mut masker, &w, counter, 1);
+        let m = masked(&mut masker, &w, &check, counter, 1);
         let cut = |z: Vec<u32>| z.into_iter().map(|z| z >> f).collect::<Vec<_>>();
-        let (z_a, z_b) = (cut(edge(&w, 2, pending.share_a())), cut(edge(&w, 2, pending.share_b())));
-        let sum = cut(relayed(&w, &masks, &pending, 2));
+        let (z_a, z_b) = (cut(edge(&w, 2, &m.share_a)), cut(edge(&w, 2, &m.share_b)));
+        let sum = cut(relayed(&w, &m, 2));
         let relay = counter % 2 == 1;
         let answer = if relay { Answer::Sum(&sum) } else { Answer::Pair { z_a: &z_a, z_b: &z_b } };
-        let y = masks.open(pending, &check, &inputs(&w.plan, 1), &[answer], true).expect("honest");
+        let y = open(&m, &check, &[answer], true).expect("honest");
         let errors = y[0].iter().zip(plain(&w, 2)).map(|(&y, p)| (i64::from(y) - i64::from(p)).abs());
         let bound = if relay { 1 << (f - 1) } else { (1 << f) - 1 };
         for error in errors {
@@ -196,12 +248,12 @@ fn dropped_bits_cost_no_more_than_their_bound() {
 
 #[test]
 fn a_mask_is_used_once() {
-    let w = world();
+    let (w, check) = (world(), checker(0, false));
     let mut masker = masker(&w);
     let mut masks = masker.begin(5).expect("fresh counter");
     let x = inputs(&w.plan, 0);
-    masks.mask(0, &x).expect("first");
-    assert_eq!(masks.mask(0, &x).expect_err("second"), MaskError::GroupUsed(0));
+    mask(&mut masks, &w, &check, 0, &x).expect("first");
+    assert_eq!(mask(&mut masks, &w, &check, 0, &x).expect_err("second"), MaskError::GroupUsed(0));
     assert_eq!(masker.begin(5).expect_err("again"), MaskError::CounterUsed { counter: 5, last: 5 });
     assert!(masker.begin(4).is_err());
     masker.begin(6).expect("ascending");
@@ -209,36 +261,45 @@ fn a_mask_is_used_once() {
 
 #[test]
 fn inputs_out_of_range_are_refused() {
-    let w = world();
-    let mut masks = masker(&w).begin(0).expect("fresh counter");
+    let (w, check) = (world(), checker(0, false));
+    let mut masker = masker(&w);
+    let mut counter = 0;
+    let mut refused = |x: &[i32]| {
+        counter += 1;
+        let mut masks = masker.begin(counter).expect("fresh counter");
+        matches!(mask(&mut masks, &w, &check, 0, x), Err(MaskError::Input { .. }))
+    };
     let mut x = inputs(&w.plan, 0);
-    assert!(matches!(masks.mask(0, &x[1..]), Err(MaskError::Input { .. })));
-    x[7] = 128;
-    assert!(matches!(masks.mask(0, &x), Err(MaskError::Input { .. })));
+    assert!(!refused(&x));
+    assert!(refused(&x[1..]) && refused(&[x.as_slice(), &[0]].concat()));
+    for bad in [128, -128, i32::MIN] {
+        x[7] = bad;
+        assert!(refused(&x), "{bad}");
+    }
     x[7] = -127;
-    masks.mask(0, &x).expect("a refused input burns no mask");
+    assert!(!refused(&x));
 }
 
 #[test]
-fn the_liar_is_named_and_nothing_is_unmasked() {
-    let w = world();
+fn the_liar_is_named() {
+    let (w, check) = (world(), checker(1, false));
     let mut masker = masker(&w);
     // Every output wrong by one: a single sampled position suffices.
     let lied = |z: Vec<u32>, lie: u32| z.into_iter().map(|z| z.wrapping_add(lie)).collect::<Vec<_>>();
     for (counter, (lie_a, lie_b, liar)) in
         [(1, 0, Liar::A), (0, 1, Liar::B), (1, 1, Liar::Both)].into_iter().enumerate()
     {
-        let (masks, pending) = masked(&mut masker, &w, counter as u64, 1);
-        let z_a = lied(edge(&w, 2, pending.share_a()), lie_a);
-        let z_b = lied(edge(&w, 2, pending.share_b()), lie_b);
+        let m = masked(&mut masker, &w, &check, counter as u64, 1);
+        let z_a = lied(edge(&w, 2, &m.share_a), lie_a);
+        let z_b = lied(edge(&w, 2, &m.share_b), lie_b);
         let answers = [Answer::Pair { z_a: &z_a, z_b: &z_b }];
-        let error = masks.open(pending, &checker(1, false), &inputs(&w.plan, 1), &answers, false).expect_err("caught");
+        let error = open(&m, &check, &answers, false).expect_err("caught");
         assert_eq!(error, IntegrityError::Sample { layer: "layer2".into(), liar, positions: 1 });
     }
-    let (masks, pending) = masked(&mut masker, &w, 9, 1);
-    let z = lied(relayed(&w, &masks, &pending, 2), 1);
+    let m = masked(&mut masker, &w, &check, 9, 1);
+    let z = lied(relayed(&w, &m, 2), 1);
     let sum = [Answer::Sum(&z)];
-    let error = masks.open(pending, &checker(1, false), &inputs(&w.plan, 1), &sum, false).expect_err("caught");
+    let error = open(&m, &check, &sum, false).expect_err("caught");
     assert_eq!(error, IntegrityError::Sample { layer: "layer2".into(), liar: Liar::Unknown, positions: 1 });
 }
 
@@ -249,26 +310,15 @@ fn one_wrong_output_in_n_is_missed_as_often_as_the_protocol_says() {
     let check = checker(4, false);
     let (trials, mut missed) = (2000u32, 0u32);
     for counter in 0..trials {
-        let (masks, pending) = masked(&mut masker, &w, counter.into(), 1);
-        let (z_a, mut z_b) = (edge(&w, 2, pending.share_a()), edge(&w, 2, pending.share_b()));
+        let m = masked(&mut masker, &w, &check, counter.into(), 1);
+        let (z_a, mut z_b) = (edge(&w, 2, &m.share_a), edge(&w, 2, &m.share_b));
         z_b[3] ^= 1;
         let answers = [Answer::Pair { z_a: &z_a, z_b: &z_b }];
-        missed += u32::from(masks.open(pending, &check, &inputs(&w.plan, 1), &answers, false).is_ok());
+        missed += u32::from(open(&m, &check, &answers, false).is_ok());
     }
     // (1 - 1/6)^4 = 0.482; the bounds are six standard deviations away.
     let rate = f64::from(missed) / f64::from(trials);
     assert!((0.41..0.55).contains(&rate), "{rate}");
-}
-
-#[test]
-fn answers_of_another_length_are_refused() {
-    let w = world();
-    let mut masker = masker(&w);
-    let (masks, pending) = masked(&mut masker, &w, 0, 1);
-    let (z_a, z_b) = (edge(&w, 2, pending.share_a()), edge(&w, 2, pending.share_b()));
-    let answers = [Answer::Pair { z_a: &z_a, z_b: &z_b[1..] }];
-    let error = masks.open(pending, &checker(0, false), &inputs(&w.plan, 1), &answers, false).expect_err("short");
-    assert!(matches!(error, IntegrityError::Length { liar: Liar::B, found: 5, expected: 6, .. }));
 }
 
 #[test]
@@ -289,20 +339,20 @@ fn freivalds_finds_what_sampling_misses() {
     let mut masker = masker(&w);
     let check = checker(0, true);
     for counter in 0..50 {
-        let (masks, pending) = masked(&mut masker, &w, counter, 0);
+        let m = masked(&mut masker, &w, &check, counter, 0);
         let layer = (counter % 2) as usize;
         let spoilt = |mut z: Vec<u32>, l: usize| {
             let at = counter as usize * 7 % z.len();
             z[at] ^= u32::from(l == layer);
             z
         };
-        let z_a = [0, 1].map(|l| edge(&w, l, pending.share_a()));
-        let z_b = [0, 1].map(|l| spoilt(edge(&w, l, pending.share_b()), l));
-        let sums = [0, 1].map(|l| spoilt(relayed(&w, &masks, &pending, l), l));
+        let z_a = [0, 1].map(|l| edge(&w, l, &m.share_a));
+        let z_b = [0, 1].map(|l| spoilt(edge(&w, l, &m.share_b), l));
+        let sums = [0, 1].map(|l| spoilt(relayed(&w, &m, l), l));
         let pairs = [0, 1].map(|l| Answer::Pair { z_a: &z_a[l], z_b: &z_b[l] });
         let sums = [0, 1].map(|l| Answer::Sum(&sums[l]));
         let answers = if counter % 4 < 2 { &pairs } else { &sums };
-        let error = masks.open(pending, &check, &inputs(&w.plan, 0), answers, false).expect_err("found");
+        let error = open(&m, &check, answers, false).expect_err("found");
         assert_eq!(error, IntegrityError::Freivalds { layer: format!("layer{layer}") });
     }
 }
@@ -310,14 +360,15 @@ fn freivalds_finds_what_sampling_misses() {
 /// Each share alone is uniform whatever the data: a chi-square test on the top byte of both shares of a constant tensor.
 #[test]
 fn each_share_alone_looks_uniform() {
-    let w = world();
+    let (w, check) = (world(), checker(0, false));
     let mut masker = masker(&w);
     let (mut a, mut b) = ([0u32; 256], [0u32; 256]);
     let rounds = 500;
     for counter in 0..rounds {
-        let pending = masker.begin(counter).and_then(|mut m| m.mask(0, &[5; 216])).expect("fits");
-        pending.share_a().iter().for_each(|v| a[(v >> 16) as usize] += 1);
-        pending.share_b().iter().for_each(|v| b[(v >> 16) as usize] += 1);
+        let mut masks = masker.begin(counter).expect("fresh counter");
+        let (pending, share_b) = mask(&mut masks, &w, &check, 0, &[5; 216]).expect("fits");
+        masks.share_a(&pending, 216).iter().for_each(|v| a[(v >> 16) as usize] += 1);
+        share_b.iter().for_each(|v| b[(v >> 16) as usize] += 1);
     }
     let expected = f64::from(rounds as u32 * 216) / 256.0;
     for counts in [a, b] {
@@ -328,11 +379,11 @@ fn each_share_alone_looks_uniform() {
 
 #[test]
 fn secrets_are_not_printed() {
-    let w = world();
+    let (w, check) = (world(), checker(0, false));
     let mut masker = masker(&w);
     let text = format!("{masker:?}");
     assert_eq!(text, "Masker { keys: DeviceKeys(..), algorithm: ChaCha20, seed: SessionSeed(..), last: None }");
-    let (masks, pending) = masked(&mut masker, &w, 0, 0);
-    assert_eq!(format!("{pending:?}"), "Pending(group 0, ..)");
-    assert!(format!("{masks:?}").contains("r: Key(..), t: Key(..)"), "{masks:?}");
+    let m = masked(&mut masker, &w, &check, 0, 0);
+    assert_eq!(format!("{:?}", m.pending), "Pending(group 0, ..)");
+    assert!(format!("{:?}", m.masks).contains("r: Key(..), t: Key(..)"), "{:?}", m.masks);
 }

@@ -9,11 +9,13 @@
 //! all mod 2^k and centred. Without dropped bits y = W·x exactly, because |W·x| <= M < 2^(k-1).
 
 use twinmask_gemm::elementwise;
+use twinmask_ring::prf::Stream;
 
-use crate::integrity::{Checker, IntegrityError, Share};
-use crate::mask::{Elements, InferenceMasks, Pending};
+use crate::freivalds::Left;
+use crate::integrity::{Checker, IntegrityError, Sampled};
+use crate::mask::{Elements, InferenceMasks, PIECE, Pending};
 
-/// What came back for one layer, `[out_len]`.
+/// The next elements of what came back for one layer.
 #[derive(Debug, Clone, Copy)]
 pub enum Answer<'a> {
     /// Mode `split` (and the fallback of `relay`): both edges' shares.
@@ -28,65 +30,111 @@ pub enum Answer<'a> {
 }
 
 impl InferenceMasks {
-    /// Checks the answers to each layer of the group (in the plan's order) and unmasks them: the integers `W·x` for the
-    /// tensor `x` that was masked, exact unless bits were `dropped`.
-    ///
-    /// # Errors
-    /// [`IntegrityError`] when an answer has the wrong length or a check fails; nothing unmasked leaves then.
+    /// Begins to open the answer to layer `i` of the group of `pending`.
     ///
     /// # Panics
-    /// If there is not one answer per layer of the group.
-    pub fn open(
-        &self,
-        pending: Pending,
-        checker: &Checker,
-        x: &[i32],
-        answers: &[Answer<'_>],
-        dropped: bool,
-    ) -> Result<Vec<Vec<i32>>, IntegrityError> {
+    /// If the group has no layer `i`.
+    #[must_use]
+    pub fn open<'a>(&'a self, pending: &'a Pending, checker: &'a Checker, i: usize, dropped: bool) -> Opening<'a> {
         let plan = &self.keys.plan;
-        let layers = &plan.groups[pending.group()].layers;
-        assert_eq!(answers.len(), layers.len(), "one answer per layer of the group");
-        let open = |(&l, answer): (&u32, &Answer<'_>)| {
-            let l = l as usize;
-            let f = if dropped { plan.drop_bits(l) } else { 0 };
-            let y = self.open_layer(&pending, checker, l, answer, f)?;
-            if !dropped {
-                checker.check_opened(plan, l, x, &y)?;
+        let l = plan.groups[pending.group].layers[i] as usize;
+        Opening {
+            masks: self,
+            pending,
+            checker,
+            l,
+            k: plan.k_of(l),
+            f: if dropped { plan.drop_bits(l) } else { 0 },
+            t: None,
+            left: if dropped { None } else { checker.left(l).map(|left| (left, pending.right[i])) },
+            kept: (checker.integrity().samples > 0).then(Kept::default),
+            at: 0,
+        }
+    }
+}
+
+/// One layer's answer while it is opened, piece by piece. The checks stand at the end: until [`finish`](Self::finish) has
+/// found nothing, nothing that was opened may be used.
+pub struct Opening<'a> {
+    masks: &'a InferenceMasks,
+    pending: &'a Pending,
+    checker: &'a Checker,
+    l: usize,
+    k: u32,
+    f: u32,
+    /// The masks `T` of a sum, and room for a piece of them.
+    t: Option<(Stream, Elements)>,
+    left: Option<(Left<'a>, u64)>,
+    kept: Option<Kept>,
+    at: usize,
+}
+
+/// What spot checks look at.
+#[derive(Default)]
+struct Kept {
+    y: Vec<i32>,
+    /// Edge A's answer, if it is known by itself.
+    z_a: Vec<u32>,
+}
+
+impl Opening<'_> {
+    /// Opens the next elements of the answer: the integers `W·x` into `y`, exact unless bits were dropped. Slices of one
+    /// length.
+    ///
+    /// # Panics
+    /// If the answer is longer than the layer's output.
+    pub fn push(&mut self, answer: Answer<'_>, y: &mut [i32]) {
+        let (k, f, masks) = (self.k, self.f, self.masks);
+        let s_out = &masks.keys.s_out(self.l)[self.at..][..y.len()];
+        match answer {
+            Answer::Pair { z_a, z_b } => elementwise::unmask_pair(z_a, z_b, s_out, k, f, y),
+            Answer::Sum(z) => {
+                let l = self.l as u64;
+                let (stream, t) = self.t.get_or_insert_with(|| (masks.t.stream(l), Elements(vec![0; PIECE])));
+                for ((z, s_out), y) in z.chunks(PIECE).zip(s_out.chunks(PIECE)).zip(y.chunks_mut(PIECE)) {
+                    let t = &mut t.0[..y.len()];
+                    stream.fill(k, t);
+                    elementwise::unmask_sum(z, s_out, t, k, f, y);
+                }
             }
-            Ok(y)
-        };
-        layers.iter().zip(answers).map(open).collect()
+        }
+        if let Some((left, _)) = &mut self.left {
+            left.push(y);
+        }
+        if let Some(kept) = &mut self.kept {
+            kept.y.extend_from_slice(y);
+            if let Answer::Pair { z_a, .. } = answer {
+                kept.z_a.extend_from_slice(z_a);
+            }
+        }
+        self.at += y.len();
     }
 
-    fn open_layer(
-        &self,
-        pending: &Pending,
-        checker: &Checker,
-        l: usize,
-        answer: &Answer<'_>,
-        f: u32,
-    ) -> Result<Vec<i32>, IntegrityError> {
-        let plan = &self.keys.plan;
-        let (k, s_out) = (plan.k_of(l), self.keys.s_out(l));
-        let n = plan.layers[l].geometry.out_len();
-        match *answer {
-            Answer::Pair { z_a, z_b } => {
-                checker.check_length(plan, l, Share::A, z_a.len(), n)?;
-                checker.check_length(plan, l, Share::B, z_b.len(), n)?;
-                checker.check_pair(plan, l, f, [(&pending.r, z_a), (&pending.v, z_b)])?;
-                let mut y = vec![0; n];
-                elementwise::unmask_pair(z_a, z_b, s_out, k, f, &mut y);
-                Ok(y)
+    /// Checks the whole answer.
+    ///
+    /// # Errors
+    /// [`IntegrityError`] when a check fails.
+    ///
+    /// # Panics
+    /// If elements are missing.
+    pub fn finish(self) -> Result<(), IntegrityError> {
+        let (masks, l, f) = (self.masks, self.l, self.f);
+        let plan = &masks.keys.plan;
+        assert_eq!(self.at, plan.layers[l].geometry.out_len(), "all of the answer is opened");
+        if let Some(Kept { y, z_a }) = &self.kept {
+            let sampled = Sampled { plan, l, f, x: &self.pending.x, y };
+            if z_a.is_empty() {
+                self.checker.check_sum(&sampled)?;
+            } else {
+                let r = Elements(masks.r.elements(self.pending.group as u64, self.k, self.pending.x.len()));
+                self.checker.check_pair(&sampled, &r.0, z_a, masks.keys.s_out(l))?;
             }
-            Answer::Sum(z) => {
-                checker.check_length(plan, l, Share::Sum, z.len(), n)?;
-                let t = Elements(self.t.elements(l as u64, k, n));
-                checker.check_sum(plan, l, f, pending, z, &t)?;
-                let mut y = vec![0; n];
-                elementwise::unmask_sum(z, s_out, &t, k, f, &mut y);
-                Ok(y)
+        }
+        match self.left {
+            Some((left, right)) if !left.holds(right) => {
+                Err(IntegrityError::Freivalds { layer: plan.layers[l].name.clone() })
             }
+            _ => Ok(()),
         }
     }
 }

@@ -21,29 +21,50 @@ pub const fn x_max(bits: u32) -> i32 {
     (1 << bits) - 1
 }
 
-/// Quantizes `x` to `bits` magnitude bits: `clamp(round_ties_even(x * (x_max / m)))` with `m = max|x|`, into
-/// `[-x_max, x_max]` if `signed`, else `[0, x_max]`. Returns the scale `m / x_max` of one integer step, or 1
-/// for a tensor whose largest magnitude is under [`TINY`].
-///
-/// # Errors
-/// [`NotFinite`] when `x` holds NaN or infinity; `out` is then unspecified.
-///
-/// # Panics
-/// If the two slices differ in length.
-#[inline(always)] // so that callers compile it for wider instruction sets
-pub fn quantize(x: &[f32], bits: u32, signed: bool, out: &mut [i32]) -> Result<f32, NotFinite> {
-    assert_eq!(x.len(), out.len(), "quantize: slices of one length");
-    let m = max_magnitude(x)?;
-    let top = x_max(bits);
-    if m < TINY {
-        out.fill(0);
-        return Ok(1.0);
+/// How one tensor is quantized: `clamp(round_ties_even(x * (x_max / m)))` with `m = max|x|`, into `[-x_max, x_max]` if
+/// signed, else `[0, x_max]`. It is as secret as the tensor.
+#[derive(Clone, Copy, PartialEq)]
+pub struct Scale {
+    factor: f32,
+    low: i32,
+    high: i32,
+    step: f32,
+}
+
+impl Scale {
+    /// The scale of the tensor `x` with integers of `bits` magnitude bits; all of them are 0, and a step is worth 1, if
+    /// the largest magnitude is under [`TINY`].
+    ///
+    /// # Errors
+    /// [`NotFinite`] when `x` holds NaN or infinity.
+    #[inline(always)] // so that callers compile it for wider instruction sets
+    pub fn of(x: &[f32], bits: u32, signed: bool) -> Result<Self, NotFinite> {
+        let m = max_magnitude(x)?;
+        let high = x_max(bits);
+        let low = if signed { -high } else { 0 };
+        let (factor, step) = if m < TINY { (0.0, 1.0) } else { (high as f32 / m, m / high as f32) };
+        Ok(Self { factor, low, high, step })
     }
-    let (factor, low) = (top as f32 / m, if signed { -top } else { 0 });
-    for (q, &v) in out.iter_mut().zip(x) {
-        *q = round_small(v * factor).clamp(low, top);
+
+    /// What one integer step is worth: `m / x_max`.
+    #[must_use]
+    pub const fn step(&self) -> f32 {
+        self.step
     }
-    Ok(m / top as f32)
+
+    /// The integers of a piece of the tensor that this is the scale of. Slices of one length.
+    #[inline(always)]
+    pub fn quantize(&self, x: &[f32], out: &mut [i32]) {
+        for (q, &v) in out.iter_mut().zip(x) {
+            *q = round_small(v * self.factor).clamp(self.low, self.high);
+        }
+    }
+}
+
+impl std::fmt::Debug for Scale {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Scale(..)")
+    }
 }
 
 /// `v` rounded to the nearest integer, ties to even, for |v| <= 2^22: adding 1.5 * 2^23 leaves no fraction bits, so the
@@ -74,8 +95,9 @@ mod tests {
 
     fn q(x: &[f32], bits: u32, signed: bool) -> (Vec<i32>, f32) {
         let mut out = vec![99; x.len()];
-        let scale = quantize(x, bits, signed, &mut out).expect("finite");
-        (out, scale)
+        let scale = Scale::of(x, bits, signed).expect("finite");
+        scale.quantize(x, &mut out);
+        (out, scale.step())
     }
 
     #[test]
@@ -120,8 +142,7 @@ mod tests {
 
     #[test]
     fn not_finite_is_named() {
-        let mut out = [0; 3];
-        assert_eq!(quantize(&[1.0, f32::NAN, 2.0], 8, true, &mut out), Err(NotFinite { index: 1, len: 3 }));
-        assert_eq!(quantize(&[1.0, 2.0, f32::NEG_INFINITY], 8, true, &mut out), Err(NotFinite { index: 2, len: 3 }));
+        assert_eq!(Scale::of(&[1.0, f32::NAN, 2.0], 8, true), Err(NotFinite { index: 1, len: 3 }));
+        assert_eq!(Scale::of(&[1.0, 2.0, f32::NEG_INFINITY], 8, true), Err(NotFinite { index: 2, len: 3 }));
     }
 }

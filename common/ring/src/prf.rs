@@ -7,7 +7,7 @@
 use aes::cipher::{KeyIvInit, StreamCipher};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::mask;
 
@@ -112,12 +112,8 @@ impl Key {
     /// The first `n` elements of stream `id`, uniform in `Z_2^k`.
     #[must_use]
     pub fn elements(&self, id: u64, k: u32, n: usize) -> Vec<u32> {
-        let (mut stream, mut out) = (self.stream(id), Vec::with_capacity(n));
-        let (mut buffer, keep) = (Zeroizing::new([0; 4 * PIECE]), mask(k));
-        while out.len() < n {
-            let words = stream.words(&mut buffer, (n - out.len()).min(PIECE));
-            out.extend(words.map(|word| word & keep));
-        }
+        let mut out = vec![0; n];
+        self.fill(id, k, &mut out);
         out
     }
 }
@@ -144,18 +140,12 @@ pub struct Stream(Source);
 impl Stream {
     /// The next `out.len()` elements, uniform in `Z_2^k`.
     pub fn fill(&mut self, k: u32, out: &mut [u32]) {
-        let (mut buffer, keep) = (Zeroizing::new([0; 4 * PIECE]), mask(k));
+        let keep = mask(k);
+        // In pieces, so that a piece is still in the fastest cache when it is cut to k bits.
         for part in out.chunks_mut(PIECE) {
-            let words = self.words(&mut buffer, part.len());
-            part.iter_mut().zip(words).for_each(|(e, word)| *e = word & keep);
+            self.bytes(bytemuck::cast_slice_mut(part));
+            part.iter_mut().for_each(|word| *word = u32::from_le(*word) & keep);
         }
-    }
-
-    /// The next `n` words, by way of `buffer`.
-    fn words<'a>(&mut self, buffer: &'a mut [u8; 4 * PIECE], n: usize) -> impl Iterator<Item = u32> + 'a {
-        let bytes = &mut buffer[..4 * n];
-        self.bytes(bytes);
-        bytes.chunks_exact(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]))
     }
 
     /// The next 64 bits: two words, low word first.
