@@ -1,31 +1,38 @@
-//! One inference: for each round run the local segment; per distinct input scale, round, exchange; scale back, add
-//! the bias; at the end the last segment (ARCHITECTURE.md, "Data flow").
+//! One inference: for each round run the local segment, scale each distinct input, exchange; at the end the last segment
+//! (ARCHITECTURE.md, "Data flow").
 
 use std::time::{Duration, Instant};
 
 use twinmask_gemm::elementwise;
-use twinmask_model::bundle::LayerScales;
 use twinmask_model::graph::ValueId;
+use twinmask_ring::fixed::Scale;
 
 use crate::error::DeviceError;
 use crate::exec::Values;
 use crate::network::Network;
 
-/// A group's quantized tensor.
-pub struct Quantized {
+/// A group's tensor.
+pub struct Input<'a> {
     /// Index of the group.
     pub group: usize,
-    /// Integers of `x_bits` magnitude bits.
-    pub x: Vec<i32>,
-    /// What one integer step is worth.
-    pub scale: f32,
+    /// Elements.
+    pub tensor: &'a [f32],
+    /// How they become integers.
+    pub scale: Scale,
 }
 
 /// Where the linear layers are computed: two edges, or this very device (`--local`).
 pub trait Exchange {
-    /// Computes round `r`: for each group of `inputs`, for each of its layers, the exact integers `W·x`.
+    /// Computes round `r`: for each group of `inputs`, for each of its layers, the activations of the exact integers `W·x`
+    /// into the next of `outputs`.
     #[expect(async_fn_in_trait, reason = "used within this crate's own tasks, no Send bound needed")]
-    async fn round(&mut self, r: usize, inputs: &[Quantized]) -> Result<Vec<Vec<Vec<i32>>>, DeviceError>;
+    async fn round(
+        &mut self,
+        network: &Network,
+        r: usize,
+        inputs: &[Input<'_>],
+        outputs: &mut [Vec<f32>],
+    ) -> Result<(), DeviceError>;
 }
 
 /// One output tensor.
@@ -79,17 +86,16 @@ pub async fn infer(
     let mut times = Vec::with_capacity(rounds);
     for r in 0..rounds {
         values.run_segment(r).map_err(graph_error)?;
-        let groups = &network.plan().rounds[r];
-        let inputs: Vec<Quantized> =
-            groups.iter().map(|&g| quantize(network, values, g as usize)).collect::<Result<_, _>>()?;
+        let layers = network.layers_of(r);
+        let mut outputs: Vec<Vec<f32>> =
+            layers.iter().map(|&l| values.buffer(network.plan().layers[l].geometry.out_len())).collect();
+        let groups = network.plan().rounds[r].iter();
+        let inputs: Vec<Input<'_>> = groups.map(|&g| tensor(network, values, g as usize)).collect::<Result<_, _>>()?;
         let sent = Instant::now();
-        let answers = exchange.round(r, &inputs).await?;
+        exchange.round(network, r, &inputs, &mut outputs).await?;
         times.push(sent.elapsed());
-        for (quantized, layers) in inputs.iter().zip(answers) {
-            let group = &network.plan().groups[quantized.group];
-            for (&l, y) in group.layers.iter().zip(layers) {
-                put_back(network, values, l as usize, &y, quantized.scale)?;
-            }
+        for (&l, output) in layers.iter().zip(outputs) {
+            values.set(network.layer_output[l], output).map_err(graph_error)?;
         }
     }
     values.run_segment(rounds).map_err(graph_error)?;
@@ -106,38 +112,13 @@ fn graph_error(e: crate::exec::ExecError) -> DeviceError {
     DeviceError::Config(e.to_string())
 }
 
-fn quantize(network: &Network, values: &Values, group: usize) -> Result<Quantized, DeviceError> {
+fn tensor<'a>(network: &Network, values: &'a Values, group: usize) -> Result<Input<'a>, DeviceError> {
     let planned = &network.plan().groups[group];
     let tensor = values.get(network.group_input[group]).map_err(graph_error)?;
-    let mut x = vec![0; tensor.len()];
     // An activation that is not finite after honest answers cannot come from a finite input: a failed check.
-    let scale = elementwise::quantize(tensor, u32::from(planned.x_bits), planned.signed, &mut x).map_err(|e| {
+    let scale = elementwise::scale_of(tensor, u32::from(planned.x_bits), planned.signed).map_err(|e| {
         let name = &network.plan().layers[planned.layers[0] as usize].name;
         DeviceError::Integrity(format!("the input of layer {name}: {e}"))
     })?;
-    Ok(Quantized { group, x, scale })
-}
-
-/// Integers back to activations: `y * s_x * s_w[channel] + bias[channel]`.
-fn put_back(network: &Network, values: &mut Values, l: usize, y: &[i32], scale: f32) -> Result<(), DeviceError> {
-    let geometry = &network.plan().layers[l].geometry;
-    let LayerScales { scales, bias } = &network.model.layers[l];
-    let shift = |c: usize| bias.as_ref().map_or(0.0, |b| b[c]);
-    let mut out = values.buffer(y.len());
-    // Rows of one channel (Conv), or rows of all channels (FC), so that the inner loops vectorise.
-    match geometry {
-        twinmask_gemm::Geometry::Conv(_) => {
-            let positions = geometry.positions();
-            for (c, (out, y)) in out.chunks_exact_mut(positions).zip(y.chunks_exact(positions)).enumerate() {
-                elementwise::scale(y, scale * scales[c], shift(c), out);
-            }
-        }
-        twinmask_gemm::Geometry::Fc(_) => {
-            for (i, (o, &y)) in out.iter_mut().zip(y).enumerate() {
-                let c = i % scales.len();
-                *o = y as f32 * (scale * scales[c]) + shift(c);
-            }
-        }
-    }
-    values.set(network.layer_output[l], out).map_err(graph_error)
+    Ok(Input { group, tensor, scale })
 }

@@ -6,12 +6,14 @@ mod device;
 mod embedding;
 mod error;
 pub mod exec;
+mod incoming;
 pub mod infer;
 pub mod input;
 mod link;
 mod local;
 mod network;
 mod remote;
+mod rescale;
 mod session;
 mod store;
 

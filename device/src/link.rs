@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tokio::sync::Mutex;
-use twinmask_transport::frame_io::{Frame, FrameIoError, read_frame, write_frame};
+use tokio::io::AsyncWriteExt;
+use twinmask_transport::frame_io::{Frame, FrameIoError, read_head, read_some, write_frame, write_head};
 use twinmask_transport::{CloseReason, Connection, RecvHalf, Role, SendHalf, TransportError};
 use twinmask_wire::frame::FrameHeader;
 use twinmask_wire::message::{Busy, Infer, Open, Opened};
@@ -43,7 +44,7 @@ impl EdgeLink {
         let opened = {
             let mut control = link.control.lock().await;
             link.write(&mut control.0, FrameType::Open, open).await?;
-            let frame = link.read(&mut control.1, FrameType::Opened, &[], "the session's acceptance").await?;
+            let frame = link.read(&mut control.1, FrameType::Opened, "the session's acceptance").await?;
             frame.body::<Opened>().map_err(|e| link.broke(&e))?
         };
         if !open.prfs.contains(&opened.prf) {
@@ -79,25 +80,47 @@ impl EdgeLink {
         codec: Codec,
         payload: &[u8],
     ) -> Result<(), DeviceError> {
-        match self.in_time("room for a frame", write_frame(send, kind, body, codec, payload)).await? {
+        let writing = write_frame(send, kind, body, codec, payload);
+        self.written(self.in_time("room for a frame", writing).await?).await
+    }
+
+    /// Writes a frame up to its payload; the bytes of that are to follow by [`write_some`](Self::write_some).
+    pub(crate) async fn write_head(
+        &self,
+        send: &mut SendHalf,
+        kind: FrameType,
+        body: &impl Serialize,
+        payload_len: usize,
+    ) -> Result<(), DeviceError> {
+        let writing = write_head(send, kind, body, Codec::Packed, payload_len);
+        self.written(self.in_time("room for a frame", writing).await?).await
+    }
+
+    /// Writes the next bytes of a payload.
+    pub(crate) async fn write_some(&self, send: &mut SendHalf, bytes: &[u8]) -> Result<(), DeviceError> {
+        let writing = async { send.write_all(bytes).await.map_err(FrameIoError::Io) };
+        self.written(self.in_time("room for a share", writing).await?).await
+    }
+
+    async fn written(&self, result: Result<(), FrameIoError>) -> Result<(), DeviceError> {
+        match result {
             Ok(()) => Ok(()),
             Err(e) => Err(self.failed(e).await),
         }
     }
 
-    /// Reads a frame of `kind` whose payload holds `parts` (elements, ring width).
+    /// Reads a frame of `kind` without payload.
     pub(crate) async fn read(
         &self,
         recv: &mut RecvHalf,
         kind: FrameType,
-        parts: &[(usize, u32)],
         due: &'static str,
     ) -> Result<Frame, DeviceError> {
-        self.read_if(recv, due, |h| h.expect(kind, parts, due)).await
+        self.read_head(recv, due, |h| h.expect(kind, &[], due)).await
     }
 
-    /// Reads a frame that `accept` takes, or a `BUSY`, which is an error.
-    pub(crate) async fn read_if(
+    /// Reads a frame that `accept` takes up to its payload, or a `BUSY`, which is an error.
+    pub(crate) async fn read_head(
         &self,
         recv: &mut RecvHalf,
         due: &'static str,
@@ -106,12 +129,26 @@ impl EdgeLink {
         let busy_or = |h: &FrameHeader| {
             if h.kind == FrameType::Busy { h.expect(FrameType::Busy, &[], due) } else { accept(h) }
         };
-        match self.in_time(due, read_frame(recv, busy_or)).await? {
+        match self.in_time(due, read_head(recv, busy_or)).await? {
             Ok(frame) if frame.header.kind == FrameType::Busy => {
                 let Busy { retry_after_ms } = frame.body().map_err(|e| self.broke(&e))?;
                 Err(DeviceError::Busy { edge: self.role.clone(), retry_after_ms })
             }
             Ok(frame) => Ok(frame),
+            Err(e) => Err(self.failed(e).await),
+        }
+    }
+
+    /// Appends what has come of a payload to `buffer`, filling it to no more than `most` bytes: how many came, at least one.
+    pub(crate) async fn read_some(
+        &self,
+        recv: &mut RecvHalf,
+        buffer: &mut Vec<u8>,
+        most: usize,
+    ) -> Result<usize, DeviceError> {
+        let before = buffer.len();
+        match self.in_time("the rest of its answer", read_some(recv, buffer, most)).await? {
+            Ok(()) => Ok(buffer.len() - before),
             Err(e) => Err(self.failed(e).await),
         }
     }

@@ -3,12 +3,13 @@
 
 use std::sync::Arc;
 
-use twinmask_gemm::{Linear, Scratch};
+use twinmask_gemm::{Linear, Scratch, elementwise};
 use twinmask_model::bundle::DeviceBundle;
 use twinmask_model::plan::Plan;
 
 use crate::error::DeviceError;
-use crate::infer::{Exchange, Quantized};
+use crate::infer::{Exchange, Input};
+use crate::network::Network;
 
 /// Computes linear layers on this device.
 pub struct Local {
@@ -40,21 +41,27 @@ impl Local {
 }
 
 impl Exchange for Local {
-    async fn round(&mut self, _r: usize, inputs: &[Quantized]) -> Result<Vec<Vec<Vec<i32>>>, DeviceError> {
-        let mut out = Vec::with_capacity(inputs.len());
+    async fn round(
+        &mut self,
+        network: &Network,
+        _r: usize,
+        inputs: &[Input<'_>],
+        outputs: &mut [Vec<f32>],
+    ) -> Result<(), DeviceError> {
+        let mut outputs = outputs.iter_mut();
         for input in inputs {
-            let group = &self.plan.groups[input.group];
-            let x: Vec<u32> = input.x.iter().map(|&v| v as u32).collect();
-            let mut answers = Vec::with_capacity(group.layers.len());
-            for &l in &group.layers {
-                let l = l as usize;
-                let mut y = vec![0; self.plan.layers[l].geometry.out_len()];
+            let mut x = vec![0; input.tensor.len()];
+            elementwise::quantize(input.tensor, input.scale, &mut x);
+            let x: Vec<u32> = x.into_iter().map(|v| v as u32).collect();
+            let layers = self.plan.groups[input.group].layers.iter();
+            for (l, output) in layers.map(|&l| l as usize).zip(&mut outputs) {
+                let mut y = vec![0; output.len()];
                 self.layers[l].apply(&x, &mut y, &mut self.scratch);
                 let k = self.plan.k_of(l);
-                answers.push(y.into_iter().map(|v| twinmask_ring::centre(v, k)).collect());
+                let y: Vec<i32> = y.into_iter().map(|v| twinmask_ring::centre(v, k)).collect();
+                network.rescale(l, input.scale.step()).push(&y, output);
             }
-            out.push(answers);
         }
-        Ok(out)
+        Ok(())
     }
 }

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use twinmask_masking::integrity::Checker;
 use twinmask_masking::{DeviceKeys, Integrity};
-use twinmask_model::bundle::{DeviceBundle, DeviceModel, MEMORY_CAP};
+use twinmask_model::bundle::{DeviceBundle, DeviceModel, LayerScales, MEMORY_CAP};
 use twinmask_model::graph::{Graph, Op, ValueId};
 use twinmask_model::plan::Plan;
 
 use crate::error::DeviceError;
 use crate::exec::{Program, Values};
 use crate::input::InputSpec;
+use crate::rescale::Rescale;
 
 /// A network, ready for inferences.
 pub struct Network {
@@ -22,6 +23,8 @@ pub struct Network {
     pub(crate) group_input: Vec<ValueId>,
     /// Value that each layer computes.
     pub(crate) layer_output: Vec<ValueId>,
+    /// By layer, bias of each output channel, or zeros.
+    shifts: Vec<Vec<f32>>,
 }
 
 impl Network {
@@ -35,16 +38,30 @@ impl Network {
         let program = Program::new(bundle.model.graph.clone(), MEMORY_CAP).map_err(|e| config(&e))?;
         let (group_input, layer_output) = holes(program.graph(), &bundle.model.plan);
         let checker = Checker::new(integrity, &mut bundle).map_err(|e| DeviceError::Config(e.to_string()))?;
+        let shifts = |l: &LayerScales| l.bias.clone().unwrap_or_else(|| vec![0.0; l.scales.len()]);
+        let shifts = bundle.model.layers.iter().map(shifts).collect();
         let mut model = bundle.model;
         // The program owns the graph from here on.
         model.graph = Graph::default();
-        Ok(Self { model, program: Arc::new(program), keys, checker, group_input, layer_output })
+        Ok(Self { model, program: Arc::new(program), keys, checker, group_input, layer_output, shifts })
     }
 
     /// The plan.
     #[must_use]
     pub const fn plan(&self) -> &Plan {
         &self.model.plan
+    }
+
+    /// The layers of round `r`, group by group.
+    pub(crate) fn layers_of(&self, r: usize) -> Vec<usize> {
+        let plan = self.plan();
+        plan.rounds[r].iter().flat_map(|&g| &plan.groups[g as usize].layers).map(|&l| l as usize).collect()
+    }
+
+    /// Turns the integers of layer `l` into activations, for an input of which one integer step is worth `step`.
+    pub(crate) fn rescale(&self, l: usize, step: f32) -> Rescale<'_> {
+        let geometry = &self.plan().layers[l].geometry;
+        Rescale::new(geometry, &self.model.layers[l].scales, &self.shifts[l], step, f32::NEG_INFINITY)
     }
 
     /// Model name.

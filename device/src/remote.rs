@@ -3,17 +3,27 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use twinmask_gemm::elementwise;
+use twinmask_masking::mask::PIECE;
 use twinmask_masking::{Answer, InferenceMasks, Pending};
+use twinmask_model::plan::{Plan, packed_parts_len};
+use twinmask_ring::pack;
 use twinmask_transport::frame_io::Frame;
 use twinmask_transport::{RecvHalf, SendHalf};
 use twinmask_wire::frame::FrameHeader;
 use twinmask_wire::message::{self, End, Miss, Round};
-use twinmask_wire::{FrameType, WireError, payload};
+use twinmask_wire::{Codec, FrameType, WireError, payload};
 
 use crate::error::DeviceError;
-use crate::infer::{Exchange, Quantized};
+use crate::incoming::Incoming;
+use crate::infer::{Exchange, Input};
 use crate::link::EdgeLink;
+use crate::network::Network;
 use crate::session::Shared;
+
+/// Packed bytes that are handed to the stream at a time, and how many more a piece may add.
+const UPLOAD_STEP: usize = 32 * 1024;
+const MOST_OF_A_PIECE: usize = 4 * PIECE;
 
 /// The first integers of one group's tensor beside what each edge got of it: for people who want to see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,135 +90,155 @@ impl RemoteInference {
         Ok(())
     }
 
-    fn mask(&mut self, inputs: &[Quantized]) -> Result<Vec<Pending>, DeviceError> {
+    /// Masks and uploads the tensors of round `r`, frames leaving while the rest is masked.
+    async fn upload(&mut self, network: &Network, r: usize, inputs: &[Input<'_>]) -> Result<Vec<Pending>, DeviceError> {
         let session = |e: twinmask_masking::MaskError| DeviceError::Session(e.to_string());
-        let pending: Vec<Pending> =
-            inputs.iter().map(|q| self.masks.mask(q.group, &q.x).map_err(session)).collect::<Result<_, _>>()?;
-        if let Some((n, kept)) = &mut self.watch {
-            for (q, p) in inputs.iter().zip(&pending) {
-                let plan = self.shared.network.plan();
-                let n = (*n).min(q.x.len());
-                kept.push(Glimpse {
-                    layer: plan.layers[plan.groups[q.group].layers[0] as usize].name.clone(),
-                    k: u32::from(plan.groups[q.group].k),
-                    x: q.x[..n].to_vec(),
-                    share_a: p.share_a()[..n].to_vec(),
-                    share_b: p.share_b()[..n].to_vec(),
-                });
+        let (shared, plan) = (Arc::clone(&self.shared), network.plan());
+        let (link, send, round) = (&shared.b, &mut self.b.0, Round { round: r as u32 });
+        let parts = plan.upload_parts(r);
+        // What else than packed is wanted, or whether, is found out on whole payloads.
+        let streaming = shared.uploads.lock().await.settled() == Some(Codec::Packed);
+        if streaming {
+            link.write_head(send, FrameType::Round, &round, packed_parts_len(&parts)).await?;
+        }
+        let mut pending = Vec::with_capacity(inputs.len());
+        let (mut packed, mut x) = (Vec::with_capacity(UPLOAD_STEP + MOST_OF_A_PIECE), [0; PIECE]);
+        for input in inputs {
+            let mut masking = self.masks.mask(input.group, &shared.network.checker).map_err(session)?;
+            let mut glimpse = self.watch.as_ref().map(|_| packed.len());
+            for piece in input.tensor.chunks(PIECE) {
+                let x = &mut x[..piece.len()];
+                elementwise::quantize(piece, input.scale, x);
+                masking.push(x, &mut packed).map_err(session)?;
+                if let (Some(from), Some((n, kept))) = (glimpse.take(), &mut self.watch) {
+                    kept.push(Glimpse::new(plan, input.group, *n, x, &packed[from..]));
+                }
+                if streaming && packed.len() >= UPLOAD_STEP {
+                    link.write_some(send, &packed).await?;
+                    packed.clear();
+                }
+            }
+            pending.push(masking.finish().map_err(session)?);
+        }
+        if streaming {
+            link.write_some(send, &packed).await?;
+        } else {
+            let elements = payload::decode(&packed, Codec::Packed, &parts).map_err(|e| link.broke(&e))?;
+            let parts: Vec<(&[u32], u32)> = elements.iter().zip(parts).map(|(e, (_, k))| (e.as_slice(), k)).collect();
+            let (codec, payload) = shared.uploads.lock().await.encode(&parts);
+            link.upload(send, FrameType::Round, &round, codec, &payload).await?;
+        }
+        if let Some((_, kept)) = &mut self.watch {
+            let first = kept.len() - pending.len();
+            for (glimpse, pending) in kept[first..].iter_mut().zip(&pending) {
+                glimpse.share_a = self.masks.share_a(pending, glimpse.x.len()).to_vec();
             }
         }
         Ok(pending)
     }
 }
 
+impl Glimpse {
+    /// Of a group's first integers `x` and their packed masked form; edge A's share is still to come.
+    fn new(plan: &Plan, group: usize, n: usize, x: &[i32], packed: &[u8]) -> Self {
+        let (group, mut masked) = (&plan.groups[group], vec![0; x.len()]);
+        let k = u32::from(group.k);
+        let n = if pack::unpack(packed, k, &mut masked).is_ok() { n.min(x.len()) } else { 0 };
+        masked.truncate(n);
+        let layer = plan.layers[group.layers[0] as usize].name.clone();
+        Self { layer, k, x: x[..n].to_vec(), share_a: Vec::new(), share_b: masked }
+    }
+}
+
 impl Exchange for RemoteInference {
-    async fn round(&mut self, r: usize, inputs: &[Quantized]) -> Result<Vec<Vec<Vec<i32>>>, DeviceError> {
-        let pending = self.mask(inputs)?;
+    async fn round(
+        &mut self,
+        network: &Network,
+        r: usize,
+        inputs: &[Input<'_>],
+        outputs: &mut [Vec<f32>],
+    ) -> Result<(), DeviceError> {
+        let pending = self.upload(network, r, inputs).await?;
         let shared = Arc::clone(&self.shared);
-        let plan = shared.network.plan();
-        let (codec, upload) = {
-            let k = |p: &Pending| u32::from(plan.groups[p.group()].k);
-            let parts: Vec<(&[u32], u32)> = pending.iter().map(|p| (p.share_b(), k(p))).collect();
-            shared.uploads.lock().await.encode(&parts)
-        };
-        let dropped = shared.options.drop_bits;
+        let (plan, dropped) = (network.plan(), shared.options.drop_bits);
         let parts = if dropped { plan.answer_parts_dropped(r) } else { plan.answer_parts(r) };
-        let round = Round { round: r as u32 };
-        let from_b = async {
-            shared.b.upload(&mut self.b.0, FrameType::Round, &round, codec, &upload).await?;
-            if shared.relay() {
-                relayed(&shared.b, &mut self.b.1, r, &parts).await
-            } else {
-                answer(&shared.b, &mut self.b.1, r, &parts).await.map(Relayed::OwnShare)
-            }
-        };
-        let (z_a, z_b) = if shared.relay() {
-            match from_b.await? {
-                Relayed::Sum(sum) => (None, sum),
-                // Nothing is uploaded again: edge A answers what it would have answered in mode `split`.
-                Relayed::OwnShare(z_b) => {
-                    self.fallbacks += 1;
-                    shared.a.write(&mut self.a.0, FrameType::Round, &round).await?;
-                    (Some(answer(&shared.a, &mut self.a.1, r, &parts).await?), z_b)
+        let mut from_both = !shared.relay();
+        let mut head = answer(&shared.b, &mut self.b.1, r, &parts, shared.relay()).await?;
+        if head.header.kind == FrameType::Miss {
+            // Nothing is uploaded again: edge A answers what it would have answered in mode `split`.
+            from_both = true;
+            self.fallbacks += 1;
+            shared.a.write(&mut self.a.0, FrameType::Round, &Round { round: r as u32 }).await?;
+            head = answer(&shared.b, &mut self.b.1, r, &parts, false).await?;
+        }
+        let mut from_b = Incoming::new(&shared.b, &mut self.b.1, head, &parts).await?;
+        let mut from_a = None;
+        if from_both {
+            let head = answer(&shared.a, &mut self.a.1, r, &parts, false).await?;
+            from_a = Some(Incoming::new(&shared.a, &mut self.a.1, head, &parts).await?);
+        }
+        let mut y = [0; PIECE];
+        for ((layer, output), (n, k)) in layers(plan, inputs).into_iter().zip(outputs).zip(parts) {
+            let mut opening = self.masks.open(&pending[layer.input], &shared.network.checker, layer.i, dropped);
+            let mut rescale = network.rescale(layer.l, inputs[layer.input].scale.step());
+            let mut at = 0;
+            while at < n {
+                let z_b = from_b.next(n - at, k).await?;
+                let y = &mut y[..z_b.len()];
+                match &mut from_a {
+                    Some(from_a) => opening.push(Answer::Pair { z_a: from_a.next(n - at, k).await?, z_b }, y),
+                    None => opening.push(Answer::Sum(z_b), y),
                 }
+                rescale.push(y, &mut output[at..at + y.len()]);
+                at += y.len();
             }
-        } else {
-            let (z_a, z_b) = tokio::try_join!(answer(&shared.a, &mut self.a.1, r, &parts), from_b)?;
-            (Some(z_a), z_b.into_share())
-        };
-        let answers: Vec<Answer<'_>> = match &z_a {
-            Some(z_a) => z_a.iter().zip(&z_b).map(|(z_a, z_b)| Answer::Pair { z_a, z_b }).collect(),
-            None => z_b.iter().map(|z| Answer::Sum(z)).collect(),
-        };
-        let mut answers = answers.as_slice();
-        let open = |(p, q): (Pending, &Quantized)| {
-            let (own, rest) = answers.split_at(plan.groups[p.group()].layers.len());
-            answers = rest;
-            let integrity = |e: twinmask_masking::IntegrityError| DeviceError::Integrity(e.to_string());
-            self.masks.open(p, &shared.network.checker, &q.x, own, dropped).map_err(integrity)
-        };
-        pending.into_iter().zip(inputs).map(open).collect()
-    }
-}
-
-/// What edge B sent in mode `relay`.
-enum Relayed {
-    /// `W·v + z_A + T`.
-    Sum(Vec<Vec<u32>>),
-    /// `W·v`, because the correction was late.
-    OwnShare(Vec<Vec<u32>>),
-}
-
-impl Relayed {
-    fn into_share(self) -> Vec<Vec<u32>> {
-        match self {
-            Self::Sum(share) | Self::OwnShare(share) => share,
+            opening.finish().map_err(|e| DeviceError::Integrity(e.to_string()))?;
         }
+        Ok(())
     }
 }
 
-/// Edge B's answer to round `r` in mode `relay`: the sum, or `MISS` and its own share.
-async fn relayed(
-    link: &EdgeLink,
-    recv: &mut RecvHalf,
-    r: usize,
-    parts: &[(usize, u32)],
-) -> Result<Relayed, DeviceError> {
-    let due = "its answer";
-    let accept = |h: &FrameHeader| {
-        if h.kind == FrameType::Miss {
-            h.expect(FrameType::Miss, &[], due)
-        } else {
-            h.expect(FrameType::Answer, parts, due)
-        }
-    };
-    let frame = link.read_if(recv, due, accept).await?;
-    if frame.header.kind == FrameType::Answer {
-        return decode(link, &frame, r, parts).map(Relayed::Sum);
-    }
-    let miss: Miss = frame.body().map_err(|e| link.broke(&e))?;
-    if miss.round as usize != r {
-        return Err(link.broke(&WireError::Malformed(format!("it missed round {} instead of {r}", miss.round))));
-    }
-    answer(link, recv, r, parts).await.map(Relayed::OwnShare)
+/// A layer of a round.
+struct Layer {
+    /// Index of its group's tensor among the round's.
+    input: usize,
+    /// Index among the group's layers, and in the plan.
+    i: usize,
+    l: usize,
 }
 
-/// The answer of one edge to round `r`.
+fn layers(plan: &Plan, inputs: &[Input<'_>]) -> Vec<Layer> {
+    let mut out = Vec::new();
+    for (input, Input { group, .. }) in inputs.iter().enumerate() {
+        let layers = plan.groups[*group].layers.iter().enumerate();
+        out.extend(layers.map(|(i, &l)| Layer { input, i, l: l as usize }));
+    }
+    out
+}
+
+/// The head of an edge's answer to round `r`, or of `MISS` where that may come: edge B then sends its own share next.
 async fn answer(
     link: &EdgeLink,
     recv: &mut RecvHalf,
     r: usize,
     parts: &[(usize, u32)],
-) -> Result<Vec<Vec<u32>>, DeviceError> {
-    let frame = link.read(recv, FrameType::Answer, parts, "its answer").await?;
-    decode(link, &frame, r, parts)
-}
-
-fn decode(link: &EdgeLink, frame: &Frame, r: usize, parts: &[(usize, u32)]) -> Result<Vec<Vec<u32>>, DeviceError> {
-    let body: message::Answer = frame.body().map_err(|e| link.broke(&e))?;
-    if body.round as usize != r {
-        return Err(link.broke(&WireError::Malformed(format!("it answered round {} instead of {r}", body.round))));
+    may_miss: bool,
+) -> Result<Frame, DeviceError> {
+    let due = "its answer";
+    let accept = |h: &FrameHeader| match h.kind {
+        FrameType::Miss if may_miss => h.expect(FrameType::Miss, &[], due),
+        _ => h.expect(FrameType::Answer, parts, due),
+    };
+    let head = link.read_head(recv, due, accept).await?;
+    let round = if head.header.kind == FrameType::Miss {
+        head.body::<Miss>().map_err(|e| link.broke(&e))?.round
+    } else {
+        let body: message::Answer = head.body().map_err(|e| link.broke(&e))?;
+        link.compute_us.fetch_add(u64::from(body.compute_us), Ordering::Relaxed);
+        body.round
+    };
+    if round as usize == r {
+        return Ok(head);
     }
-    link.compute_us.fetch_add(u64::from(body.compute_us), Ordering::Relaxed);
-    payload::decode(&frame.payload, frame.header.codec, parts).map_err(|e| link.broke(&e))
+    Err(link.broke(&WireError::Malformed(format!("it answered round {round} instead of {r}"))))
 }

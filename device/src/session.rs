@@ -288,7 +288,7 @@ impl Drop for Shared {
 async fn claim(a: &EdgeLink, counter: u64) -> Result<(), DeviceError> {
     let mut control = a.control.lock().await;
     a.write(&mut control.0, FrameType::Claim, &Claim { counter }).await?;
-    let frame = a.read(&mut control.1, FrameType::Claimed, &[], "a grant of the counter").await?;
+    let frame = a.read(&mut control.1, FrameType::Claimed, "a grant of the counter").await?;
     let granted: Claimed = frame.body().map_err(|e| a.broke(&e))?;
     if granted.counter == counter { Ok(()) } else { Err(a.broke(&WireError::Counter(granted.counter))) }
 }

@@ -58,6 +58,23 @@ pub async fn read_frame<R: AsyncRead + Unpin>(
     recv: &mut R,
     check: impl FnOnce(&FrameHeader) -> Result<(), WireError>,
 ) -> Result<Frame, FrameIoError> {
+    let mut frame = read_head(recv, check).await?;
+    let announced = frame.header.payload_len;
+    frame.payload.reserve_exact(announced.min(FIRST_STEP));
+    while frame.payload.len() < announced {
+        read_some(recv, &mut frame.payload, announced).await?;
+    }
+    Ok(frame)
+}
+
+/// As [`read_frame`], but leaves the payload of `header.payload_len` bytes in the stream, for [`read_some`].
+///
+/// # Errors
+/// As [`read_frame`].
+pub async fn read_head<R: AsyncRead + Unpin>(
+    recv: &mut R,
+    check: impl FnOnce(&FrameHeader) -> Result<(), WireError>,
+) -> Result<Frame, FrameIoError> {
     let mut head = [0; HEADER_LEN];
     let first = recv.read(&mut head).await.map_err(FrameIoError::Io)?;
     if first == 0 {
@@ -68,12 +85,25 @@ pub async fn read_frame<R: AsyncRead + Unpin>(
     check(&header)?;
     let mut body = Zeroizing::new(vec![0; header.body_len]);
     recv.read_exact(&mut body).await.map_err(cut_off)?;
-    let mut payload = Vec::with_capacity(header.payload_len.min(FIRST_STEP));
-    recv.take(header.payload_len as u64).read_to_end(&mut payload).await.map_err(FrameIoError::Io)?;
-    if payload.len() < header.payload_len {
-        return Err(cut_off(io::ErrorKind::UnexpectedEof.into()));
+    Ok(Frame { header, body, payload: Vec::new() })
+}
+
+/// Appends what has arrived of a payload to `buffer`, at least a byte, and no more than fills it to `most` bytes. Cancel
+/// safe.
+///
+/// # Errors
+/// As [`read_frame`].
+pub async fn read_some<R: AsyncRead + Unpin>(
+    recv: &mut R,
+    buffer: &mut Vec<u8>,
+    most: usize,
+) -> Result<(), FrameIoError> {
+    let room = most.saturating_sub(buffer.len());
+    match (&mut *recv).take(room as u64).read_buf(buffer).await {
+        Ok(0) => Err(cut_off(io::ErrorKind::UnexpectedEof.into())),
+        Ok(_) => Ok(()),
+        Err(error) => Err(FrameIoError::Io(error)),
     }
-    Ok(Frame { header, body, payload })
 }
 
 fn cut_off(error: io::Error) -> FrameIoError {
@@ -98,9 +128,26 @@ pub async fn write_frame<W: AsyncWrite + Unpin, T: Serialize>(
     codec: Codec,
     payload: &[u8],
 ) -> Result<(), FrameIoError> {
-    let head = Zeroizing::new(frame::encode_head(kind, body, codec, payload.len()));
-    send.write_all(&head).await.map_err(FrameIoError::Io)?;
+    write_head(send, kind, body, codec, payload.len()).await?;
     send.write_all(payload).await.map_err(FrameIoError::Io)
+}
+
+/// Writes a frame up to its payload, whose `payload_len` bytes are to follow.
+///
+/// # Errors
+/// [`FrameIoError::Io`].
+///
+/// # Panics
+/// As [`frame::encode_head`].
+pub async fn write_head<W: AsyncWrite + Unpin, T: Serialize>(
+    send: &mut W,
+    kind: FrameType,
+    body: &T,
+    codec: Codec,
+    payload_len: usize,
+) -> Result<(), FrameIoError> {
+    let head = Zeroizing::new(frame::encode_head(kind, body, codec, payload_len));
+    send.write_all(&head).await.map_err(FrameIoError::Io)
 }
 
 #[cfg(test)]

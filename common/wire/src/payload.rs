@@ -165,6 +165,12 @@ impl Encoder {
         Self { settled }
     }
 
+    /// The codec of all frames from here on, once it is known.
+    #[must_use]
+    pub const fn settled(&self) -> Option<Codec> {
+        self.settled
+    }
+
     /// The next frame's payload and the codec that was used.
     pub fn encode(&mut self, parts: &[(&[u32], u32)]) -> (Codec, Vec<u8>) {
         if let Some(codec) = self.settled {
