@@ -7,7 +7,7 @@
 use twinmask_gemm::{Geometry, elementwise};
 use twinmask_model::bundle::Digest;
 use twinmask_ring::prf::Key;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 /// The field's prime, 2^61 - 1.
 pub const Q: u64 = (1 << 61) - 1;
@@ -29,7 +29,7 @@ const fn mul(a: u64, b: u64) -> u64 {
     reduce(a as u128 * b as u128)
 }
 
-pub(crate) const fn add(a: u64, b: u64) -> u64 {
+const fn add(a: u64, b: u64) -> u64 {
     let sum = a + b;
     if sum >= Q { sum - Q } else { sum }
 }
@@ -84,14 +84,38 @@ pub fn projection_len(geometry: &Geometry) -> usize {
     geometry.groups() * geometry.fan_in()
 }
 
+/// A tensor of rows as an outer product: element (r, i) is `outer[r] * inner[i]`.
+struct Outer {
+    outer: Zeroizing<Vec<u64>>,
+    inner: Zeroizing<Vec<u64>>,
+}
+
+impl Outer {
+    /// The factor along channels and that along positions, in the order in which `geometry` stores its rows: all positions of
+    /// a channel (Conv) or all channels of a position (FC).
+    fn new(geometry: &Geometry, channels: Zeroizing<Vec<u64>>, positions: Zeroizing<Vec<u64>>) -> Self {
+        match geometry {
+            Geometry::Conv(_) => Self { outer: channels, inner: positions },
+            Geometry::Fc(_) => Self { outer: positions, inner: channels },
+        }
+    }
+}
+
+/// `a = W^T (s ⊗ t)`.
+enum Projected {
+    /// An outer product again, where every output position reads one input position of its own: fully connected layers and
+    /// convolutions of one tap. It stays in the nearest cache, which all of `a` does not.
+    Outer(Outer),
+    /// As long as the layer's input.
+    Dense(Zeroizing<Vec<u64>>),
+}
+
 /// The check of one layer, ready to be run.
 pub struct LayerCheck {
     geometry: Geometry,
-    /// Of s and t the one along which rows of the output are cut, and the one within a row.
-    outer: Zeroizing<Vec<u64>>,
-    inner: Zeroizing<Vec<u64>>,
-    /// `a = W^T (s ⊗ t)`, as long as the layer's input.
-    a: Zeroizing<Vec<u64>>,
+    /// `s ⊗ t`.
+    secrets: Outer,
+    projected: Projected,
     bound: u64,
 }
 
@@ -103,70 +127,88 @@ impl LayerCheck {
     #[must_use]
     pub fn new(geometry: Geometry, secrets: Secrets, projection: &[u64], bound: u64) -> Self {
         assert_eq!(projection.len(), projection_len(&geometry), "projection of {geometry:?}");
-        let a = expand(&geometry, &secrets.t, projection);
         let Secrets { s, t } = secrets;
-        // A row is all positions of a channel (Conv) or all channels of a position (FC).
-        let (outer, inner) = match geometry {
-            Geometry::Conv(_) => (s, t),
-            Geometry::Fc(_) => (t, s),
+        let one_tap = match &geometry {
+            Geometry::Fc(_) => true,
+            Geometry::Conv(c) => (c.kh, c.kw, c.stride, c.pad) == (1, 1, [1, 1], [0; 4]),
         };
-        Self { geometry, outer, inner, a, bound }
+        let projected = if one_tap {
+            Projected::Outer(Outer::new(&geometry, Zeroizing::new(projection.to_vec()), t.clone()))
+        } else {
+            Projected::Dense(expand(&geometry, &t, projection))
+        };
+        Self { geometry, secrets: Outer::new(&geometry, s, t), projected, bound }
     }
 
     /// Whether `y` passes for `x`: first the range `|y| <= M`, then the identity mod q.
     #[must_use]
     pub fn holds(&self, x: &[i32], y: &[i32]) -> bool {
-        if x.len() != self.a.len() || y.len() != self.geometry.out_len() {
+        if x.len() != self.geometry.in_len() || y.len() != self.geometry.out_len() {
             return false;
         }
-        let mut left = self.left();
+        let (mut left, mut right) = (self.left(), Running::default());
         left.push(y);
-        left.holds(self.right(0, x))
+        self.add_right(0, x, &mut right);
+        left.holds(&right)
     }
 
-    /// What the integers `x` from element `at` of the tensor on add to `<a, x>`, mod q.
-    pub(crate) fn right(&self, at: usize, x: &[i32]) -> u64 {
-        dot(&self.a[at..][..x.len()], x)
+    /// Adds what the integers `x` from element `at` of the tensor on give of `<a, x>`; pieces come in order.
+    pub(crate) fn add_right(&self, at: usize, x: &[i32], right: &mut Running) {
+        match &self.projected {
+            Projected::Outer(a) => right.push(a, x),
+            Projected::Dense(a) => right.sum = add(right.sum, dot(&a[at..][..x.len()], x)),
+        }
     }
 
     /// The other side of the identity, and the range, while the answer comes.
-    pub(crate) const fn left(&self) -> Left<'_> {
-        Left { check: self, row: 0, at: 0, of_row: 0, sum: 0, largest: 0 }
+    pub(crate) fn left(&self) -> Left<'_> {
+        Left { check: self, sum: Running::default(), largest: 0 }
     }
 }
 
-/// `<s ⊗ t, y>` and the range of y, for as much of y as has come.
-pub(crate) struct Left<'a> {
-    check: &'a LayerCheck,
-    /// Row of the output, and the place in it, that come next.
+/// An inner product mod q with a tensor that comes in pieces.
+#[derive(Default, Zeroize)]
+pub(crate) struct Running {
+    /// Row, and the place in it, that come next.
     row: usize,
     at: usize,
-    /// Inner product of the row so far, mod q.
+    /// Of the row so far.
     of_row: u64,
     sum: u64,
-    largest: u32,
 }
 
-impl Left<'_> {
-    pub(crate) fn push(&mut self, mut y: &[i32]) {
-        self.largest = self.largest.max(elementwise::largest(y));
-        let LayerCheck { outer, inner, .. } = self.check;
-        while !y.is_empty() {
-            let (part, rest) = y.split_at(y.len().min(inner.len() - self.at));
+impl Running {
+    fn push(&mut self, Outer { outer, inner }: &Outer, mut v: &[i32]) {
+        while !v.is_empty() {
+            let (part, rest) = v.split_at(v.len().min(inner.len() - self.at));
             self.of_row = add(self.of_row, dot(&inner[self.at..][..part.len()], part));
             self.at += part.len();
-            y = rest;
+            v = rest;
             if self.at == inner.len() {
                 self.sum = add(self.sum, mul(outer[self.row], self.of_row));
                 (self.row, self.at, self.of_row) = (self.row + 1, 0, 0);
             }
         }
     }
+}
+
+/// `<s ⊗ t, y>` and the range of y, for as much of y as has come.
+pub(crate) struct Left<'a> {
+    check: &'a LayerCheck,
+    sum: Running,
+    largest: u32,
+}
+
+impl Left<'_> {
+    pub(crate) fn push(&mut self, y: &[i32]) {
+        self.largest = self.largest.max(elementwise::largest(y));
+        self.sum.push(&self.check.secrets, y);
+    }
 
     /// Whether the answer was in range and its inner product is `right`. All of both has been computed whatever was found, so
     /// that the time tells nothing.
-    pub(crate) fn holds(&self, right: u64) -> bool {
-        (u64::from(self.largest) <= self.check.bound) & (self.row == self.check.outer.len()) & (self.sum == right)
+    pub(crate) fn holds(&self, right: &Running) -> bool {
+        (u64::from(self.largest) <= self.check.bound) & (self.sum.sum == right.sum)
     }
 }
 

@@ -14,7 +14,13 @@ fn conv(c_in: u32, c_out: u32, groups: u32) -> Geometry {
 
 fn geometries() -> Vec<Geometry> {
     let fc = |rows, inputs, outputs| Geometry::Fc(Fc { rows, inputs, outputs });
-    vec![conv(4, 6, 1), conv(4, 6, 2), conv(3, 3, 3), fc(1, 50, 9), fc(5, 13, 7)]
+    let one_tap = |stride, groups| {
+        let (pad, dilation) = ([0; 4], [1, 1]);
+        Geometry::Conv(Conv { c_in: 6, h: 5, w: 7, c_out: 4, kh: 1, kw: 1, stride, pad, dilation, groups })
+    };
+    let convolutions = vec![conv(4, 6, 1), conv(4, 6, 2), conv(3, 3, 3)];
+    let projected_to_outer = vec![fc(1, 50, 9), fc(5, 13, 7), one_tap([1, 1], 1), one_tap([1, 1], 2)];
+    [convolutions, projected_to_outer, vec![one_tap([2, 1], 1)]].concat()
 }
 
 struct Case {
@@ -64,7 +70,7 @@ fn a_million_single_errors_are_all_found() {
     let mut tried = 0u32;
     while tried < 1_000_000 {
         let r = words.next_u64();
-        let c = &mut cases[(r % 5) as usize];
+        let c = &mut cases[(r % 8) as usize];
         let at = (r >> 8) as usize % c.y.len();
         let error = 1i32 << ((r >> 40) % 20);
         let honest = c.y[at];

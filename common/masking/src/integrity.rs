@@ -9,7 +9,7 @@ use twinmask_model::bundle::{DeviceBundle, Rows};
 use twinmask_model::plan::{Layer, Plan};
 use twinmask_ring::mask;
 
-use crate::freivalds::{self, LayerCheck, Left, Secrets};
+use crate::freivalds::{LayerCheck, Left, Running, Secrets};
 use crate::random;
 
 /// Most positions per layer that may be asked for.
@@ -177,10 +177,10 @@ impl Checker {
     }
 
     /// Adds what the integers `x` from element `at` of a group's tensor on give for each of its `layers` to `right`.
-    pub(crate) fn count(&self, layers: &[u32], at: usize, x: &[i32], right: &mut [u64]) {
+    pub(crate) fn count(&self, layers: &[u32], at: usize, x: &[i32], right: &mut [Running]) {
         for (&l, right) in layers.iter().zip(right) {
             if let Some(check) = self.freivalds.get(l as usize) {
-                *right = freivalds::add(*right, check.right(at, x));
+                check.add_right(at, x, right);
             }
         }
     }

@@ -8,6 +8,7 @@ use twinmask_ring::prf::{Algorithm, Key, Stream};
 use twinmask_ring::{mask as low_bits, pack};
 use zeroize::{Zeroize, Zeroizing};
 
+use crate::freivalds::Running;
 use crate::integrity::Checker;
 use crate::keys::DeviceKeys;
 use crate::random;
@@ -140,7 +141,7 @@ impl InferenceMasks {
             at: 0,
             pending: Pending {
                 group,
-                right: Zeroizing::new(vec![0; planned.layers.len()]),
+                right: Zeroizing::new(planned.layers.iter().map(|_| Running::default()).collect()),
                 x: Vec::with_capacity(kept),
             },
         })
@@ -216,7 +217,7 @@ impl Masking<'_> {
 pub struct Pending {
     pub(crate) group: usize,
     /// By layer of the group, `<a, x>` of the Freivalds check.
-    pub(crate) right: Zeroizing<Vec<u64>>,
+    pub(crate) right: Zeroizing<Vec<Running>>,
     /// The tensor, for spot checks; else empty.
     pub(crate) x: Vec<i16>,
 }

@@ -11,7 +11,7 @@
 use twinmask_gemm::elementwise;
 use twinmask_ring::prf::Stream;
 
-use crate::freivalds::Left;
+use crate::freivalds::{Left, Running};
 use crate::integrity::{Checker, IntegrityError, Sampled};
 use crate::mask::{Elements, InferenceMasks, PIECE, Pending};
 
@@ -46,7 +46,7 @@ impl InferenceMasks {
             k: plan.k_of(l),
             f: if dropped { plan.drop_bits(l) } else { 0 },
             t: None,
-            left: if dropped { None } else { checker.left(l).map(|left| (left, pending.right[i])) },
+            left: if dropped { None } else { checker.left(l).map(|left| (left, &pending.right[i])) },
             kept: (checker.integrity().samples > 0).then(Kept::default),
             at: 0,
         }
@@ -64,7 +64,7 @@ pub struct Opening<'a> {
     f: u32,
     /// The masks `T` of a sum, and room for a piece of them.
     t: Option<(Stream, Elements)>,
-    left: Option<(Left<'a>, u64)>,
+    left: Option<(Left<'a>, &'a Running)>,
     kept: Option<Kept>,
     at: usize,
 }
