@@ -116,6 +116,8 @@ impl RemoteInference {
                 if streaming && packed.len() >= UPLOAD_STEP {
                     link.write_some(send, &packed).await?;
                     packed.clear();
+                    // The connection's own task may run on this very thread: it sends what it has been given.
+                    tokio::task::yield_now().await;
                 }
             }
             pending.push(masking.finish().map_err(session)?);

@@ -4,10 +4,11 @@
 //! ChaCha20 serves everywhere. AES-128-CTR is several times faster where the CPU has its instructions, and much slower and
 //! leaky in time where it has not, so both sides must have them.
 
-use aes::cipher::{KeyIvInit, StreamCipher};
+use aes::Aes128;
+use aes::cipher::{BlockCipherEncrypt, KeyInit};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::mask;
 
@@ -96,11 +97,7 @@ impl Key {
                 rng.set_stream(id);
                 Stream(Source::ChaCha20(Box::new(rng)))
             }
-            Algorithm::Aes128 => {
-                let (key, iv) = (&self.bytes[..16], (u128::from(id) << 64).to_be_bytes());
-                let cipher = Aes128Ctr::new_from_slices(key, &iv).expect("key and counter of 16 bytes");
-                Stream(Source::Aes128(Box::new(cipher)))
-            }
+            Algorithm::Aes128 => Stream(Source::Aes128(Box::new(Aes128Stream::new(&self.bytes[..16], id)))),
         }
     }
 
@@ -127,11 +124,9 @@ impl std::fmt::Debug for Key {
 /// Elements that are made at a time.
 const PIECE: usize = 1024;
 
-type Aes128Ctr = ctr::Ctr128BE<aes::Aes128>;
-
 enum Source {
     ChaCha20(Box<ChaCha20Rng>),
-    Aes128(Box<Aes128Ctr>),
+    Aes128(Box<Aes128Stream>),
 }
 
 /// One PRF stream, read from its start.
@@ -143,26 +138,71 @@ impl Stream {
         let keep = mask(k);
         // In pieces, so that a piece is still in the fastest cache when it is cut to k bits.
         for part in out.chunks_mut(PIECE) {
-            self.bytes(bytemuck::cast_slice_mut(part));
-            part.iter_mut().for_each(|word| *word = u32::from_le(*word) & keep);
+            self.words(part);
+            part.iter_mut().for_each(|word| *word &= keep);
         }
     }
 
     /// The next 64 bits: two words, low word first.
     pub fn next_u64(&mut self) -> u64 {
-        let mut bytes = [0; 8];
-        self.bytes(&mut bytes);
-        u64::from_le_bytes(bytes)
+        let mut words = [0; 2];
+        self.words(&mut words);
+        u64::from(words[1]) << 32 | u64::from(words[0])
     }
 
-    fn bytes(&mut self, out: &mut [u8]) {
+    fn words(&mut self, out: &mut [u32]) {
         match &mut self.0 {
-            Source::ChaCha20(rng) => rng.fill_bytes(out),
-            Source::Aes128(cipher) => {
-                out.fill(0);
-                cipher.apply_keystream(out);
+            Source::ChaCha20(rng) => {
+                rng.fill_bytes(bytemuck::cast_slice_mut(out));
+                out.iter_mut().for_each(|word| *word = u32::from_le(*word));
             }
+            Source::Aes128(stream) => stream.words(out),
         }
+    }
+}
+
+/// AES-128 in counter mode from the counter `id * 2^64` on. The counters are written where their encryption is wanted, which
+/// spares the passes of encrypting zeros.
+struct Aes128Stream {
+    cipher: Aes128,
+    id: u64,
+    /// Counter of the next block, below `id * 2^64`.
+    block: u64,
+    /// What is left of the last block.
+    rest: Zeroizing<[u32; 4]>,
+    used: usize,
+}
+
+impl Aes128Stream {
+    fn new(key: &[u8], id: u64) -> Self {
+        let cipher = Aes128::new_from_slice(key).expect("a key of 16 bytes");
+        Self { cipher, id, block: 0, rest: Zeroizing::default(), used: 4 }
+    }
+
+    fn words(&mut self, out: &mut [u32]) {
+        let (first, out) = out.split_at_mut(out.len().min(4 - self.used));
+        first.copy_from_slice(&self.rest[self.used..self.used + first.len()]);
+        self.used += first.len();
+        let (blocks, last) = out.split_at_mut(out.len() / 4 * 4);
+        self.blocks(blocks);
+        if !last.is_empty() {
+            let mut block = Zeroizing::new([0; 4]);
+            self.blocks(&mut *block);
+            last.copy_from_slice(&block[..last.len()]);
+            (self.rest, self.used) = (block, last.len());
+        }
+    }
+
+    /// Whole blocks.
+    fn blocks(&mut self, out: &mut [u32]) {
+        let id = [(self.id >> 32) as u32, self.id as u32].map(u32::to_be);
+        for (block, counter) in out.chunks_exact_mut(4).zip(self.block..) {
+            block.copy_from_slice(&[id[0], id[1], ((counter >> 32) as u32).to_be(), (counter as u32).to_be()]);
+        }
+        self.block += out.len() as u64 / 4;
+        let blocks: &mut [[u8; 16]] = bytemuck::cast_slice_mut(out);
+        self.cipher.encrypt_blocks(aes::Block::cast_slice_from_core_mut(blocks));
+        out.iter_mut().for_each(|word| *word = u32::from_le(*word));
     }
 }
 
@@ -233,8 +273,9 @@ mod tests {
             let (mut wide, mut narrow) = (vec![0u32; 3000], vec![0u32; 3000]);
             key.fill(9, 32, &mut wide);
             let mut stream = key.stream(9);
-            stream.fill(13, &mut narrow[..1500]);
-            stream.fill(13, &mut narrow[1500..]);
+            for part in [0..1, 1..3, 3..1500, 1500..1501, 1501..2998, 2998..3000] {
+                stream.fill(13, &mut narrow[part]);
+            }
             assert!(wide.iter().zip(&narrow).all(|(w, n)| w & 0x1fff == *n), "{algorithm:?}");
         }
     }

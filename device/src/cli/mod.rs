@@ -66,7 +66,7 @@ pub fn main() -> ExitCode {
             Command::Demo(args) => demo::run(settings, args).await,
         }
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let result = runtime.map_err(|e| DeviceError::Config(format!("cannot start: {e}"))).and_then(|rt| rt.block_on(run));
     match result {
         Ok(()) => ExitCode::SUCCESS,
