@@ -95,7 +95,7 @@ pub async fn infer(
         exchange.round(network, r, &inputs, &mut outputs).await?;
         times.push(sent.elapsed());
         for (&l, output) in layers.iter().zip(outputs) {
-            values.set(network.layer_output[l], output).map_err(graph_error)?;
+            values.set(network.layer_output[l].value, output).map_err(graph_error)?;
         }
     }
     values.run_segment(rounds).map_err(graph_error)?;

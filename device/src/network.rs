@@ -13,6 +13,14 @@ use crate::exec::{Program, Values};
 use crate::input::InputSpec;
 use crate::rescale::Rescale;
 
+/// The value that a layer's answer is put in as.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LayerOutput {
+    pub(crate) value: ValueId,
+    /// Whether it is what a ReLU makes of the answer.
+    relu: bool,
+}
+
 /// A network, ready for inferences.
 pub struct Network {
     pub(crate) model: DeviceModel,
@@ -21,8 +29,8 @@ pub struct Network {
     pub(crate) checker: Checker,
     /// Value that each group quantizes.
     pub(crate) group_input: Vec<ValueId>,
-    /// Value that each layer computes.
-    pub(crate) layer_output: Vec<ValueId>,
+    /// What becomes of each layer's answer.
+    pub(crate) layer_output: Vec<LayerOutput>,
     /// By layer, bias of each output channel, or zeros.
     shifts: Vec<Vec<f32>>,
 }
@@ -36,7 +44,12 @@ impl Network {
         let config = |e: &dyn std::fmt::Display| DeviceError::Config(format!("model {}: {e}", bundle.model.model));
         let keys = Arc::new(DeviceKeys::expand(&bundle).map_err(|e| config(&e))?);
         let program = Program::new(bundle.model.graph.clone(), MEMORY_CAP).map_err(|e| config(&e))?;
-        let (group_input, layer_output) = holes(program.graph(), &bundle.model.plan);
+        let (program, relus) = program.without_first_relus();
+        let (group_input, layers) = holes(program.graph(), &bundle.model.plan);
+        let with_relu = |v: ValueId| relus.get(&v).map_or(LayerOutput { value: v, relu: false }, |&value| {
+            LayerOutput { value, relu: true }
+        });
+        let layer_output = layers.into_iter().map(with_relu).collect();
         let checker = Checker::new(integrity, &mut bundle).map_err(|e| DeviceError::Config(e.to_string()))?;
         let shifts = |l: &LayerScales| l.bias.clone().unwrap_or_else(|| vec![0.0; l.scales.len()]);
         let shifts = bundle.model.layers.iter().map(shifts).collect();
@@ -61,7 +74,8 @@ impl Network {
     /// Turns the integers of layer `l` into activations, for an input of which one integer step is worth `step`.
     pub(crate) fn rescale(&self, l: usize, step: f32) -> Rescale<'_> {
         let geometry = &self.plan().layers[l].geometry;
-        Rescale::new(geometry, &self.model.layers[l].scales, &self.shifts[l], step, f32::NEG_INFINITY)
+        let low = if self.layer_output[l].relu { 0.0 } else { f32::NEG_INFINITY };
+        Rescale::new(geometry, &self.model.layers[l].scales, &self.shifts[l], step, low)
     }
 
     /// Model name.

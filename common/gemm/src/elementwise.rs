@@ -121,7 +121,7 @@ by_level! {
     pub fn rescale(y: &[i32], factor: f32, shift: f32, low: f32, out: &mut [f32]) {
         for (out, &y) in out.iter_mut().zip(y) {
             let v = y as f32 * factor + shift;
-            *out = if v > low { v } else { low };
+            *out = if v < low { low } else { v };
         }
     }
 
@@ -129,7 +129,7 @@ by_level! {
     pub fn rescale_each(y: &[i32], step: f32, factors: &[f32], shifts: &[f32], low: f32, out: &mut [f32]) {
         for (((out, &y), &factor), &shift) in out.iter_mut().zip(y).zip(factors).zip(shifts) {
             let v = y as f32 * (step * factor) + shift;
-            *out = if v > low { v } else { low };
+            *out = if v < low { low } else { v };
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use twinmask_model::graph::{Graph, Op, ValueId};
+use twinmask_model::graph::{Graph, Op, Unary, ValueId};
 use twinmask_model::infer::{InferError, check};
 use twinmask_model::rounds::depths;
 
@@ -54,6 +54,29 @@ impl Program {
         // An output is read once more, by the caller at the end.
         graph.outputs.iter().for_each(|&x| readers[x as usize] += 1);
         Ok(Self { graph, segments, readers, linear_input })
+    }
+
+    /// Leaves out every ReLU that alone reads a linear node's output: whoever puts in that node's answer computes it on the
+    /// way, and puts it in as the ReLU's output. Returns which output stands for which linear node's.
+    #[must_use]
+    pub fn without_first_relus(mut self) -> (Self, BTreeMap<ValueId, ValueId>) {
+        let mut outputs = BTreeMap::new();
+        for segment in &mut self.segments {
+            segment.local.retain(|&i| {
+                let node = &self.graph.nodes[i];
+                let of = node.inputs[0];
+                let first = matches!(node.op, Op::Unary(Unary::Relu)) && self.readers[of as usize] == 1;
+                match self.linear_input.get(&of).copied().filter(|_| first) {
+                    Some(input) => {
+                        self.linear_input.insert(node.output, input);
+                        outputs.insert(of, node.output);
+                        false
+                    }
+                    None => true,
+                }
+            });
+        }
+        (self, outputs)
     }
 
     /// The graph.

@@ -255,6 +255,37 @@ fn segments_are_the_rounds() {
     assert!(Program::new(program.graph().clone(), 16).is_err(), "over the memory cap");
 }
 
+/// A ReLU that alone reads an answer is left to whoever puts the answer in; one beside another reader, and one that does not
+/// read an answer, stay.
+#[test]
+fn first_relus_are_left_out() {
+    let mut g = Graph { input: 0, ..Graph::default() };
+    let input = g.add_value("input", vec![1, 2]);
+    let linear = |layer| Op::Linear { layer, shape: vec![1, 2] };
+    let relu = |g: &mut Graph, name: &str, of| g.add_node(name, Op::Unary(Unary::Relu), vec![of], name).unwrap();
+    let before = relu(&mut g, "before", input);
+    let a = g.add_node("a", linear(0), vec![before], "a").unwrap();
+    let alone = relu(&mut g, "alone", a);
+    let b = g.add_node("b", linear(1), vec![alone], "b").unwrap();
+    let beside = relu(&mut g, "beside", b);
+    g.outputs = vec![beside, b];
+    let (program, outputs) = Program::new(g, 1 << 20).unwrap().without_first_relus();
+    assert_eq!(outputs, [(a, alone)].into());
+    let names = |nodes: &[usize]| nodes.iter().map(|&i| program.graph().nodes[i].name.as_str()).collect::<Vec<_>>();
+    let local: Vec<_> = program.segments().iter().map(|s| names(&s.local)).collect();
+    assert_eq!(local, [vec!["before"], vec![], vec!["beside"]]);
+    let mut values = Values::new(Arc::new(program));
+    values.start(vec![1.0, -1.0]).unwrap();
+    values.run_segment(0).unwrap();
+    values.set(alone, vec![2.0, 0.0]).unwrap();
+    assert!(values.get(before).is_err(), "its reader has been served");
+    values.run_segment(1).unwrap();
+    assert_eq!(values.get(alone).unwrap(), [2.0, 0.0]);
+    values.set(b, vec![-1.0, 3.0]).unwrap();
+    values.run_segment(2).unwrap();
+    assert_eq!((values.get(beside).unwrap(), values.get(b).unwrap()), (&[0.0, 3.0][..], &[-1.0, 3.0][..]));
+}
+
 #[test]
 fn inferences_run_and_free_their_tensors() {
     let (program, [relu, a, b, twice, c, out]) = network();
