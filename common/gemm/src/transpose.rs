@@ -66,33 +66,47 @@ fn split<D: Digits, const C: usize>(row: &Row<'_>, planes: usize, out: &mut [u8]
         return planes::split::<D>(row, planes, out);
     }
     let pixel = row.channels * 4 / C;
-    // Channels inside, so that what is written stays in the first-level cache.
+    let whole = row.channels / (4 * C) * (4 * C);
+    // Channels inside, so that what is written stays in the first-level cache; the last few first, so that what their whole
+    // stores write past a pixel's last channel is written again by what comes later.
     for column in (0..row.columns).step_by(LANES) {
-        let count = LANES.min(row.columns - column);
-        for first in (0..row.channels).step_by(4 * C) {
+        let count = LANES.min(row.columns);
+        // At the end of a row some columns are done twice.
+        let column = column.min(row.columns - count);
+        for first in (whole..row.channels).step_by(4 * C).chain((0..whole).step_by(4 * C)) {
             let mut units = [[_mm512_setzero_si512(); 4]; 4];
             for (i, units) in units.iter_mut().enumerate() {
                 *units = units_of(loaded::<C>(row, first + i * C, column, count));
             }
-            let width = (row.channels - first).min(4 * C) * 4 / C;
             #[expect(clippy::needless_range_loop, reason = "the second index of four arrays")]
             for plane in 0..planes {
-                let at = plane * row.plane_bytes + column * pixel + first * 4 / C;
-                let out = &mut out[at..at + (count - 1) * pixel + width];
+                let out = &mut out[plane * row.plane_bytes..][..row.columns * pixel];
                 let fours = fours([units[0][plane], units[1][plane], units[2][plane], units[3][plane]]);
-                let keep = (0xffff_u32 >> (LANES - width)) as u16;
-                for (i, four) in fours[..count].iter().enumerate() {
-                    let out = &mut out[i * pixel..i * pixel + width];
-                    if width == LANES {
-                        // SAFETY: `out` has 16 bytes. A store with a mask takes several times as long.
-                        unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), *four) };
-                        continue;
+                let at = column * pixel + first * 4 / C;
+                if let Some(out) = out.get_mut(at..at + (LANES - 1) * pixel + LANES) {
+                    for (i, four) in fours.iter().enumerate() {
+                        store(*four, &mut out[i * pixel..i * pixel + LANES]);
                     }
-                    // SAFETY: the mask lets `width` bytes be written, as many as `out` has.
-                    unsafe { _mm_mask_storeu_epi8(out.as_mut_ptr().cast(), keep, *four) };
+                    continue;
+                }
+                for (i, four) in fours[..count].iter().enumerate() {
+                    store(*four, &mut out[at + i * pixel..]);
                 }
             }
         }
+    }
+}
+
+/// Writes 16 bytes, or as many as `out` has.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn store(bytes: __m128i, out: &mut [u8]) {
+    if out.len() >= LANES {
+        // SAFETY: `out` has 16 bytes. A store with a mask takes several times as long.
+        unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), bytes) };
+    } else {
+        let keep = (0xffff_u32 >> (LANES - out.len())) as u16;
+        // SAFETY: the mask lets as many bytes be written as `out` has.
+        unsafe { _mm_mask_storeu_epi8(out.as_mut_ptr().cast(), keep, bytes) };
     }
 }
 
