@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use serde_json::Value;
 use tempfile::TempDir;
 use twinmask_device::DeviceDir;
 use twinmask_device::input::npy;
 use twinmask_model::bundle::DeviceBundle;
 
 use crate::process::{Output, Running, command, run};
-use crate::{Edge, binaries, numbers};
+use crate::{Edge, binaries, numbers, until};
 
 /// Name of the device that [`Deployment::add`] issues models to.
 pub const DEVICE: &str = "cam";
@@ -24,6 +25,26 @@ pub struct Pair {
     pub a: Edge,
     /// Edge B.
     pub b: Edge,
+}
+
+/// What `device infer` left.
+pub struct Inferred {
+    /// Its lines of JSON, one for each input.
+    pub reports: Vec<Value>,
+    /// The .npy file of outputs.
+    pub saved: Vec<u8>,
+}
+
+impl Inferred {
+    /// UDP payload bytes of all inferences: up and down of `edge_a` or `edge_b`.
+    ///
+    /// # Panics
+    /// If a report has none.
+    #[must_use]
+    pub fn bytes(&self, edge: &str) -> (u64, u64) {
+        let sum = |way: &str| self.reports.iter().map(|r| r["bytes"][edge][way].as_u64().expect("bytes")).sum();
+        (sum("up"), sum("down"))
+    }
 }
 
 /// What the owner has made, and all that runs from it.
@@ -125,23 +146,40 @@ impl Deployment {
         Running::start(self.device_command(&pair.a.address, &pair.b.address).args(args))
     }
 
+    /// Starts edge B, and edge A connected to it for mode `relay`, both with `kernel`.
+    #[must_use]
+    pub fn relay_edges(&self, kernel: &str) -> Pair {
+        let b = self.edge("edge-b", &["--kernel", kernel]);
+        let a = self.edge("edge-a", &["--kernel", kernel, "--peer", &b.address]);
+        until("the edges connected", || a.metric("twinmask_peer_connected") == 1.0);
+        Pair { a, b }
+    }
+
     /// The bytes that `device infer --save-output` writes for `inputs` and `model`, privately or with `--local`.
     ///
     /// # Panics
     /// If the inference fails.
     pub fn output(&self, pair: Option<&Pair>, model: &str, inputs: &[PathBuf]) -> Vec<u8> {
+        self.infer(pair, model, inputs, &[]).saved
+    }
+
+    /// Runs `device infer` for `inputs` and `model` with `args`, privately or with `--local`.
+    ///
+    /// # Panics
+    /// If the inference fails.
+    pub fn infer(&self, pair: Option<&Pair>, model: &str, inputs: &[PathBuf], args: &[&str]) -> Inferred {
         let mode = if pair.is_some() { "private" } else { "local" };
         let file = self.scratch(&format!("{model}.{mode}.npy"));
         let (a, b) = pair.map_or(("127.0.0.1:9", "127.0.0.1:9"), |p| (p.a.address.as_str(), p.b.address.as_str()));
         let mut command = self.device_command(a, b);
-        command.args(["--model", model, "infer", "--json", "--save-output"]).arg(&file).args(inputs);
+        command.args(["--model", model]).args(args).args(["infer", "--json", "--save-output"]).arg(&file).args(inputs);
         if pair.is_none() {
             command.arg("--local");
         }
-        run(&mut command, DEADLINE).expect_ok();
-        let bytes = std::fs::read(&file).expect("the output was written");
+        let reports = run(&mut command, DEADLINE).expect_ok().json();
+        let saved = std::fs::read(&file).expect("the output was written");
         std::fs::remove_file(&file).expect("the output is a file");
-        bytes
+        Inferred { reports, saved }
     }
 
     /// Checks that the private results on `inputs` are the bytes that `--local` gives, with edges of every kernel.

@@ -14,7 +14,7 @@ pub mod onnx;
 mod process;
 pub mod secrets;
 
-pub use deployment::{DEVICE, Deployment, Pair};
+pub use deployment::{DEVICE, Deployment, Inferred, Pair};
 pub use edge::{Edge, until};
 pub use liar::Liar;
 pub use process::{Output, Running, command, run};

@@ -2,7 +2,7 @@
 
 use twinmask_tests::data::{data_or_skip, photos};
 use twinmask_tests::networks::{mixed, save, wave};
-use twinmask_tests::{Deployment, PROFILES};
+use twinmask_tests::{Deployment, Edge, PROFILES, until};
 
 /// Adds the network from `source` in all `profiles`; gives the models' names.
 fn add(deployment: &Deployment, name: &str, source: &[&str], profiles: &[&str]) -> Vec<String> {
@@ -68,4 +68,31 @@ fn trained_networks_in_all_profiles() {
     let deployment = Deployment::new();
     let models = add(&deployment, "squeezenet", &["--onnx", &onnx("squeezenet1.1.onnx")], &PROFILES);
     deployment.check_private_equals_local(&models, &photos(&data)[..2]);
+}
+
+/// If this fails, answers that edge A sends before the claim are wrong, or are not sent then.
+#[test]
+fn answers_that_edge_a_sends_ahead() {
+    let deployment = Deployment::lenet();
+    let inputs: Vec<_> = (0..8).map(|i| deployment.tensor(&format!("ahead-{i}"), &[1, 1, 28, 28])).collect();
+    let local = deployment.output(None, "lenet", &inputs);
+    // Edges of their own, as theirs are the counters.
+    let sent = |prefetch: &str| {
+        let pair = deployment.edges("auto");
+        let private = deployment.infer(Some(&pair), "lenet", &inputs, &["--prefetch", prefetch]);
+        assert!(private.saved == local, "--prefetch {prefetch}: private and local results differ");
+        assert_eq!(pair.b.metric("twinmask_inferences_total"), inputs.len() as f64, "inferences claimed");
+        until("bytes of the session that has ended", || bytes_out(&pair.a) > 0.0);
+        bytes_out(&pair.a) / inputs.len() as f64
+    };
+    let (on_demand, ahead) = (sent("0"), sent("2"));
+    println!("edge A sent {on_demand} bytes an inference, and {ahead} with --prefetch 2");
+    assert!(ahead > 1.05 * on_demand, "{ahead} bytes where {on_demand} are due: nothing for inferences never claimed");
+}
+
+/// UDP payload bytes that an edge has sent in sessions that have ended.
+fn bytes_out(edge: &Edge) -> f64 {
+    let text = edge.get("/metrics").1;
+    let line = text.lines().find(|l| l.starts_with("twinmask_bytes_total{") && l.contains("direction=\"out\""));
+    line.and_then(|l| l.rsplit(' ').next()?.parse().ok()).unwrap_or(0.0)
 }

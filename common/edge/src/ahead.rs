@@ -4,8 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
 use twinmask_model::plan::{Plan, packed_parts_len};
 use twinmask_wire::Codec;
 use twinmask_wire::session::WINDOW;
@@ -16,10 +18,16 @@ use crate::outbox::Outbox;
 use crate::pool::Priority;
 use crate::session::Session;
 
-/// Counters above the highest claimed one.
-const COUNTERS_AHEAD: u64 = 8;
+/// Counters above the highest one whose inference is over: while one runs nothing is added, so that it has the machine.
+pub(crate) const COUNTERS_AHEAD: u64 = 8;
+/// Counters above the highest claimed one, when more inferences than that run at a time.
+const COUNTERS_SPARE: u64 = 2;
 /// Counters of a session that has not begun any inference yet.
 const COUNTERS_AT_FIRST: u64 = 2;
+
+/// Time that an inference waits for what was begun at the lowest priority, before it is computed anew: on a machine that has
+/// no time left it may not be done for long.
+const PATIENCE: Duration = Duration::from_millis(5);
 
 /// What inferences of a session want.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +55,8 @@ struct State {
     claimed: u64,
     /// One above the highest counter begun.
     begun: u64,
+    /// One above the highest counter whose inference is over.
+    finished: u64,
     /// Counters that are computed on demand or not at all any more; old ones leave.
     settled: BTreeSet<u64>,
     /// Counters whose inference is over.
@@ -85,6 +95,7 @@ impl Ahead {
             want: if outbox.is_some() { Want::Relay } else { Want::Split { exact: true } },
             claimed: 0,
             begun: 0,
+            finished: 0,
             settled: BTreeSet::new(),
             over: BTreeSet::new(),
             answers: (0, 0),
@@ -129,6 +140,7 @@ impl Ahead {
     pub(crate) fn end(&self, c: u64) {
         let mut state = locked(&self.state);
         state.over.insert(c);
+        state.finished = state.finished.max(c + 1);
         state.ready.retain(|&(of, _), _| of != c);
         drop(state);
         if let Some(outbox) = &self.outbox {
@@ -183,13 +195,23 @@ impl Ahead {
         }
     }
 
-    /// Whether what is being computed is no longer of use. Cancel safe.
-    async fn cancelled(&self) {
+    /// Waits until what is being computed is no longer of use, or is waited for and does not get on. Cancel safe.
+    async fn given_up(&self, priority: Priority) {
+        let mut due = None;
         loop {
-            if locked(&self.state).current.as_ref().is_some_and(|current| current.cancelled) {
-                return;
+            {
+                let state = locked(&self.state);
+                let Some(current) = state.current.as_ref().filter(|current| !current.cancelled) else { return };
+                if priority == Priority::Low && current.at.0 < state.claimed {
+                    let patience = if current.started.load(Relaxed) { PATIENCE } else { Duration::ZERO };
+                    due.get_or_insert_with(|| Instant::now() + patience);
+                }
             }
-            self.changed.notified().await;
+            match due {
+                None => self.changed.notified().await,
+                Some(due) if timeout_at(due, self.changed.notified()).await.is_err() => return,
+                Some(_) => {}
+            }
         }
     }
 }
@@ -206,7 +228,11 @@ impl State {
     /// The next round to compute, and moves on to it.
     fn next(&mut self, plan: &Plan, outbox: Option<&Outbox>) -> Option<((u64, u32), Want, Priority)> {
         let at_first = self.begun == 0;
-        let horizon = if at_first { COUNTERS_AT_FIRST.max(self.claimed) } else { self.claimed + COUNTERS_AHEAD };
+        let horizon = if at_first {
+            COUNTERS_AT_FIRST.max(self.claimed)
+        } else {
+            (self.finished + COUNTERS_AHEAD).max(self.claimed + COUNTERS_SPARE)
+        };
         let relay = self.want == Want::Relay;
         let outbox = outbox.filter(|o| o.is_up());
         if relay && outbox.is_none() {
@@ -272,7 +298,7 @@ async fn compute(session: &Arc<Session>, ahead: &Ahead, mut task: Task) {
     };
     let done = tokio::select! {
         done = computing => Some(done),
-        () = ahead.cancelled() => None,
+        () = ahead.given_up(task.priority) => None,
     };
     let mut state = locked(&ahead.state);
     let cancelled = state.current.take().is_none_or(|current| current.cancelled);
@@ -289,6 +315,8 @@ async fn compute(session: &Arc<Session>, ahead: &Ahead, mut task: Task) {
             }
         }
         Some(Err(error)) => tracing::error!(%error, "a round could not be computed ahead of time"),
+        // Once more, and now not at the lowest priority.
+        None if task.want == Want::Relay => state.corrections = state.corrections.min(task.at),
         _ => {}
     }
 }

@@ -75,7 +75,10 @@ fn serve(settings: Settings, role: Role) -> Result<(), StartError> {
     let kernel = settings.kernel()?;
     let config = settings.config(role)?;
     let system = |e: std::io::Error| StartError::Config(format!("the system gives no threads or signals: {e}"));
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(system)?;
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    // The network needs no more than that, and a round that is passed on between fewer threads wakes fewer of them up.
+    let workers = std::thread::available_parallelism().map_or(1, |n| n.get().div_ceil(2));
+    let runtime = runtime.worker_threads(workers).enable_all().build().map_err(system)?;
     let result = runtime.block_on(async {
         let signals = Signals::new().map_err(system)?;
         let daemon = Daemon::start(config, role, kernel).await?;

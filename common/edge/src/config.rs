@@ -189,7 +189,7 @@ impl Default for Limits {
             claim: Duration::from_secs(2),
             // With the 2 s that closing may take, below the 10 s that an edge has to go down.
             drain: Duration::from_secs(7),
-            relay_session: 8 * MIB,
+            relay_session: 24 * MIB,
             relay_device: 64 * MIB,
             relay_total: 256 * MIB,
             relay_grace: Duration::from_millis(250),

@@ -42,7 +42,11 @@ struct State {
 
 #[derive(Default)]
 struct Inference {
+    /// Begun and not over.
+    runs: bool,
     over: bool,
+    /// Bytes that have room again, and that edge A is told of when the inference is over.
+    kept: usize,
     rounds: HashMap<u32, Round>,
 }
 
@@ -62,9 +66,29 @@ impl State {
     /// Discards what is held for `c`, and whatever comes for it.
     fn discard(&mut self, c: u64) {
         let inference = self.inferences.entry(c).or_default();
-        inference.over = true;
-        let held = inference.rounds.drain().map(|(_, r)| if let Round::Held(p) = r { p.len() } else { 0 }).sum();
-        self.give_back(held);
+        (inference.over, inference.runs) = (true, false);
+        let held: usize = inference.rounds.drain().map(|(_, r)| if let Round::Held(p) = r { p.len() } else { 0 }).sum();
+        let kept = std::mem::take(&mut inference.kept);
+        self.give_back(held + kept);
+    }
+
+    /// Bytes of the correction of a round of `c` have room again. While `c` runs alone and its corrections, `whole` bytes in
+    /// all, have come or fit in, edge A is told of them together at its end: it would only compute and send in the middle
+    /// of this inference what the next one needs. Else it may be waiting for them.
+    fn used(&mut self, c: u64, bytes: usize, whole: usize) {
+        let fits = self.grant.as_ref().is_some_and(|grant| whole <= grant.bytes());
+        match self.inferences.get_mut(&c) {
+            Some(inference) if fits && inference.runs => inference.kept += bytes,
+            _ => self.give_back(bytes),
+        }
+        self.tell_several();
+    }
+
+    /// With several inferences running, one may need room that another has used.
+    fn tell_several(&mut self) {
+        if self.inferences.values().filter(|i| i.runs).count() > 1 {
+            self.owed += self.inferences.values_mut().map(|i| std::mem::take(&mut i.kept)).sum::<usize>();
+        }
     }
 
     /// Whether `c` is so old that it is no longer listed.
@@ -84,6 +108,11 @@ impl Desk {
 
     pub(crate) fn device(&self) -> &String {
         &self.facts.device
+    }
+
+    /// Bytes of the corrections of one inference.
+    pub(crate) fn whole(&self) -> usize {
+        self.lengths.iter().sum()
     }
 
     /// Edge A introduces itself, once, and may send as many bytes as `grant` holds.
@@ -154,6 +183,11 @@ impl Desk {
             state.discard(oldest);
             state.inferences.remove(&oldest);
         }
+        let inference = state.inferences.entry(c).or_default();
+        inference.runs = !inference.over;
+        state.tell_several();
+        drop(state);
+        self.owing.notify_one();
     }
 
     /// Takes the correction of `(c, r)` if it is there.
@@ -163,7 +197,7 @@ impl Desk {
         let Round::Held(payload) = round else { return None };
         let payload = std::mem::take(payload);
         *round = Round::Gone;
-        state.give_back(payload.len());
+        state.used(c, payload.len(), self.whole());
         drop(state);
         self.owing.notify_one();
         Some(payload)

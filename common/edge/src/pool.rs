@@ -8,6 +8,10 @@ use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
+use thread_priority::ThreadPriority;
+use thread_priority::unix::{
+    NormalThreadSchedulePolicy, ThreadSchedulePolicy, set_thread_priority_and_policy, thread_native_id,
+};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use twinmask_gemm::{Input, Scratch};
 
@@ -208,11 +212,19 @@ impl Drop for Pool {
     }
 }
 
+/// Has this thread run only when no other wants the processor. A low nice value alone would let it go on for milliseconds
+/// when somebody wakes up who is waited for. Where the system refuses, work ahead of time merely competes.
+fn yield_to_others() {
+    let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+    if let Err(error) = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle) {
+        tracing::warn!(?error, "no scheduling policy for work ahead of time, which competes with what is waited for");
+    }
+}
+
 fn work(mut worker: Worker) {
     let shared = Arc::clone(&worker.shared);
     if worker.priority == Priority::Low {
-        // Of this thread only; without it work ahead of time merely competes.
-        let _ = rustix::process::nice(19);
+        yield_to_others();
     }
     while let Some(job) = next(&shared, worker.priority) {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| job(&mut worker))) {

@@ -11,6 +11,7 @@ use twinmask_transport::{Client, Connection, RecvHalf, SendHalf, TransportLimits
 use twinmask_wire::message::{Correction, Credit, DropCorrections, RelayOpen};
 use twinmask_wire::{CloseCode, Codec, FrameHeader, FrameType, WireError};
 
+use crate::ahead::COUNTERS_AHEAD;
 use crate::desk::Desk;
 use crate::outbox::{Outbox, Outgoing};
 use crate::service::Edge;
@@ -173,7 +174,9 @@ async fn desk(edge: &Edge, recv: &mut RecvHalf) -> Result<Arc<Desk>, Fault> {
     let unknown =
         |_| refused(CloseCode::Protocol, format!("introduction of a session of {} that is not here", open.device));
     let desk = timeout(OPENING, edge.desks.of(&open.session)).await.map_err(unknown)?;
-    let grant = edge.corrections.grant(desk.device(), edge.limits.relay_session);
+    // No more than so many inferences take: edge A is that far ahead and no further.
+    let most = desk.whole().saturating_mul(COUNTERS_AHEAD as usize);
+    let grant = edge.corrections.grant(desk.device(), edge.limits.relay_session.min(most));
     desk.introduce(&open, grant).map_err(|text| {
         let text = format!("introduction of a session of {}: {text}", open.device);
         refused(CloseCode::Protocol, text)

@@ -240,7 +240,8 @@ async fn only_the_right_introduction_is_taken_and_only_once() {
     }
     assert_eq!(gauge(&b, "twinmask_relay_bytes"), 0.0, "nothing is set aside for them");
     let a = HandA::open(&link, &right).await.expect("right");
-    assert_eq!(a.credit, Limits::default().relay_session);
+    let whole: usize = (0..3).map(|r| packed_parts_len(&b.bundle.plan.answer_parts(r))).sum();
+    assert_eq!(a.credit, 8 * whole, "eight inferences, which is less than the limit");
     assert!(HandA::open(&link, &right).await.is_none(), "introduced twice");
     assert_eq!(device.connection.close_reason(), None);
     // A device has no business with introductions.
@@ -289,12 +290,11 @@ async fn late_dropped_and_surplus_corrections_are_discarded_and_credited() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     assert!(!round(&mut stream, &b.bundle, 0, 1).await, "in time");
-    a.credited(used).await;
-    // What the inference leaves unused comes back at its end; what comes for it later too.
+    // What the inference has used comes back at its end with what it leaves unused; what comes for it later too.
     let unused = a.correct(&b, 0, 2).await;
     until(|| gauge(&b, "twinmask_corrections_total") == 3.0).await;
     write(&mut stream.0, FrameType::End, &End {}).await;
-    a.credited(unused).await;
+    a.credited(used + unused).await;
     let surplus = a.correct(&b, 0, 0).await;
     a.credited(surplus).await;
     // Withdrawn before the inference begins.

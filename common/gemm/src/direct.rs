@@ -7,8 +7,10 @@ use std::sync::Arc;
 use crate::layout::{Block, LANES, Layout, Row};
 use crate::{Geometry, Input, Linear, Scratch, check};
 
-/// Output positions whose input is kept in cache while all weights go by.
+/// Output positions whose input is kept in cache while all weights go by, except at the end.
 const PIXELS: usize = 64;
+/// The last of them may be more, because weights should not go by for a few.
+const MOST_PIXELS: usize = PIXELS + LANES;
 /// Most blocks in a tile.
 pub(crate) const MAX_BLOCKS: usize = 4;
 /// Most pixels in a tile.
@@ -17,7 +19,7 @@ pub(crate) const MAX_PIXELS: usize = 6;
 /// What a tile reads.
 pub(crate) struct Tile<'a, W> {
     /// The input's bytes from each pixel's first on, each `span` long.
-    pub(crate) pixels: [&'a [u8]; MAX_PIXELS],
+    pub(crate) pixels: &'a [&'a [u8]],
     /// Offset of each unit within `pixels[i]`.
     pub(crate) offsets: &'a [u32],
     /// Bytes between the planes of a unit.
@@ -75,7 +77,7 @@ pub(crate) fn store_plain(
 }
 
 /// The sums of a panel: `[pixel][block][lane]`, `[u32; LANES]` each.
-type Sums = [[u32; LANES]; PIXELS * MAX_BLOCKS];
+type Sums = [[u32; LANES]; MOST_PIXELS * MAX_BLOCKS];
 
 /// A layer packed for the micro-kernel `M`.
 pub(crate) struct Direct<M: Micro> {
@@ -102,7 +104,7 @@ impl<M: Micro> Direct<M> {
         Arc::new(Self { micro, name, layout, planes, weights })
     }
 
-    /// Computes `pixels` (at most [`PIXELS`]) positions of `blocks`, all of one group, into `y`, whose rows (one per
+    /// Computes the positions of `bases`, at most [`MOST_PIXELS`], and channels of `blocks`, all of one group, into `y`, whose rows (one per
     /// channel) are `stride` apart.
     fn panel(
         &self,
@@ -121,22 +123,25 @@ impl<M: Micro> Direct<M> {
             let index = blocks.start + b.min(n - 1);
             &self.weights[index * per_block..][..per_block]
         });
+        let mut pixels: [&[u8]; MOST_PIXELS] = [&[]; MOST_PIXELS];
+        // A tile larger than what there is repeats the last position.
+        let padded = bases.iter().chain(std::iter::repeat(&bases[bases.len() - 1]));
+        for (pixel, base) in pixels.iter_mut().zip(padded).take(bases.len().max(MAX_PIXELS)) {
+            *pixel = &bytes[base + group[0].offset..][..self.layout.span];
+        }
         let mut done = 0;
         while done < bases.len() {
-            let pixels = if bases.len() - done == 1 { 1 } else { best };
-            // A tile at the end steps back over positions that are done already, or repeats the last one.
-            let first = done.min(bases.len().saturating_sub(pixels));
+            let count = if bases.len() - done == 1 { 1 } else { best };
+            // A tile at the end steps back over positions that are done already.
+            let first = done.min(bases.len().saturating_sub(count));
             let tile = Tile {
-                pixels: std::array::from_fn(|p| {
-                    let base = bases[(first + p.min(pixels - 1)).min(bases.len() - 1)];
-                    &bytes[base + group[0].offset..][..self.layout.span]
-                }),
+                pixels: &pixels[first..first + count],
                 offsets: &self.layout.offsets,
                 plane_bytes: self.layout.plane_bytes,
                 weights,
             };
-            self.micro.tile(&tile, self.planes, n, pixels, &mut sums[first * n..(first + pixels) * n]);
-            done = first + pixels;
+            self.micro.tile(&tile, self.planes, n, count, &mut sums[first * n..(first + count) * n]);
+            done = first + count;
         }
         for (b, block) in group.iter().enumerate() {
             let from = (block.channel - group[0].channel) * stride;
@@ -167,12 +172,12 @@ impl<M: Micro> Linear for Direct<M> {
         assert_eq!(y.len(), channels.len() * n, "output length of {:?}", self.geometry());
         let blocks = self.layout.blocks_of(&channels);
         let (wide, _) = self.micro.tile_size(self.planes, MAX_BLOCKS);
-        let (mut bases, mut sums) = ([0; PIXELS], [[0; LANES]; PIXELS * MAX_BLOCKS]);
-        for start in (0..n).step_by(PIXELS) {
-            let bases = &mut bases[..PIXELS.min(n - start)];
-            for (i, base) in bases.iter_mut().enumerate() {
-                *base = self.layout.base(start + i);
-            }
+        let (mut bases, mut sums) = ([0; MOST_PIXELS], [[0; LANES]; MOST_PIXELS * MAX_BLOCKS]);
+        let mut start = 0;
+        while start < n {
+            let count = if n - start <= MOST_PIXELS { n - start } else { PIXELS };
+            let bases = &mut bases[..count];
+            self.layout.bases(start, bases);
             let mut first = blocks.start;
             while first < blocks.end {
                 let Block { offset, channel, .. } = self.layout.blocks[first];
@@ -183,6 +188,7 @@ impl<M: Micro> Linear for Direct<M> {
                 self.panel(&input.bytes, bases, first..last, &mut sums, y, n);
                 first = last;
             }
+            start += count;
         }
     }
 }

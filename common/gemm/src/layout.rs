@@ -57,6 +57,10 @@ impl Layout {
     /// Lays out a validated `geometry` for `planes` planes of `element` bytes.
     pub(crate) fn new(geometry: &Geometry, element: usize, planes: usize) -> Self {
         let conv = match *geometry {
+            // Pixels that nothing but their order relates are one row.
+            Geometry::Conv(c) if (c.kh, c.kw, c.stride, c.pad) == (1, 1, [1, 1], [0; 4]) => {
+                Conv { h: 1, w: c.h * c.w, ..c }
+            }
             Geometry::Conv(conv) => conv,
             Geometry::Fc(fc) => one_pixel(fc),
         };
@@ -167,12 +171,22 @@ impl Layout {
         self.conv.out_h() as usize * self.conv.out_w() as usize
     }
 
-    /// The first byte that output `index` (item, then position) reads, for channel groups at offset 0.
-    pub(crate) const fn base(&self, index: usize) -> usize {
-        let (item, position) = (index / self.positions(), index % self.positions());
-        let (oy, ox) = (position / self.conv.out_w() as usize, position % self.conv.out_w() as usize);
+    /// The first bytes that the outputs from `index` (item, then position) on read, for channel groups at offset 0.
+    pub(crate) fn bases(&self, index: usize, bases: &mut [usize]) {
+        let (out_h, out_w) = (self.conv.out_h() as usize, self.conv.out_w() as usize);
+        let down = self.conv.stride[0] as usize * self.row_bytes;
         let right = self.conv.stride[1] as usize * self.conv.c_in as usize * self.element;
-        item * self.item_bytes + oy * self.conv.stride[0] as usize * self.row_bytes + ox * right
+        let leftmost = |row: usize| row / out_h * self.item_bytes + row % out_h * down;
+        let (mut row, mut column) = (index / out_w, index % out_w);
+        let mut left = leftmost(row);
+        for base in bases {
+            *base = left + column * right;
+            column += 1;
+            if column == out_w {
+                (row, column) = (row + 1, 0);
+                left = leftmost(row);
+            }
+        }
     }
 
     /// Writes the inputs `xs`, padded and split into planes by `split`, into `input`.

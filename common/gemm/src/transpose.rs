@@ -2,14 +2,19 @@
 //! neighbours and leave channels as lanes.
 
 use std::arch::x86_64::{
-    __m128i, __m512i, _mm_mask_storeu_epi8, _mm512_add_epi32, _mm512_and_si512, _mm512_andnot_si512,
-    _mm512_extracti32x4_epi32, _mm512_loadu_si512, _mm512_mask_storeu_epi32, _mm512_maskz_loadu_epi32, _mm512_or_si512,
-    _mm512_set1_epi32, _mm512_setzero_si512, _mm512_shuffle_i32x4, _mm512_slli_epi32, _mm512_srli_epi32,
-    _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
+    __m128i, __m512i, _MM_HINT_T0, _mm_mask_storeu_epi8, _mm_prefetch, _mm_storeu_si128, _mm512_add_epi32,
+    _mm512_and_si512, _mm512_andnot_si512, _mm512_extracti32x4_epi32, _mm512_loadu_si512, _mm512_mask_storeu_epi32,
+    _mm512_maskz_loadu_epi32, _mm512_or_si512, _mm512_set1_epi32, _mm512_setzero_si512, _mm512_shuffle_i32x4,
+    _mm512_slli_epi32, _mm512_srli_epi32, _mm512_storeu_si512, _mm512_unpackhi_epi32, _mm512_unpackhi_epi64,
+    _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
 };
 
 use crate::layout::{LANES, Row};
 use crate::planes::{self, Digits};
+
+/// Elements of a channel between those that are read and those that are fetched ahead: channels lie too far apart for the
+/// CPU to see the pattern, and fetching ahead takes a third of the time that waiting for memory does.
+const AHEAD: usize = 32;
 
 /// Proof that the CPU has AVX-512F, BW and VL.
 #[derive(Clone, Copy)]
@@ -61,38 +66,65 @@ fn split<D: Digits, const C: usize>(row: &Row<'_>, planes: usize, out: &mut [u8]
         return planes::split::<D>(row, planes, out);
     }
     let pixel = row.channels * 4 / C;
-    // Channels inside, so that what is written stays in the first-level cache.
+    let whole = row.channels / (4 * C) * (4 * C);
+    // Channels inside, so that what is written stays in the first-level cache; the last few first, so that what their whole
+    // stores write past a pixel's last channel is written again by what comes later.
     for column in (0..row.columns).step_by(LANES) {
-        let count = LANES.min(row.columns - column);
-        for first in (0..row.channels).step_by(4 * C) {
+        let count = LANES.min(row.columns);
+        // At the end of a row some columns are done twice.
+        let column = column.min(row.columns - count);
+        for first in (whole..row.channels).step_by(4 * C).chain((0..whole).step_by(4 * C)) {
             let mut units = [[_mm512_setzero_si512(); 4]; 4];
             for (i, units) in units.iter_mut().enumerate() {
                 *units = units_of(loaded::<C>(row, first + i * C, column, count));
             }
-            let width = (row.channels - first).min(4 * C) * 4 / C;
             #[expect(clippy::needless_range_loop, reason = "the second index of four arrays")]
             for plane in 0..planes {
-                let at = plane * row.plane_bytes + column * pixel + first * 4 / C;
-                let out = &mut out[at..at + (count - 1) * pixel + width];
+                let out = &mut out[plane * row.plane_bytes..][..row.columns * pixel];
                 let fours = fours([units[0][plane], units[1][plane], units[2][plane], units[3][plane]]);
-                let keep = (0xffff_u32 >> (LANES - width)) as u16;
+                let at = column * pixel + first * 4 / C;
+                if let Some(out) = out.get_mut(at..at + (LANES - 1) * pixel + LANES) {
+                    for (i, four) in fours.iter().enumerate() {
+                        store(*four, &mut out[i * pixel..i * pixel + LANES]);
+                    }
+                    continue;
+                }
                 for (i, four) in fours[..count].iter().enumerate() {
-                    let out = &mut out[i * pixel..i * pixel + width];
-                    // SAFETY: the mask lets `width` bytes be written, as many as `out` has.
-                    unsafe { _mm_mask_storeu_epi8(out.as_mut_ptr().cast(), keep, *four) };
+                    store(*four, &mut out[at + i * pixel..]);
                 }
             }
         }
     }
 }
 
-/// `count` (1..=16) columns of `C` channels from `first` on, zero beyond the last channel.
+/// Writes 16 bytes, or as many as `out` has.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn store(bytes: __m128i, out: &mut [u8]) {
+    if out.len() >= LANES {
+        // SAFETY: `out` has 16 bytes. A store with a mask takes several times as long.
+        unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), bytes) };
+    } else {
+        let keep = (0xffff_u32 >> (LANES - out.len())) as u16;
+        // SAFETY: the mask lets as many bytes be written as `out` has.
+        unsafe { _mm_mask_storeu_epi8(out.as_mut_ptr().cast(), keep, bytes) };
+    }
+}
+
+/// `count` (1..=16) columns of `C` channels from `first` on, zero beyond the last channel; what is beyond the last column
+/// is unspecified.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn loaded<const C: usize>(row: &Row<'_>, first: usize, column: usize, count: usize) -> [__m512i; C] {
     let mut x = [_mm512_setzero_si512(); C];
     for (i, x) in x.iter_mut().enumerate() {
         if first + i < row.channels {
-            let source = &row.x[(first + i) * row.area + column..][..count];
+            let rest = &row.x[(first + i) * row.area + column..];
+            _mm_prefetch::<_MM_HINT_T0>(rest.as_ptr().wrapping_add(AHEAD).cast());
+            if rest.len() >= LANES {
+                // SAFETY: `rest` has 16 elements. A load with a mask takes several times as long.
+                *x = unsafe { _mm512_loadu_si512(rest.as_ptr().cast()) };
+                continue;
+            }
+            let source = &rest[..count];
             let mask = (0xffff_u32 >> (LANES - count)) as u16;
             // SAFETY: the mask lets `count` elements be read, as many as `source` has.
             *x = unsafe { _mm512_maskz_loadu_epi32(mask, source.as_ptr().cast()) };
@@ -166,6 +198,11 @@ fn turn(sums: &[[u32; LANES]], step: usize, channels: usize, y: &mut [u32], stri
     let mask = (0xffff_u32 >> (LANES - count)) as u16;
     for (lane, column) in columns.iter().enumerate().take(channels) {
         let out = &mut y[lane * stride..][..count];
+        if count == LANES {
+            // SAFETY: `out` has 16 elements. A store with a mask takes several times as long.
+            unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), *column) };
+            continue;
+        }
         // SAFETY: the mask lets `count` elements be written, as many as `out` has.
         unsafe { _mm512_mask_storeu_epi32(out.as_mut_ptr().cast(), mask, *column) };
     }

@@ -1,4 +1,4 @@
-//! An edge that is honest about everything but its results: `lying-edge (a|b) DIR`.
+//! An edge that is honest about everything but its results: `lying-edge (a|b) DIR [PEER]`.
 
 use std::sync::Arc;
 
@@ -14,7 +14,8 @@ async fn main() {
         Some("b") => Role::B,
         other => panic!("a or b, not {other:?}"),
     };
-    let config = Config::new(args.next().expect("a folder"), role).on_loopback();
+    let mut config = Config::new(args.next().expect("a folder"), role).on_loopback();
+    config.peer = args.next();
     tracing_subscriber::fmt().json().with_writer(std::io::stderr).init();
     let kernel = Arc::new(Liar(twinmask_gemm::default_kernel()));
     let daemon = Daemon::start(config, role, kernel).await.expect("a good folder");
