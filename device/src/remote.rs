@@ -22,7 +22,7 @@ use crate::network::Network;
 use crate::session::Shared;
 
 /// Packed bytes that are handed to the stream at a time, and how many more a piece may add.
-const UPLOAD_STEP: usize = 32 * 1024;
+const UPLOAD_STEP: usize = 60 * 1024;
 const MOST_OF_A_PIECE: usize = 4 * PIECE;
 
 /// The first integers of one group's tensor beside what each edge got of it: for people who want to see it.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::congestion::CubicConfig;
-use quinn::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
+use quinn::{AckFrequencyConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 
 const MIB: u32 = 1024 * 1024;
 
@@ -29,6 +29,8 @@ pub struct TransportLimits {
     pub idle_timeout_ms: u32,
     /// Round trip assumed before the first one is measured, ms.
     pub initial_rtt_ms: u32,
+    /// Packets that the peer may let come before it acknowledges them; every acknowledgement costs both sides a packet.
+    pub unacknowledged: u32,
     /// Largest UDP payload to try, bytes, 1200 to 65527. Above 9000 segmentation offload sets off quinn's
     /// black-hole detection.
     pub max_udp_payload: u16,
@@ -55,6 +57,7 @@ impl TransportLimits {
             keep_alive_ms: 1000,
             idle_timeout_ms: 4000,
             initial_rtt_ms: 10,
+            unacknowledged: 40,
             max_udp_payload: 6500,
             socket_buffer: 4 * MIB,
             max_connections: 256,
@@ -65,7 +68,13 @@ impl TransportLimits {
 
     /// A radio link: longer and varying round trips, Ethernet-sized packets, a smaller first burst.
     pub fn wifi() -> TransportLimits {
-        TransportLimits { initial_window: MIB, initial_rtt_ms: 30, max_udp_payload: 1452, ..Self::lan() }
+        TransportLimits {
+            initial_window: MIB,
+            initial_rtt_ms: 30,
+            unacknowledged: 10,
+            max_udp_payload: 1452,
+            ..Self::lan()
+        }
     }
 
     /// The open internet.
@@ -85,6 +94,8 @@ impl TransportLimits {
         mtu.upper_bound(self.max_udp_payload);
         let mut congestion = CubicConfig::default();
         congestion.initial_window(self.initial_window.into());
+        let mut acknowledging = AckFrequencyConfig::default();
+        acknowledging.ack_eliciting_threshold(self.unacknowledged.into());
         let mut config = TransportConfig::default();
         config
             .stream_receive_window(self.stream_window.into())
@@ -96,6 +107,7 @@ impl TransportLimits {
             .keep_alive_interval(Some(Duration::from_millis(self.keep_alive_ms.into())))
             .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(self.idle_timeout_ms))))
             .initial_rtt(Duration::from_millis(self.initial_rtt_ms.max(1).into()))
+            .ack_frequency_config(Some(acknowledging))
             .mtu_discovery_config(Some(mtu))
             .congestion_controller_factory(Arc::new(congestion));
         Arc::new(config)
