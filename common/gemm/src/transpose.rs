@@ -51,8 +51,10 @@ impl Avx512 {
         stride: usize,
         count: usize,
     ) {
+        let at_once = LANES.min(count);
         for first in (0..count).step_by(LANES) {
-            let count = LANES.min(count - first);
+            // At the end some pixels are done twice.
+            let (first, count) = (first.min(count - at_once), at_once);
             // SAFETY: `self` proves AVX-512F, BW and VL.
             unsafe { turn(&sums[first * step..], step, channels, &mut y[first..], stride, count) }
         }
