@@ -4,7 +4,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::layout::{Block, LANES, Layout, Row};
+use crate::layout::{Block, LANES, LINE, Layout, Row};
 use crate::{Geometry, Input, Linear, Scratch, check};
 
 /// Output positions whose input is kept in cache while all weights go by, except at the end.
@@ -77,7 +77,24 @@ pub(crate) fn store_plain(
 }
 
 /// The sums of a panel: `[pixel][block][lane]`, `[u32; LANES]` each.
-type Sums = [[u32; LANES]; MOST_PIXELS * MAX_BLOCKS];
+#[repr(align(64))]
+struct Sums([[u32; LANES]; MOST_PIXELS * MAX_BLOCKS]);
+
+/// Packed weights from the start of a line on: vectors that lie across two take twice as long.
+struct Packed<W> {
+    values: Vec<W>,
+    start: usize,
+}
+
+impl<W: Copy + Default> Packed<W> {
+    fn new(len: usize, fill: impl FnOnce(&mut [W])) -> Self {
+        let spare = LINE / size_of::<W>();
+        let mut values = vec![W::default(); len + spare];
+        let start = values.as_ptr().align_offset(LINE).min(spare);
+        fill(&mut values[start..start + len]);
+        Self { values, start }
+    }
+}
 
 /// A layer packed for the micro-kernel `M`.
 pub(crate) struct Direct<M: Micro> {
@@ -85,7 +102,7 @@ pub(crate) struct Direct<M: Micro> {
     name: &'static str,
     layout: Layout,
     planes: usize,
-    weights: Vec<M::Weight>,
+    weights: Packed<M::Weight>,
 }
 
 impl<M: Micro> Direct<M> {
@@ -100,7 +117,8 @@ impl<M: Micro> Direct<M> {
         check(geometry, weights, k);
         let planes = M::planes(k);
         let layout = Layout::new(geometry, M::ELEMENT, planes);
-        let weights = layout.pack(weights, M::narrow);
+        let len = layout.blocks.len() * layout.block_weights();
+        let weights = Packed::new(len, |packed| layout.pack(weights, M::narrow, packed));
         Arc::new(Self { micro, name, layout, planes, weights })
     }
 
@@ -121,7 +139,7 @@ impl<M: Micro> Direct<M> {
         let per_block = self.layout.block_weights();
         let weights = std::array::from_fn(|b| {
             let index = blocks.start + b.min(n - 1);
-            &self.weights[index * per_block..][..per_block]
+            &self.weights.values[self.weights.start + index * per_block..][..per_block]
         });
         let mut pixels: [&[u8]; MOST_PIXELS] = [&[]; MOST_PIXELS];
         // A tile larger than what there is repeats the last position.
@@ -140,12 +158,12 @@ impl<M: Micro> Direct<M> {
                 plane_bytes: self.layout.plane_bytes,
                 weights,
             };
-            self.micro.tile(&tile, self.planes, n, count, &mut sums[first * n..(first + count) * n]);
+            self.micro.tile(&tile, self.planes, n, count, &mut sums.0[first * n..(first + count) * n]);
             done = first + count;
         }
         for (b, block) in group.iter().enumerate() {
             let from = (block.channel - group[0].channel) * stride;
-            self.micro.store(&sums[b..], n, block.count, &mut y[from..], stride, bases.len());
+            self.micro.store(&sums.0[b..], n, block.count, &mut y[from..], stride, bases.len());
         }
     }
 }
@@ -172,7 +190,7 @@ impl<M: Micro> Linear for Direct<M> {
         assert_eq!(y.len(), channels.len() * n, "output length of {:?}", self.geometry());
         let blocks = self.layout.blocks_of(&channels);
         let (wide, _) = self.micro.tile_size(self.planes, MAX_BLOCKS);
-        let (mut bases, mut sums) = ([0; MOST_PIXELS], [[0; LANES]; MOST_PIXELS * MAX_BLOCKS]);
+        let (mut bases, mut sums) = ([0; MOST_PIXELS], Sums([[0; LANES]; MOST_PIXELS * MAX_BLOCKS]));
         let mut start = 0;
         while start < n {
             let count = if n - start <= MOST_PIXELS { n - start } else { PIXELS };

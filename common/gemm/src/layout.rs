@@ -9,6 +9,9 @@ use crate::{Conv, Fc, Geometry, Input, grown};
 /// Lanes of a block: output channels that share one weight vector of 16 units.
 pub(crate) const LANES: usize = 16;
 
+/// Bytes that the CPU reads at once.
+pub(crate) const LINE: usize = 64;
+
 /// Stands for a weight of zero that fills up a unit.
 const FILL: u32 = u32::MAX;
 
@@ -23,13 +26,18 @@ pub(crate) struct Block {
     pub(crate) offset: usize,
 }
 
-/// One row of an input: element (channel, column) is `x[channel * area + column]`. It becomes element
-/// `column * channels + channel` of each plane, planes `plane_bytes` apart.
+/// Pixels that lie a multiple of this apart share a few sets of the first-level cache, too few for those that are written
+/// at a time: then they are moved apart by a line.
+const CONFLICT: usize = 1024;
+
+/// One row of an input: element (channel, column) is `x[channel * area + column]`. It becomes element `channel` of the
+/// pixel at `column * pixel_bytes` of each plane, planes `plane_bytes` apart.
 pub(crate) struct Row<'a> {
     pub(crate) x: &'a [u32],
     pub(crate) area: usize,
     pub(crate) channels: usize,
     pub(crate) columns: usize,
+    pub(crate) pixel_bytes: usize,
     pub(crate) plane_bytes: usize,
 }
 
@@ -39,6 +47,8 @@ pub(crate) struct Layout {
     conv: Conv,
     /// Bytes per element in one plane.
     element: usize,
+    /// Bytes from one pixel of a plane to the next.
+    pixel_bytes: usize,
     /// Bytes from one plane of a row to the next.
     pub(crate) plane_bytes: usize,
     row_bytes: usize,
@@ -65,12 +75,16 @@ impl Layout {
             Geometry::Fc(fc) => one_pixel(fc),
         };
         let padded = |size: u32, before: u32, after: u32| (size + before + after) as usize;
-        let plane_bytes = padded(conv.w, conv.pad[1], conv.pad[3]) * conv.c_in as usize * element;
+        let channels = conv.c_in as usize * element;
+        let apart = if channels.is_multiple_of(CONFLICT) && conv.w > 1 { LINE } else { 0 };
+        let pixel_bytes = channels + apart;
+        let plane_bytes = padded(conv.w, conv.pad[1], conv.pad[3]) * pixel_bytes;
         let row_bytes = planes * plane_bytes;
         let mut layout = Self {
             geometry: *geometry,
             conv,
             element,
+            pixel_bytes,
             plane_bytes,
             row_bytes,
             item_bytes: padded(conv.h, conv.pad[0], conv.pad[2]) * row_bytes,
@@ -85,19 +99,20 @@ impl Layout {
         layout
     }
 
-    /// Fills `offsets` and `taps`: kernel rows are contiguous bytes where neither groups nor dilation cut them.
+    /// Fills `offsets` and `taps`: kernel rows are contiguous bytes where neither groups nor dilation nor space between
+    /// pixels cut them.
     fn list_units(&mut self) {
         let c = self.conv;
         let per_group = c.c_in / c.groups;
-        let pixel = c.c_in as usize * self.element;
-        let whole_rows = c.groups == 1 && (c.dilation[1] == 1 || c.kw == 1);
+        let contiguous = self.pixel_bytes == c.c_in as usize * self.element && c.dilation[1] == 1;
+        let whole_rows = c.groups == 1 && (contiguous || c.kw == 1);
         for ky in 0..c.kh {
             let row = ky as usize * c.dilation[0] as usize * self.row_bytes;
             if whole_rows {
                 self.run(row, c.kw * per_group, |j| (j % per_group * c.kh + ky) * c.kw + j / per_group);
             } else {
                 for kx in 0..c.kw {
-                    let start = row + kx as usize * c.dilation[1] as usize * pixel;
+                    let start = row + kx as usize * c.dilation[1] as usize * self.pixel_bytes;
                     self.run(start, per_group, |j| (j * c.kh + ky) * c.kw + kx);
                 }
             }
@@ -123,10 +138,9 @@ impl Layout {
         self.taps.len() * LANES
     }
 
-    /// Packs `weights` (`[out_channels, fan_in]`) as `[block][unit][lane][element]`, absent ones `W::default()`.
-    pub(crate) fn pack<W: Copy + Default>(&self, weights: &[i16], narrow: impl Fn(i16) -> W) -> Vec<W> {
+    /// Packs `weights` (`[out_channels, fan_in]`) as `[block][unit][lane][element]` into zeros.
+    pub(crate) fn pack<W>(&self, weights: &[i16], narrow: impl Fn(i16) -> W, packed: &mut [W]) {
         let (fan_in, per_unit) = (self.geometry.fan_in(), self.unit_elements());
-        let mut packed = vec![W::default(); self.blocks.len() * self.block_weights()];
         for (block, out) in self.blocks.iter().zip(packed.chunks_exact_mut(self.block_weights())) {
             for lane in 0..block.count {
                 let row = &weights[(block.channel + lane) * fan_in..][..fan_in];
@@ -140,7 +154,6 @@ impl Layout {
                 }
             }
         }
-        packed
     }
 
     /// Indices of the blocks that make up `channels`.
@@ -175,7 +188,7 @@ impl Layout {
     pub(crate) fn bases(&self, index: usize, bases: &mut [usize]) {
         let (out_h, out_w) = (self.conv.out_h() as usize, self.conv.out_w() as usize);
         let down = self.conv.stride[0] as usize * self.row_bytes;
-        let right = self.conv.stride[1] as usize * self.conv.c_in as usize * self.element;
+        let right = self.conv.stride[1] as usize * self.pixel_bytes;
         let leftmost = |row: usize| row / out_h * self.item_bytes + row % out_h * down;
         let (mut row, mut column) = (index / out_w, index % out_w);
         let mut left = leftmost(row);
@@ -207,19 +220,25 @@ impl Layout {
     fn load_item(&self, x: &[u32], bytes: &mut [u8], split: &impl Fn(&Row<'_>, &mut [u8])) {
         let c = &self.conv;
         let (w, area) = (c.w as usize, c.w as usize * c.h as usize);
-        let pixel = c.c_in as usize * self.element;
         for (py, row) in bytes.chunks_exact_mut(self.row_bytes).enumerate() {
             let Some(y) = py.checked_sub(c.pad[0] as usize).filter(|&y| y < c.h as usize) else {
                 row.fill(0);
                 continue;
             };
-            let (left, right) = (c.pad[1] as usize * pixel, self.plane_bytes - c.pad[3] as usize * pixel);
+            let (left, right) =
+                (c.pad[1] as usize * self.pixel_bytes, self.plane_bytes - c.pad[3] as usize * self.pixel_bytes);
             for plane in row.chunks_exact_mut(self.plane_bytes) {
                 plane[..left].fill(0);
                 plane[right..].fill(0);
             }
-            let source =
-                Row { x: &x[y * w..], area, channels: c.c_in as usize, columns: w, plane_bytes: self.plane_bytes };
+            let source = Row {
+                x: &x[y * w..],
+                area,
+                channels: c.c_in as usize,
+                columns: w,
+                pixel_bytes: self.pixel_bytes,
+                plane_bytes: self.plane_bytes,
+            };
             split(&source, &mut row[left..]);
         }
     }

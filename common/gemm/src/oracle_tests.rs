@@ -237,6 +237,28 @@ fn known_networks_first_layers_and_wide_reductions() {
     }
 }
 
+/// Rows around multiples of a vector, channels that do not fill one, and positions around multiples of a block.
+#[test]
+fn wide_rows() {
+    let (dilation, groups) = ([1, 1], 1);
+    for kernel in kernels() {
+        let (mut rng, mut scratch) = (Rng(11), Scratch::default());
+        for w in [15, 16, 17, 33, 40] {
+            for c_in in [1, 2, 3, 6, 20, 37] {
+                for (kernel_size, stride, pad) in [(1, 1, 0), (3, 1, 1), (2, 2, 0)] {
+                    let (kh, kw, stride, pad) = (kernel_size, kernel_size, [stride; 2], [pad; 4]);
+                    let geometry =
+                        Geometry::Conv(Conv { c_in, h: 5, w, c_out: 18, kh, kw, stride, pad, dilation, groups });
+                    for (k, bits) in [(24, 8), (28, 8), (28, 12)] {
+                        let (weights, x) = (rng.weights(geometry.weight_len(), bits), rng.inputs(geometry.in_len()));
+                        hold(&*kernel, &geometry, &weights, &x, k, &mut scratch);
+                    }
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn parts_on_threads_make_the_whole() {
     for kernel in kernels() {

@@ -58,7 +58,7 @@ impl Digits for Whole {
 #[inline(always)]
 pub(crate) fn split<D: Digits>(row: &Row<'_>, planes: usize, out: &mut [u8]) {
     for plane in 0..planes {
-        let out = &mut out[plane * row.plane_bytes..][..row.channels * row.columns * 4 / D::CHANNELS];
+        let out = &mut out[plane * row.plane_bytes..][..row.columns * row.pixel_bytes];
         match D::CHANNELS {
             4 => split_plane(row, out, |x| [D::digit(x, plane) as u8]),
             2 => split_plane(row, out, |x| (D::digit(x, plane) as u16).to_le_bytes()),
@@ -74,8 +74,8 @@ fn split_plane<const N: usize>(row: &Row<'_>, out: &mut [u8], digit: impl Fn(u32
         // A row of a fully connected layer: channels are neighbours on both sides.
         return out.iter_mut().zip(&row.x[..row.channels]).for_each(|(o, &x)| *o = digit(x));
     }
-    for (column, pixel) in out.chunks_exact_mut(row.channels).enumerate() {
-        for (o, &x) in pixel.iter_mut().zip(row.x[column..].iter().step_by(row.area)) {
+    for (column, pixel) in out.chunks_exact_mut(row.pixel_bytes / N).enumerate() {
+        for (o, &x) in pixel[..row.channels].iter_mut().zip(row.x[column..].iter().step_by(row.area)) {
             *o = digit(x);
         }
     }

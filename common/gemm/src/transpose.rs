@@ -51,8 +51,10 @@ impl Avx512 {
         stride: usize,
         count: usize,
     ) {
+        let at_once = LANES.min(count);
         for first in (0..count).step_by(LANES) {
-            let count = LANES.min(count - first);
+            // At the end some pixels are done twice.
+            let (first, count) = (first.min(count - at_once), at_once);
             // SAFETY: `self` proves AVX-512F, BW and VL.
             unsafe { turn(&sums[first * step..], step, channels, &mut y[first..], stride, count) }
         }
@@ -65,7 +67,7 @@ fn split<D: Digits, const C: usize>(row: &Row<'_>, planes: usize, out: &mut [u8]
     if row.columns == 1 && row.area == 1 {
         return planes::split::<D>(row, planes, out);
     }
-    let pixel = row.channels * 4 / C;
+    let pixel = row.pixel_bytes;
     let whole = row.channels / (4 * C) * (4 * C);
     // Channels inside, so that what is written stays in the first-level cache; the last few first, so that what their whole
     // stores write past a pixel's last channel is written again by what comes later.
@@ -78,7 +80,6 @@ fn split<D: Digits, const C: usize>(row: &Row<'_>, planes: usize, out: &mut [u8]
             for (i, units) in units.iter_mut().enumerate() {
                 *units = units_of(loaded::<C>(row, first + i * C, column, count));
             }
-            #[expect(clippy::needless_range_loop, reason = "the second index of four arrays")]
             for plane in 0..planes {
                 let out = &mut out[plane * row.plane_bytes..][..row.columns * pixel];
                 let fours = fours([units[0][plane], units[1][plane], units[2][plane], units[3][plane]]);
