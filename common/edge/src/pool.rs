@@ -6,7 +6,8 @@ use std::any::Any;
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
+use std::thread::Thread;
 
 use thread_priority::ThreadPriority;
 use thread_priority::unix::{
@@ -59,7 +60,7 @@ impl Worker {
     /// Threads that have nothing to do just now and may be called in; none by work that nobody waits for.
     pub(crate) fn idle(&self) -> usize {
         match self.priority {
-            Priority::Normal => locked(&self.shared.queues).idle,
+            Priority::Normal => locked(&self.shared.queues).idle[Priority::Normal as usize].len(),
             Priority::Low => 0,
         }
     }
@@ -68,9 +69,12 @@ impl Worker {
     /// they may come late or not at all.
     pub(crate) fn call_in(&self, threads: usize, help: impl Fn(&mut Worker) + Clone + Send + 'static) {
         let mut queues = locked(&self.shared.queues);
-        for _ in queues.help.len()..threads.min(self.shared.threads) {
+        for _ in 0..threads {
+            if queues.help.len() >= self.shared.threads {
+                queues.help.pop_front(); // nobody came, and by now it is hardly of use
+            }
             queues.help.push_back(Box::new(help.clone()));
-            self.shared.work.notify_one();
+            queues.wake(Priority::Normal);
         }
     }
 
@@ -119,15 +123,29 @@ struct Queues {
     low: Turns,
     /// Of jobs that run already; never more than there are threads.
     help: VecDeque<Job>,
-    idle: usize,
+    /// By priority, the last to have become idle at the end: its caches are the warmest.
+    idle: [Vec<Thread>; 2],
     closed: bool,
+}
+
+impl Queues {
+    fn next(&mut self, priority: Priority) -> Option<Job> {
+        match priority {
+            Priority::Normal => self.help.pop_front().or_else(|| self.normal.pop()),
+            Priority::Low => self.low.pop(),
+        }
+    }
+
+    /// If all are busy, the first that is done looks for jobs anyway.
+    fn wake(&mut self, priority: Priority) {
+        if let Some(thread) = self.idle[priority as usize].pop() {
+            thread.unpark();
+        }
+    }
 }
 
 struct Shared {
     queues: Mutex<Queues>,
-    /// For the threads of each priority.
-    work: Condvar,
-    low_work: Condvar,
     threads: usize,
 }
 
@@ -143,9 +161,7 @@ impl Pool {
     /// # Panics
     /// If the system gives no threads.
     pub(crate) fn new(threads: NonZeroUsize, queue: NonZeroUsize) -> Pool {
-        let shared =
-            Shared { queues: Mutex::default(), work: Condvar::new(), low_work: Condvar::new(), threads: threads.get() };
-        let shared = Arc::new(shared);
+        let shared = Arc::new(Shared { queues: Mutex::default(), threads: threads.get() });
         for i in 0..threads.get() {
             for (priority, name) in [(Priority::Normal, "compute"), (Priority::Low, "ahead")] {
                 let worker = Worker {
@@ -166,6 +182,12 @@ impl Pool {
     /// Whether a further urgent job would have to wait for a place in the queue.
     pub(crate) fn is_full(&self) -> bool {
         self.normal.available_permits() == 0
+    }
+
+    /// Threads that wait for urgent jobs.
+    #[cfg(test)]
+    pub(crate) fn idle(&self) -> usize {
+        locked(&self.shared.queues).idle[Priority::Normal as usize].len()
     }
 
     /// Waits for a place in the queue of this priority.
@@ -189,14 +211,13 @@ pub(crate) struct Place<'a> {
 impl Place<'_> {
     /// Puts a job of `session` there.
     pub(crate) fn enqueue(self, session: u64, job: impl FnOnce(&mut Worker) + Send + 'static) {
-        let shared = &self.pool.shared;
-        let mut queues = locked(&shared.queues);
-        let (turns, work) = match self.priority {
-            Priority::Normal => (&mut queues.normal, &shared.work),
-            Priority::Low => (&mut queues.low, &shared.low_work),
+        let mut queues = locked(&self.pool.shared.queues);
+        let turns = match self.priority {
+            Priority::Normal => &mut queues.normal,
+            Priority::Low => &mut queues.low,
         };
         turns.push(session, Box::new(job), self.permit);
-        work.notify_one();
+        queues.wake(self.priority);
     }
 }
 
@@ -206,9 +227,7 @@ impl Drop for Pool {
         let left = std::mem::take(&mut *queues);
         queues.closed = true;
         drop(queues); // jobs may hold what takes the lock when dropped
-        drop(left);
-        self.shared.work.notify_all();
-        self.shared.low_work.notify_all();
+        left.idle.iter().flatten().for_each(Thread::unpark);
     }
 }
 
@@ -235,28 +254,21 @@ fn work(mut worker: Worker) {
 }
 
 fn next(shared: &Shared, priority: Priority) -> Option<Job> {
-    let mut queues = locked(&shared.queues);
+    let own = std::thread::current();
     loop {
+        let mut queues = locked(&shared.queues);
+        let idle = &mut queues.idle[priority as usize];
+        idle.retain(|thread| thread.id() != own.id()); // it may have woken up of itself
         if queues.closed {
             return None;
         }
-        let Queues { help, normal, low, .. } = &mut *queues;
-        let job = match priority {
-            Priority::Normal => help.pop_front().or_else(|| normal.pop()),
-            Priority::Low => low.pop(),
-        };
+        let job = queues.next(priority);
         if job.is_some() {
             return job;
         }
-        queues = match priority {
-            Priority::Normal => {
-                queues.idle += 1;
-                let mut queues = shared.work.wait(queues).unwrap_or_else(PoisonError::into_inner);
-                queues.idle -= 1;
-                queues
-            }
-            Priority::Low => shared.low_work.wait(queues).unwrap_or_else(PoisonError::into_inner),
-        };
+        queues.idle[priority as usize].push(own.clone());
+        drop(queues);
+        std::thread::park();
     }
 }
 
@@ -269,6 +281,7 @@ pub(crate) fn message(panic: &(dyn Any + Send)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use thread_priority::unix::thread_schedule_policy;
     use tokio::sync::oneshot;
 
     fn pool(threads: usize, queue: usize) -> Pool {
@@ -334,11 +347,13 @@ mod tests {
             let (sender, name) = oneshot::channel();
             let job = move |worker: &mut Worker| {
                 let name = std::thread::current().name().map(str::to_owned);
-                drop(sender.send((name, worker.idle())));
+                drop(sender.send((name, worker.idle(), thread_schedule_policy())));
             };
             pool.place(other).await.enqueue(1, job);
-            let (name, idle) = name.await.expect("runs");
+            let (name, idle, policy) = name.await.expect("runs");
             assert_eq!((name.as_deref(), idle), (Some(thread), 0));
+            let lowest = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+            assert_eq!(policy.expect("known") == lowest, other == Priority::Low);
             go.send(()).expect("the job waits");
         }
     }

@@ -311,6 +311,26 @@ async fn late_dropped_and_surplus_corrections_are_discarded_and_credited() {
     a.credited(held).await;
 }
 
+/// Room that one of several running inferences has used may be what another waits for, so it is told of at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn credit_comes_back_at_once_while_several_inferences_run() {
+    let (b, link, device, session) = b_alone(patient()).await;
+    let mut a = HandA::open(&link, &facts(&b, session)).await.expect("right");
+    let mut first = infer(&device, 0).await;
+    let early = a.correct(&b, 0, 0).await;
+    assert!(!round(&mut first, &b.bundle, 0, 0).await);
+    let waiting = tokio::time::timeout(Duration::from_millis(100), a.credited(early)).await;
+    assert!(waiting.is_err(), "not while it runs alone");
+    let mut second = infer(&device, 1).await;
+    a.credited(early).await;
+    let mut used = a.correct(&b, 1, 0).await;
+    assert!(!round(&mut second, &b.bundle, 1, 0).await);
+    a.credited(used).await;
+    used = a.correct(&b, 0, 1).await;
+    assert!(!round(&mut first, &b.bundle, 0, 1).await);
+    a.credited(used).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_correction_within_the_grace_time_is_used() {
     let (b, link, device, session) = b_alone(patient()).await;
