@@ -12,7 +12,8 @@ use twinmask_model::graph::{Graph, Op};
 use twinmask_owner_keygen::onnx::{ImportOptions, import};
 use twinmask_ring::pack::pack;
 use twinmask_ring::prf::Key;
-use twinmask_ring::{fixed, mask};
+use twinmask_ring::fixed::Scale;
+use twinmask_ring::mask;
 
 /// Bytes of the paper's elements.
 const PAPER_BYTES: usize = 20;
@@ -180,7 +181,7 @@ fn main() -> Result<()> {
     let mut report = Report::new("encodings", "Encodings of masked activations");
     let activations = activations()?;
     let mut x = vec![0; activations.len()];
-    fixed::quantize(&activations, X_BITS, false, &mut x)?;
+    Scale::of(&activations, X_BITS, false)?.quantize(&activations, &mut x);
     let masked = Masked::new(x);
     let n = activations.len();
     report.text(format!(
