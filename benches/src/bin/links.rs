@@ -2,6 +2,7 @@
 //! the paper's encoding and local execution. Needs root and iproute2; says that it skipped where they are missing.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 use clap::{Args, Parser, Subcommand};
@@ -10,6 +11,7 @@ use twinmask_benches::baseline::client::{self, Request, Scheme as Unprotected};
 use twinmask_benches::baseline::{PAPER_WIDTH, server};
 use twinmask_benches::deployment::network_file;
 use twinmask_benches::lines::{Runner, onnxruntime};
+use twinmask_benches::net::budget::{Budget, Turns};
 use twinmask_benches::net::deploy::{Site, probe};
 use twinmask_benches::net::netns::Topology;
 use twinmask_benches::net::rows::{self, Bench, COLUMNS, Plans, Row, Samples, Scheme};
@@ -41,18 +43,21 @@ struct Measure {
     /// Only schemes whose name contains this.
     #[arg(long, default_value = "")]
     only: String,
-    /// Turns that each scheme gets, one after the other.
+    /// Most turns that each scheme gets, one after the other.
     #[arg(long, default_value_t = 3)]
     repeats: usize,
     /// Most inferences of one turn.
     #[arg(long, default_value_t = 5)]
     runs: usize,
-    /// Time that the inferences of one turn may take, s; one is always made.
+    /// Time for all inferences, min: turns and inferences are as many as fit; every row gets at least one.
+    #[arg(long, default_value_t = 28.0)]
+    minutes: f64,
+    /// Inferences of a reference scheme that the link alone would keep for longer than this, s, are computed, not run.
     #[arg(long, default_value_t = 10.0)]
-    turn_s: f64,
-    /// Inferences that the link alone would keep for longer than this, s, are computed instead of run.
-    #[arg(long, default_value_t = 30.0)]
     longest_s: f64,
+    /// The same for twinmask and local execution, s.
+    #[arg(long, default_value_t = 30.0)]
+    longest_private_s: f64,
     /// Compute threads of each edge; sgemm always has one.
     #[arg(long, default_value_t = 1)]
     threads: usize,
@@ -145,35 +150,95 @@ fn bench(plan: &Measure) -> Result<()> {
     let topology = Topology::new()?;
     describe(&mut report, &topology, &links)?;
     report.write()?;
+    let sites = sites(plan, &mut report)?;
+    let least: Vec<f64> =
+        sites.iter().flat_map(|(site, plans)| on(site, &links).flat_map(|l| plan.least(site, plans, l))).collect();
+    let mut budget = Budget::new(Duration::from_secs_f64(60.0 * plan.minutes), &least);
     let mut rows = Vec::new();
-    let mut paper = None;
-    for name in networks(plan) {
-        let Some(onnx) = network_file(&name)? else {
-            report.text(format!("skipped: {name}: TWINMASK_DATA is not there"));
-            continue;
-        };
-        let site = Site::new(&name, &onnx)?;
-        let plans = Plans::of(&site)?;
-        storage(&mut report, &name, &plans);
-        let mut local = onnxruntime(&onnx, 1).map_err(|e| eprintln!("{e:#}")).ok();
-        for &link in links.iter().filter(|l| !is_mnist(&name) || l.name == LINKS[0].name) {
-            let own = measure(plan, &topology, &site, &plans, link, &mut local)?;
+    for (site, plans) in &sites {
+        let name = &site.name;
+        storage(&mut report, name, plans);
+        let mut local = onnxruntime(&site.onnx, 1).map_err(|e| eprintln!("{e:#}")).ok();
+        for link in on(site, &links) {
+            let own = measure(plan, &topology, site, plans, link, &mut local, &mut budget)?;
             let cells: Vec<_> = own.iter().map(Row::cells).collect();
             report.table(&format!("{name}, {}", link.title()), &COLUMNS, &cells);
             rows.extend(own);
             report.data("rows", &rows);
             report.write()?;
         }
-        if name == "alexnet227" {
-            paper = Some(plans);
-        }
     }
-    let judged = targets::judge(&rows, paper.as_ref());
+    published(&mut report, &rows);
+    let paper = sites.iter().find(|(site, _)| site.name == "alexnet227").map(|(_, plans)| plans);
+    let judged = targets::judge(&rows, paper);
     let cells: Vec<_> = judged.iter().map(targets::Target::cells).collect();
     report.table("Targets", &["target", "measured", "at most", "verdict"], &cells);
     report.data("targets", &judged);
     plots(&mut report, &rows, &links)?;
     report.write()
+}
+
+impl Measure {
+    fn schemes(&self, site: &Site, link: &Link) -> Vec<Scheme> {
+        let mut schemes = rows::all();
+        if site.name == "alexnet227" {
+            schemes.extend(["lan", "wifi", "wan"].into_iter().filter(|p| *p != link.preset).map(preset));
+        }
+        schemes.retain(|s| s.label().contains(&self.only));
+        schemes
+    }
+
+    /// Whether `scheme` is run, not computed.
+    fn runs(&self, scheme: &Scheme, plans: &Plans, link: &Link) -> bool {
+        let reference = matches!(scheme, Scheme::Offload { .. });
+        scheme.least_s(plans, link) <= if reference { self.longest_s } else { self.longest_private_s }
+    }
+
+    /// Least time of each row that is run, s.
+    fn least(&self, site: &Site, plans: &Plans, link: Link) -> Vec<f64> {
+        let schemes = self.schemes(site, &link);
+        schemes.iter().filter(|s| self.runs(s, plans, &link)).map(|s| s.least_s(plans, &link)).collect()
+    }
+}
+
+/// All networks, deployed; the budget needs to know them beforehand.
+fn sites(plan: &Measure, report: &mut Report) -> Result<Vec<(Site, Plans)>> {
+    let mut sites = Vec::new();
+    for name in networks(plan) {
+        let Some(onnx) = network_file(&name)? else {
+            report.text(format!("skipped: {name}: TWINMASK_DATA is not there"));
+            continue;
+        };
+        eprintln!("{name}: deployment");
+        let site = Site::new(&name, &onnx)?;
+        let plans = Plans::of(&site)?;
+        sites.push((site, plans));
+    }
+    Ok(sites)
+}
+
+/// The links that a network is measured on.
+fn on<'l>(site: &Site, links: &'l [Link]) -> impl Iterator<Item = Link> + use<'l> {
+    let mnist = is_mnist(&site.name);
+    links.iter().copied().filter(move |l| !mnist || l.name == LINKS[0].name)
+}
+
+/// What others have published about small MNIST networks, beside the same network and a larger one here.
+fn published(report: &mut Report, rows: &[Row]) {
+    let shown = [("relay", "compact"), ("relay", "balanced"), ("split", "balanced")];
+    let shown = shown.map(|(mode, profile)| rows::twinmask(mode, profile, "freivalds", false));
+    let ours = rows.iter().filter(|r| is_mnist(&r.network) && r.failure.is_none() && shown.contains(&r.scheme));
+    let ours: Vec<_> =
+        ours.map(|r| mnist::own_row(&r.label, &r.network, &r.link.title(), r.ms.median, r.total_bytes())).collect();
+    if ours.is_empty() {
+        return;
+    }
+    report.text(mnist::CAVEAT);
+    report.table(
+        "Published systems on small MNIST networks, and twinmask here",
+        &mnist::CITED_COLUMNS,
+        &[mnist::cited_rows(), ours].concat(),
+    );
 }
 
 fn networks(plan: &Measure) -> Vec<String> {
@@ -195,7 +260,8 @@ fn describe(report: &mut Report, topology: &Topology, links: &[Link]) -> Result<
          `tc tbf` (bursts of two packets, a queue of 1000 packets, MTU 1500); a UDP relay between it and each edge holds \
          every datagram for half the round trip; the edges are joined by a link that is not shaped. All run on the machine \
          named above, sgemm and each edge with one compute thread unless said otherwise. Bytes are UDP payload by the QUIC \
-         stack's own counters.",
+         stack's own counters. Latencies are medians of n inferences in so many turns; the device program gives one median \
+         per turn, and of those it is the median; p90 is the largest of its turns. Inferences of 2 s and more are not warmed up.",
     );
     report.text(energy::statement());
     report.text(format!(
@@ -242,26 +308,27 @@ fn measure(
     plans: &Plans,
     link: Link,
     local: &mut Option<Runner>,
+    budget: &mut Budget,
 ) -> Result<Vec<Row>> {
-    let mut schemes = rows::all();
-    if site.name == "alexnet227" {
-        schemes.extend(["lan", "wifi", "wan"].into_iter().filter(|p| *p != link.preset).map(preset));
-    }
-    schemes.retain(|s| s.label().contains(&plan.only));
+    let schemes = plan.schemes(site, &link);
+    let most = Turns { turns: plan.repeats, warmup: 2, runs: plan.runs };
+    let mut seconds = budget.take(&plan.least(site, plans, link)).into_iter();
+    let turns: Vec<Option<Turns>> = schemes
+        .iter()
+        .map(|s| {
+            let row_s = plan.runs(s, plans, &link).then(|| seconds.next()).flatten()?;
+            Some(Turns::fitting(s.least_s(plans, &link), row_s, most))
+        })
+        .collect();
     let mut samples = vec![Samples::default(); schemes.len()];
     eprintln!("{}: {}", site.name, link.title());
     let running = site.start(topology, &link, plan.threads, true)?;
     let mut bench = Bench { site, plans, running: &running, link, local };
     for turn in 0..plan.repeats {
-        for (scheme, samples) in schemes.iter().zip(&mut samples) {
-            let least = scheme.least_s(plans, &link);
-            if least > plan.longest_s {
-                continue;
+        for ((scheme, turns), samples) in schemes.iter().zip(&turns).zip(&mut samples) {
+            if let Some(t) = turns.filter(|t| turn < t.turns) {
+                samples.add(scheme, &mut bench, t.warmup, t.runs);
             }
-            let runs = ((plan.turn_s / least.max(1e-3)) as usize).clamp(1, plan.runs);
-            // Slow ones are warmed up once; windows and round-trip estimates begin anew with each connection.
-            let warmup = if least < 2.0 { 2 } else { usize::from(turn == 0 || least < plan.turn_s) };
-            samples.add(scheme, &mut bench, warmup, runs);
         }
     }
     Ok(schemes.into_iter().zip(samples).map(|(scheme, s)| s.row(scheme, site, plans, link)).collect())

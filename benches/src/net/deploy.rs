@@ -17,6 +17,8 @@ use crate::deployment::{Deployment, Edge, program};
 const DEVICE: &str = "device";
 /// The ring profiles that are measured; each is a model of its own in the deployment.
 pub const PROFILES: [&str; 2] = ["compact", "balanced"];
+/// Before programs that stand for a network, which does not wait for what computes.
+const AHEAD: [&str; 3] = ["nice", "-n", "-10"];
 /// Time that the relay gets to open its sockets.
 const RELAY_START: Duration = Duration::from_millis(200);
 
@@ -169,8 +171,7 @@ impl Running<'_> {
 /// # Errors
 /// When it cannot be started.
 pub fn start_relay(topology: &Topology, link: &Link) -> Result<Guard> {
-    // Ahead of what computes, as a switch would be.
-    let mut words: Vec<String> = ["nice", "-n", "-10"].map(str::to_owned).into();
+    let mut words: Vec<String> = AHEAD.map(str::to_owned).into();
     words.extend(topology.enter(Place::Air));
     words.push(program("delay")?.display().to_string());
     words.extend(["--one-way-us".to_owned(), (link.rtt_ms * 500.0).round().to_string()]);
@@ -188,7 +189,9 @@ pub fn probe(topology: &Topology, link: &Link) -> Result<super::probe::Measured>
     topology.shape(link)?;
     let _relay = start_relay(topology, link)?;
     let run = |place, verb: &str, address: String| -> Result<Vec<String>> {
-        let mut words = topology.enter(place);
+        // It is the link that is measured, not this machine's other work.
+        let mut words: Vec<String> = AHEAD.map(str::to_owned).into();
+        words.extend(topology.enter(place));
         words.extend([own_path()?, verb.to_owned(), address]);
         Ok(words)
     };

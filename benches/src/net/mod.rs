@@ -1,5 +1,6 @@
 //! Shaped links: namespaces with a device, two edges and the air between them, processes inside, and what a link costs.
 
+pub mod budget;
 pub mod crossing;
 pub mod deploy;
 pub mod energy;

@@ -181,7 +181,7 @@ pub(crate) async fn submit<T: Send + 'static>(
     if let Some(gathering) = &model.gatherings[r] {
         // As many jobs as requests: one that finds its own request taken along finds another or nothing.
         locked(gathering.of(priority)).push_back(request);
-        place.enqueue(session, move |worker| {
+        place.gathers().enqueue(session, move |worker| {
             let requests = model.gatherings[r].as_ref().map_or_else(Vec::new, |g| g.take(priority));
             serve(&model, r, requests, worker);
         });

@@ -23,6 +23,9 @@ type Job = Box<dyn FnOnce(&mut Worker) + Send>;
 /// Buffers that a worker keeps for the next job.
 const SPARES: usize = 8;
 
+/// Jobs of others that are done before one that gathers.
+const MOST_PASSED: usize = 8;
+
 /// How urgent a job is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Priority {
@@ -86,28 +89,41 @@ impl Worker {
     }
 }
 
+/// A job that waits, and its place in the queue.
+struct Queued {
+    job: Job,
+    gathers: bool,
+    _place: OwnedSemaphorePermit,
+}
+
 /// Jobs by session; sessions take turns.
 #[derive(Default)]
 struct Turns {
     /// Sessions with jobs, the one whose turn it is in front.
     sessions: VecDeque<u64>,
-    jobs: HashMap<u64, VecDeque<(Job, OwnedSemaphorePermit)>>,
+    jobs: HashMap<u64, VecDeque<Queued>>,
+    /// Jobs that were done before one that gathers though it was that one's turn.
+    passed: usize,
 }
 
 impl Turns {
-    fn push(&mut self, session: u64, job: Job, place: OwnedSemaphorePermit) {
+    fn push(&mut self, session: u64, queued: Queued) {
         let jobs = self.jobs.entry(session).or_default();
         if jobs.is_empty() {
             self.sessions.push_back(session);
         }
-        jobs.push_back((job, place));
+        jobs.push_back(queued);
     }
 
     /// The next job; its place in the queue is free at once.
     fn pop(&mut self) -> Option<Job> {
-        let session = self.sessions.pop_front()?;
+        let gathers = |session| self.jobs.get(session).and_then(VecDeque::front).is_some_and(|q| q.gathers);
+        let other = self.sessions.iter().position(|session| !gathers(session));
+        let at = other.filter(|_| self.passed < MOST_PASSED).unwrap_or(0);
+        let session = self.sessions.remove(at)?;
         let jobs = self.jobs.get_mut(&session)?;
-        let (job, _place) = jobs.pop_front()?;
+        let Queued { job, gathers, .. } = jobs.pop_front()?;
+        self.passed = if gathers { 0 } else { self.passed + usize::from(at > 0) };
         if jobs.is_empty() {
             self.jobs.remove(&session);
         } else {
@@ -197,7 +213,7 @@ impl Pool {
             Priority::Low => &self.low,
         };
         let permit = Arc::clone(places).acquire_owned().await.expect("nobody closes the semaphores");
-        Place { pool: self, priority, permit }
+        Place { pool: self, priority, gathers: false, permit }
     }
 }
 
@@ -205,10 +221,17 @@ impl Pool {
 pub(crate) struct Place<'a> {
     pool: &'a Pool,
     priority: Priority,
+    gathers: bool,
     permit: OwnedSemaphorePermit,
 }
 
 impl Place<'_> {
+    /// For a job that does together what others of its kind are to do: the later its turn, the more have gathered, so a few
+    /// jobs of other sessions are done first.
+    pub(crate) fn gathers(self) -> Self {
+        Self { gathers: true, ..self }
+    }
+
     /// Puts a job of `session` there.
     pub(crate) fn enqueue(self, session: u64, job: impl FnOnce(&mut Worker) + Send + 'static) {
         let mut queues = locked(&self.pool.shared.queues);
@@ -216,7 +239,7 @@ impl Place<'_> {
             Priority::Normal => &mut queues.normal,
             Priority::Low => &mut queues.low,
         };
-        turns.push(session, Box::new(job), self.permit);
+        turns.push(session, Queued { job: Box::new(job), gathers: self.gathers, _place: self.permit });
         queues.wake(self.priority);
     }
 }
@@ -335,6 +358,30 @@ mod tests {
             let order = order.lock().expect("no panic").clone();
             assert_eq!(order[..7], [(1, 0), (2, 0), (1, 1), (2, 1), (1, 2), (2, 2), (1, 3)]);
         }
+    }
+
+    /// Sessions 1 to 3 have jobs that gather, session 4 others.
+    #[tokio::test]
+    async fn jobs_that_gather_let_some_others_pass() {
+        let pool = pool(1, 64);
+        let go = occupy(&pool, Priority::Normal).await;
+        let order = Arc::new(Mutex::new(Vec::new()));
+        for (session, count) in [(1, 1), (2, 1), (3, 1), (4, 2 * MOST_PASSED)] {
+            for _ in 0..count {
+                let order = Arc::clone(&order);
+                let place = pool.place(Priority::Normal).await;
+                let place = if session < 4 { place.gathers() } else { place };
+                place.enqueue(session, move |_| order.lock().expect("no panic").push(session));
+            }
+        }
+        go.send(()).expect("the first job waits");
+        let all = 3 + 2 * MOST_PASSED;
+        while order.lock().expect("no panic").len() < all {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        let order = order.lock().expect("no panic").clone();
+        let wanted = [vec![4; MOST_PASSED], vec![1], vec![4; MOST_PASSED], vec![2, 3]].concat();
+        assert_eq!(order, wanted);
     }
 
     #[tokio::test]
