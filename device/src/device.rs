@@ -80,7 +80,7 @@ impl Device {
     pub async fn infer(&mut self, input: &[f32]) -> Result<Inference, DeviceError> {
         let mut retries = 0;
         loop {
-            match self.attempt(input.to_vec()).await {
+            match self.attempt(input).await {
                 Err(DeviceError::Busy { retry_after_ms, .. }) if retries < BUSY_RETRIES => {
                     retries += 1;
                     let wait = Duration::from_millis(retry_after_ms.into()).min(MAX_RETRY_AFTER);
@@ -98,7 +98,7 @@ impl Device {
         }
     }
 
-    async fn attempt(&mut self, input: Vec<f32>) -> Result<Inference, DeviceError> {
+    async fn attempt(&mut self, input: &[f32]) -> Result<Inference, DeviceError> {
         let watch = self.watch;
         let session = self.session().await?.clone();
         let before = session.usage();

@@ -72,7 +72,7 @@ impl Outcome {
 pub async fn infer(
     network: &Network,
     values: &mut Values,
-    input: Vec<f32>,
+    input: &[f32],
     exchange: &mut impl Exchange,
 ) -> Result<Outcome, DeviceError> {
     let begun = Instant::now();

@@ -53,7 +53,7 @@ fn float_logits(onnx: &Path, inputs: &[Vec<f32>]) -> Vec<Vec<f32>> {
         inputs,
         || Values::new(Arc::clone(&program)),
         |values, input| {
-            values.start(input.to_vec()).expect("fits");
+            values.start(input).expect("fits");
             values.run_segment(0).expect("runs");
             values.get(output).expect("computed").to_vec()
         },
@@ -71,7 +71,7 @@ fn local_logits(deployment: &Deployment, model: &str, inputs: &[Vec<f32>]) -> Ve
         (network.values(), network, local, runtime)
     };
     in_parallel(inputs, state, |(values, network, local, runtime), input| {
-        let outcome = runtime.block_on(infer(network, values, input.to_vec(), local)).expect("infers");
+        let outcome = runtime.block_on(infer(network, values, input, local)).expect("infers");
         outcome.outputs.into_iter().next().expect("one output").data
     })
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use in_process::{InProcess, Wire};
-use twinmask_device::infer::{Exchange, Quantized, infer};
+use twinmask_device::infer::{Exchange, Input, infer};
 use twinmask_device::{DeviceError, RemoteInference};
 use twinmask_gemm::{Geometry, Input, Kernel, Linear, Scratch};
 use twinmask_model::analysis::{Checks, analyse};
@@ -94,11 +94,17 @@ struct CountingExchange {
 }
 
 impl Exchange for CountingExchange {
-    async fn round(&mut self, r: usize, inputs: &[Quantized]) -> Result<Vec<Vec<Vec<i32>>>, DeviceError> {
-        let answers = self.remote.round(r, inputs).await?;
-        self.up += inputs.iter().map(|q| q.x.len() as u64).sum::<u64>();
-        self.down += answers.iter().flatten().map(|y| y.len() as u64).sum::<u64>();
-        Ok(answers)
+    async fn round(
+        &mut self,
+        network: &Network,
+        r: usize,
+        inputs: &[Input<'_>],
+        outputs: &mut [Vec<f32>],
+    ) -> Result<(), DeviceError> {
+        self.remote.round(network, r, inputs, outputs).await?;
+        self.up += inputs.iter().map(|x| x.tensor.len() as u64).sum::<u64>();
+        self.down += outputs.iter().map(|y| y.len() as u64).sum::<u64>();
+        Ok(())
     }
 }
 
@@ -134,7 +140,7 @@ async fn the_formulas_are_what_a_run_counts() {
 
     let mut exchange = CountingExchange { remote: session.begin().await.expect("granted"), up: 0, down: 0 };
     let input = numbers("analysis", network.input_spec().shape.iter().product::<u32>() as usize);
-    infer(&network, &mut network.values(), input, &mut exchange).await.expect("an inference");
+    infer(&network, &mut network.values(), &input, &mut exchange).await.expect("an inference");
 
     let plan = network.plan();
     let table = analyse(plan, None, Checks::default());

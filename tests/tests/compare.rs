@@ -108,7 +108,7 @@ fn embed(deployment: &Deployment, pictures: &[PathBuf]) -> Vec<Vec<f32>> {
         let (spec, mut values) = (network.input_spec(), network.values());
         let mut one = |picture: &PathBuf| {
             let tensor = input::load(picture, &spec).expect("a picture");
-            let outcome = runtime.handle().block_on(infer(&network, &mut values, tensor, &mut local));
+            let outcome = runtime.handle().block_on(infer(&network, &mut values, &tensor, &mut local));
             outcome.expect("an inference").outputs.swap_remove(0).data
         };
         pictures.iter().map(&mut one).collect()

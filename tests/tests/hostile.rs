@@ -88,7 +88,7 @@ impl Scene {
         let session = Session::over(Arc::clone(&self.network), a, b, options).await?;
         let mut remote = session.begin().await?;
         let mut values = self.network.values();
-        let outcome = infer(&self.network, &mut values, Self::input(), &mut remote).await?;
+        let outcome = infer(&self.network, &mut values, &Self::input(), &mut remote).await?;
         remote.finish().await?;
         // Gives the ends of both streams the time to pass.
         tokio::time::sleep(Duration::from_millis(20)).await;

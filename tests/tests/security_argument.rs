@@ -44,7 +44,7 @@ async fn what_edges_get_has_the_same_shape_whatever_the_data() {
     let zeros = vec![0.0; input(&network, "").len()];
     for input in [input(&network, "first"), input(&network, "second"), zeros] {
         let mut remote = session.begin().await.expect("granted");
-        infer(&network, &mut network.values(), input, &mut remote).await.expect("an inference");
+        infer(&network, &mut network.values(), &input, &mut remote).await.expect("an inference");
         remote.finish().await.expect("both edges are there");
         for (wire, seen) in [(&a, &mut to_a), (&b, &mut to_b)] {
             // END comes last on both, and may be on its way still.
@@ -132,7 +132,7 @@ async fn both_edges_together_recover_s_in_and_one_alone_does_not() {
         let mut remote = session.begin().await.expect("granted");
         remote.watch(usize::MAX);
         let input = input(&network, &format!("request {r}"));
-        infer(&network, &mut network.values(), input, &mut remote).await.expect("an inference");
+        infer(&network, &mut network.values(), &input, &mut remote).await.expect("an inference");
         requests.push(remote.glimpses().to_vec());
         remote.finish().await.expect("both edges are there");
     }

@@ -117,7 +117,7 @@ fn run_float(case: &Case) -> Result<f32, String> {
     let outputs = graph.outputs.clone();
     let program = Arc::new(Program::new(graph, MEMORY_CAP).map_err(|e| e.to_string())?);
     let mut values = Values::new(Arc::clone(&program));
-    values.start(case.input.clone()).map_err(|e| e.to_string())?;
+    values.start(&case.input).map_err(|e| e.to_string())?;
     values.run_segment(0).map_err(|e| e.to_string())?;
     let result = |&id| Ok((program.graph().shape(id).to_vec(), values.get(id).map_err(|e| e.to_string())?.to_vec()));
     case.compare(&outputs.iter().map(result).collect::<Result<Vec<_>, String>>()?)

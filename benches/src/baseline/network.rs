@@ -166,7 +166,7 @@ impl FloatNetwork {
     ///
     /// # Errors
     /// When an operator refuses its operands.
-    pub fn infer(&self, values: &mut Values, input: Vec<f32>, scratch: &mut Scratch) -> Result<Vec<f32>> {
+    pub fn infer(&self, values: &mut Values, input: &[f32], scratch: &mut Scratch) -> Result<Vec<f32>> {
         values.start(input)?;
         for r in 0..self.rounds.plan().rounds.len() {
             let inputs = self.rounds.advance(values, r)?.concat();
@@ -191,10 +191,10 @@ mod tests {
         let network = FloatNetwork::load(&onnx).expect("its own file");
         let input: Vec<f32> = (0..network.rounds.input_len()).map(|i| (i as f32 * 0.37).sin()).collect();
         let mut values = Values::new(program);
-        values.start(input.clone()).expect("fits");
+        values.start(&input).expect("fits");
         values.run_segment(0).expect("runs");
         let expected = values.get(output).expect("computed");
-        let got = network.infer(&mut network.rounds.values(), input, &mut Scratch::default()).expect("runs");
+        let got = network.infer(&mut network.rounds.values(), &input, &mut Scratch::default()).expect("runs");
         let largest = expected.iter().fold(0.0f32, |m, v| m.max(v.abs()));
         assert!(largest > 0.0 && got.len() == expected.len());
         for (g, e) in got.iter().zip(expected) {

@@ -57,7 +57,7 @@ async fn inference(send: &mut SendHalf, recv: &mut RecvHalf, network: &FloatNetw
             }
             Kind::Whole => {
                 let input = read_elements(recv, &head, network.rounds.input_len()).await?;
-                tokio::task::block_in_place(|| network.infer(&mut values, input, &mut scratch))?
+                tokio::task::block_in_place(|| network.infer(&mut values, &input, &mut scratch))?
             }
         };
         write(send, head.kind, head.width, head.round, &[&answer]).await?;

@@ -24,7 +24,7 @@ struct Cli {
 fn main() -> Result<()> {
     let cli = Cli::parse();
     // As the program `device` has it.
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(serve(&cli))
 }
 
@@ -40,13 +40,24 @@ async fn serve(cli: &Cli) -> Result<()> {
     let (model, rounds) = (device.network().name().to_owned(), device.network().plan().rounds.len());
     let session = device.session().await?;
     say(&json!({"model": model, "rounds": rounds, "mode": session.mode(), "kernels": session.kernels()}));
-    let mut line = String::new();
-    while std::io::stdin().read_line(&mut line)? > 0 {
-        line.clear();
+    let mut lines = lines();
+    while lines.recv().await.is_some() {
         run(&mut device, &input).await?;
     }
     device.close().await;
     Ok(())
+}
+
+/// The lines on standard input, read by a thread of its own: the runtime's only one keeps the connections alive.
+fn lines() -> tokio::sync::mpsc::Receiver<()> {
+    let (sender, receiver) = tokio::sync::mpsc::channel(1);
+    std::thread::spawn(move || {
+        let mut line = String::new();
+        while std::io::stdin().read_line(&mut line).is_ok_and(|n| n > 0) && sender.blocking_send(()).is_ok() {
+            line.clear();
+        }
+    });
+    receiver
 }
 
 async fn run(device: &mut Device, input: &[f32]) -> Result<()> {

@@ -188,7 +188,7 @@ async fn lane(session: &Session, network: &Network, input: &[f32], runs: u32) ->
     for _ in 0..runs {
         let (begun, cpu) = (Instant::now(), cpu_time());
         let mut remote = session.begin().await?;
-        let mut outcome = infer(network, &mut values, input.to_vec(), &mut remote).await?;
+        let mut outcome = infer(network, &mut values, input, &mut remote).await?;
         let fallbacks = remote.fallbacks();
         remote.finish().await?;
         outcome.total = begun.elapsed();

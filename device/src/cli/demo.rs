@@ -86,7 +86,7 @@ pub(crate) async fn run(settings: Settings, args: DemoArgs) -> Result<(), Device
     let result = inferences(&mut device, &input).await;
     device.close().await;
     let (first, median) = result?;
-    let local = local(&settings.open_dir()?, input).await?;
+    let local = local(&settings.open_dir()?, &input).await?;
     let equal = first.outcome.outputs == local.outputs;
 
     let network = Arc::clone(device.network());
@@ -126,7 +126,7 @@ async fn inferences(device: &mut Device, input: &[f32]) -> Result<(Inference, Du
     Ok((first, times[RUNS / 2]))
 }
 
-async fn local(dir: &DeviceDir, input: Vec<f32>) -> Result<Outcome, DeviceError> {
+async fn local(dir: &DeviceDir, input: &[f32]) -> Result<Outcome, DeviceError> {
     let bundle = dir.load(None)?;
     let mut exchange = Local::new(&bundle)?;
     let network = Network::new(bundle, Integrity::NONE)?;

@@ -100,7 +100,7 @@ impl Runner {
             }
             Self::Local { network, local, values } => {
                 let how = How { mode: "local", fallbacks: 0, check: Integrity::NONE.to_string() };
-                Ok((infer(network, values, tensor, local.as_mut()).await?, Usage::default(), how))
+                Ok((infer(network, values, &tensor, local.as_mut()).await?, Usage::default(), how))
             }
         }
     }

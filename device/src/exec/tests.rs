@@ -275,7 +275,7 @@ fn first_relus_are_left_out() {
     let local: Vec<_> = program.segments().iter().map(|s| names(&s.local)).collect();
     assert_eq!(local, [vec!["before"], vec![], vec!["beside"]]);
     let mut values = Values::new(Arc::new(program));
-    values.start(vec![1.0, -1.0]).unwrap();
+    values.start(&[1.0, -1.0]).unwrap();
     values.run_segment(0).unwrap();
     values.set(alone, vec![2.0, 0.0]).unwrap();
     assert!(values.get(before).is_err(), "its reader has been served");
@@ -292,7 +292,7 @@ fn inferences_run_and_free_their_tensors() {
     let mut values = Values::new(program);
     for round in 0..3 {
         let x = round as f32;
-        values.start(vec![x, -1.0, 2.0, -3.0]).unwrap();
+        values.start(&[x, -1.0, 2.0, -3.0]).unwrap();
         values.run_segment(0).unwrap();
         assert_eq!(values.get(relu).unwrap(), [x, 0.0, 2.0, 0.0]);
         values.set(a, vec![1.0; 4]).unwrap();
@@ -305,7 +305,7 @@ fn inferences_run_and_free_their_tensors() {
         assert_eq!(values.get(twice).unwrap(), [3.0; 4]);
         assert!(values.run_segment(2).is_err(), "c is not there yet");
         values.set(c, vec![10.0; 4]).unwrap();
-        values.start(vec![x, -1.0, 2.0, -3.0]).unwrap();
+        values.start(&[x, -1.0, 2.0, -3.0]).unwrap();
         assert!(values.get(c).is_err(), "a new inference begins empty");
         values.run_segment(0).unwrap();
         values.set(a, vec![1.0; 4]).unwrap();
@@ -318,7 +318,7 @@ fn inferences_run_and_free_their_tensors() {
     }
     let long = values.set(c, vec![0.0; 5]).unwrap_err();
     assert_eq!(long.to_string(), "tensor 'c' of shape [1, 4] cannot hold 5 elements");
-    assert!(values.start(vec![]).is_err());
+    assert!(values.start(&[]).is_err());
 }
 
 #[test]
@@ -358,7 +358,7 @@ fn overwriting_and_recycling_change_nothing() {
     let outputs = g.outputs.clone();
     let mut values = Values::new(Arc::new(Program::new(g, 1 << 30).unwrap()));
     for _ in 0..2 {
-        values.start(input.clone()).unwrap();
+        values.start(&input).unwrap();
         values.run_segment(0).unwrap();
         outputs.iter().for_each(|&o| assert_eq!(values.get(o).unwrap(), all[o as usize]));
     }

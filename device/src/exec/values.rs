@@ -39,12 +39,14 @@ impl Values {
     ///
     /// # Errors
     /// [`ExecError::Length`] when `input` does not fit the graph's input.
-    pub fn start(&mut self, input: Vec<f32>) -> Result<(), ExecError> {
+    pub fn start(&mut self, input: &[f32]) -> Result<(), ExecError> {
         self.unread.copy_from_slice(self.program.readers());
         for i in 0..self.slots.len() {
             self.empty(i);
         }
-        self.set(self.program.graph().input, input)
+        let mut own = self.buffer(input.len());
+        own.copy_from_slice(input);
+        self.set(self.program.graph().input, own)
     }
 
     /// Puts in the answer of a linear node. Its input is freed once all its readers have been served.
