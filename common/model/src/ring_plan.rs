@@ -14,6 +14,10 @@ pub const MAX_ACTIVATION_BITS: u32 = 15;
 const LITTLE_TRAFFIC: f64 = 0.04;
 /// A layer with more weights than this and few positions is bound by memory bandwidth: its weights stay int8.
 const MANY_WEIGHTS: usize = 1 << 20;
+/// Positions up to which reading the weights takes longer than computing.
+const FEW_POSITIONS: usize = 4;
+/// How many times larger the error (a variance) must be in the profile's ring than in the wide one: 4 is one bit.
+const WORTH_WIDENING: f64 = 4.0;
 
 /// How wide the ring may be: the trade of accuracy against bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -172,9 +176,18 @@ pub struct GroupBits {
 }
 
 /// Chooses the widths of a group whose layers have these weights, for a ring of at most `width` bits; `None` when
-/// not even two-bit weights and one-bit activations fit.
+/// not even two-bit weights and one-bit activations fit. A ring wider than the profile's is taken where it pays.
 #[must_use]
 pub fn choose(layers: &[FloatWeights<'_>], signed: bool, width: u32, profile: Profile) -> Option<GroupBits> {
+    let (error, best) = least_error(layers, signed, width, profile)?;
+    // The wide ring is another byte of work for every weight, but not where reading the weights is what takes time.
+    let costs = width > profile.bits() && layers.iter().any(|l| l.positions > FEW_POSITIONS);
+    let narrow = if costs { least_error(layers, signed, profile.bits(), profile) } else { None };
+    Some(narrow.filter(|(narrow, _)| *narrow <= error * WORTH_WIDENING).map_or(best, |(_, bits)| bits))
+}
+
+/// The widths of least error in a ring of at most `width` bits, and that error.
+fn least_error(layers: &[FloatWeights<'_>], signed: bool, width: u32, profile: Profile) -> Option<(f64, GroupBits)> {
     let mut best: Option<(f64, GroupBits)> = None;
     for w in 2..=profile.max_weight_bits() {
         let capped: Vec<u32> = layers.iter().map(|l| w.min(weight_cap(l))).collect();
@@ -189,11 +202,11 @@ pub fn choose(layers: &[FloatWeights<'_>], signed: bool, width: u32, profile: Pr
             best = Some((error, GroupBits { w_bits: capped, x_bits: a, k, bounds }));
         }
     }
-    best.map(|(_, bits)| bits)
+    best
 }
 
 fn weight_cap(layer: &FloatWeights<'_>) -> u32 {
-    if layer.data.len() > MANY_WEIGHTS && layer.positions <= 4 { 8 } else { MAX_WEIGHT_BITS }
+    if layer.data.len() > MANY_WEIGHTS && layer.positions <= FEW_POSITIONS { 8 } else { MAX_WEIGHT_BITS }
 }
 
 #[cfg(test)]
@@ -254,6 +267,21 @@ mod tests {
         assert!(both.bounds[0] < both.bounds[1]);
         assert_eq!(both.k, width_for(both.bounds[1]));
         assert_eq!(choose(&[wide], true, 8, Profile::Bits(8)), None);
+    }
+
+    #[test]
+    fn the_wide_ring_must_pay_with_a_bit() {
+        let few = weights(4 * 40);
+        let many = weights(4 * 4608);
+        let chosen = |data, positions| {
+            choose(&[FloatWeights { data, rows: 4, positions }], false, 32, Profile::Compact).expect("fits")
+        };
+        // 8-bit weights are what limits a short sum in either ring, 24 bits what limits a long one.
+        assert!(chosen(&few, 100).k <= 24);
+        assert!(chosen(&many, 100).k > 24);
+        // Where memory is the limit the wide ring is free.
+        assert!(chosen(&few, 1).k > 24 || chosen(&few, 1).x_bits == MAX_ACTIVATION_BITS);
+        assert!(chosen(&few, 1).x_bits > chosen(&few, 100).x_bits);
     }
 
     #[test]
