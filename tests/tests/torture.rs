@@ -159,7 +159,7 @@ fn run_integers(case: &Case) -> Result<f32, String> {
     let network = Network::new(bundle, Integrity::NONE).map_err(|e| e.to_string())?;
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let mut values = network.values();
-    let run = infer(&network, &mut values, case.input.clone(), &mut local);
+    let run = infer(&network, &mut values, &case.input, &mut local);
     let outcome = runtime.block_on(run).map_err(|e| e.to_string())?;
     case.compare(&outcome.outputs.into_iter().map(|o| (o.shape, o.data)).collect::<Vec<_>>())
 }
