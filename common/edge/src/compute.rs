@@ -44,7 +44,9 @@ impl Shares {
     fn expand(&self, plan: &Plan, r: usize, worker: &mut Worker) -> Result<Vec<Vec<u32>>, WireError> {
         let parts = plan.upload_parts(r);
         match self {
-            Shares::Uploaded { codec, payload } => payload::decode(payload, *codec, &parts),
+            Shares::Uploaded { codec, payload } => {
+                payload::decode_into(payload, *codec, &parts, |len| worker.buffer(len))
+            }
             Shares::Masks(Masks { seed, prf, counter }) => {
                 let key = Key::for_masks(prf.algorithm(), &seed.0, *counter);
                 let expand = |(&g, (len, k)): (&u32, (usize, u32))| {
@@ -293,10 +295,7 @@ pub(crate) fn correction(plan: &Plan, r: usize, masks: &Masks, z: &mut [Vec<u32>
 /// # Errors
 /// A payload that does not hold the round's answers.
 pub(crate) fn add_correction(plan: &Plan, r: usize, z: &mut [Vec<u32>], payload: &[u8]) -> Result<(), WireError> {
-    for (z, c) in z.iter_mut().zip(payload::decode(payload, Codec::Packed, &plan.answer_parts(r))?) {
-        z.iter_mut().zip(c).for_each(|(z, c)| *z = z.wrapping_add(c));
-    }
-    Ok(())
+    payload::add_packed(payload, &plan.answer_parts(r), z)
 }
 
 /// What the locks of this crate guard is replaced as a whole, so a panic elsewhere leaves nothing half done.

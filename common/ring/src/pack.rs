@@ -87,43 +87,61 @@ fn pack_block<const K: usize>(block: &[u32]) -> [u8; 32] {
 /// # Panics
 /// If `k` is not in 2..=32.
 pub fn unpack(bytes: &[u8], k: u32, elements: &mut [u32]) -> Result<(), PackError> {
-    let expected = packed_len(elements.len(), k);
+    check(bytes, k, elements.len())?;
+    by_width!(k, unpack_blocks(bytes, elements, |element, unpacked| *element = unpacked));
+    Ok(())
+}
+
+/// Adds what `bytes` holds to `elements`, mod 2^32.
+///
+/// # Errors
+/// As [`unpack`]; `elements` are then as before.
+///
+/// # Panics
+/// If `k` is not in 2..=32.
+pub fn unpack_add(bytes: &[u8], k: u32, elements: &mut [u32]) -> Result<(), PackError> {
+    check(bytes, k, elements.len())?;
+    by_width!(k, unpack_blocks(bytes, elements, |element, unpacked| *element = element.wrapping_add(unpacked)));
+    Ok(())
+}
+
+/// Whether `bytes` hold `n` elements of `k` bits.
+fn check(bytes: &[u8], k: u32, n: usize) -> Result<(), PackError> {
+    let expected = packed_len(n, k);
     if bytes.len() != expected {
         return Err(PackError::Length { expected, found: bytes.len() });
     }
-    by_width!(k, unpack_blocks(bytes, elements));
-    let used = elements.len() as u64 * u64::from(k) % 8;
+    let used = n as u64 * u64::from(k) % 8;
     match bytes.last() {
         Some(last) if used > 0 && last >> used != 0 => Err(PackError::Padding),
         _ => Ok(()),
     }
 }
 
-fn unpack_blocks<const K: usize>(bytes: &[u8], elements: &mut [u32]) {
+/// `put(element, unpacked)` for each element.
+fn unpack_blocks<const K: usize>(bytes: &[u8], elements: &mut [u32], put: impl Fn(&mut u32, u32) + Copy) {
     let whole = elements.len() / BLOCK;
     // A block is read in words of eight bytes, the last of which reaches up to eight bytes behind it.
     let fast = whole.min(bytes.len().saturating_sub(8) / K);
     let (blocks, rest) = elements.split_at_mut(fast * BLOCK);
     for (b, out) in blocks.chunks_exact_mut(BLOCK).enumerate() {
-        unpack_block::<K>(&bytes[b * K..][..K + 8], out);
+        unpack_block::<K>(&bytes[b * K..][..K + 8], out, put);
     }
     for (b, out) in rest.chunks_mut(BLOCK).enumerate() {
         let tail = &bytes[(fast + b) * K..];
         let mut padded = [0; 40];
         let n = tail.len().min(K);
         padded[..n].copy_from_slice(&tail[..n]);
-        let mut block = [0; BLOCK];
-        unpack_block::<K>(&padded[..K + 8], &mut block);
-        out.copy_from_slice(&block[..out.len()]);
+        unpack_block::<K>(&padded[..K + 8], out, put);
     }
 }
 
 #[inline(always)]
-fn unpack_block<const K: usize>(bytes: &[u8], out: &mut [u32]) {
+fn unpack_block<const K: usize>(bytes: &[u8], out: &mut [u32], put: impl Fn(&mut u32, u32)) {
     for (i, element) in out.iter_mut().enumerate().take(BLOCK) {
         let (byte, shift) = (i * K / 8, i * K % 8);
         let word: [u8; 8] = bytes[byte..byte + 8].try_into().expect("eight bytes");
-        *element = (u64::from_le_bytes(word) >> shift) as u32 & mask(K as u32);
+        put(element, (u64::from_le_bytes(word) >> shift) as u32 & mask(K as u32));
     }
 }
 
@@ -162,6 +180,9 @@ mod tests {
                 unpack(&packed, k, &mut back).expect("own packing");
                 let cut: Vec<u32> = elements.iter().map(|e| e & mask(k)).collect();
                 assert_eq!(back, cut, "k={k} n={n}");
+                unpack_add(&packed, k, &mut back).expect("own packing");
+                let twice: Vec<u32> = cut.iter().map(|e| e.wrapping_add(*e)).collect();
+                assert_eq!(back, twice, "k={k} n={n}");
             }
         }
     }
@@ -174,6 +195,9 @@ mod tests {
         assert_eq!(unpack(&[0, 0, 0, 0, 0, 0, 0, 0x10], 20, &mut out), Err(PackError::Padding));
         assert_eq!(unpack(&[0, 0, 0, 0, 0, 0, 0, 0x0f], 20, &mut out), Ok(()));
         assert_eq!(unpack(&[0xff; 2], 2, &mut [0; 7]), Err(PackError::Padding));
+        let mut kept = [5u32; 7];
+        assert_eq!(unpack_add(&[0xff; 2], 2, &mut kept), Err(PackError::Padding));
+        assert_eq!(kept, [5; 7], "left alone");
     }
 
     /// The vector that PROTOCOL.md and other implementations can be held against.

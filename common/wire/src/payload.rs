@@ -92,7 +92,10 @@ impl Codec {
 /// If zstd runs out of memory.
 #[must_use]
 pub fn encode(parts: &[(&[u32], u32)], codec: Codec) -> Vec<u8> {
-    let mut out = Vec::new();
+    let len = |&(elements, k): &(&[u32], u32)| {
+        if codec == Codec::Raw { 4 * elements.len() } else { pack::packed_len(elements.len(), k) }
+    };
+    let mut out = Vec::with_capacity(parts.iter().map(len).sum());
     for &(elements, k) in parts {
         match codec {
             Codec::Raw => {
@@ -114,6 +117,19 @@ pub fn encode(parts: &[(&[u32], u32)], codec: Codec) -> Vec<u8> {
 /// # Errors
 /// [`WireError`] when the payload does not hold exactly these parts.
 pub fn decode(payload: &[u8], codec: Codec, parts: &[(usize, u32)]) -> Result<Vec<Vec<u32>>, WireError> {
+    decode_into(payload, codec, parts, |n| vec![0; n])
+}
+
+/// As [`decode`], into the buffers that `room` gives: of as many elements as it is asked for, whatever they are.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_into(
+    payload: &[u8],
+    codec: Codec,
+    parts: &[(usize, u32)],
+    mut room: impl FnMut(usize) -> Vec<u32>,
+) -> Result<Vec<Vec<u32>>, WireError> {
     codec.check_len(payload.len(), parts)?;
     let malformed = |e: &dyn std::fmt::Display| WireError::Malformed(format!("payload: {e}"));
     let unpacked;
@@ -127,7 +143,7 @@ pub fn decode(payload: &[u8], codec: Codec, parts: &[(usize, u32)]) -> Result<Ve
     let mut rest = bytes;
     let mut out = Vec::with_capacity(parts.len());
     for &(n, k) in parts {
-        let mut elements = vec![0u32; n];
+        let mut elements = room(n);
         let len = if codec == Codec::Raw { 4 * n } else { pack::packed_len(n, k) };
         let (head, tail) = rest.split_at(len);
         if codec == Codec::Raw {
@@ -144,6 +160,21 @@ pub fn decode(payload: &[u8], codec: Codec, parts: &[(usize, u32)]) -> Result<Ve
         out.push(elements);
     }
     Ok(out)
+}
+
+/// Adds the elements of each part of `payload`, a [`Codec::Packed`] one, to those of `sums` (by part, as many), mod 2^32.
+///
+/// # Errors
+/// [`WireError`] when the payload does not hold exactly these parts.
+pub fn add_packed(payload: &[u8], parts: &[(usize, u32)], sums: &mut [Vec<u32>]) -> Result<(), WireError> {
+    Codec::Packed.check_len(payload.len(), parts)?;
+    let mut rest = payload;
+    for (sum, &(n, k)) in sums.iter_mut().zip(parts) {
+        let (head, tail) = rest.split_at(pack::packed_len(n, k));
+        pack::unpack_add(head, k, sum).map_err(|e| WireError::Malformed(format!("payload: {e}")))?;
+        rest = tail;
+    }
+    Ok(())
 }
 
 /// Turns a [`CodecChoice`] into the codec of each frame of one kind in one session.
@@ -207,6 +238,12 @@ mod tests {
                 assert!(decode(wrong, codec, &parts).is_err(), "{codec:?}");
             }
         }
+        let payload = encode(&[(&a, 20), (&b, 32)], Codec::Packed);
+        let mut sums = [vec![1; 1001], vec![u32::MAX; 7]];
+        add_packed(&payload, &parts, &mut sums).expect("own payload");
+        assert_eq!(sums[0], a.iter().map(|e| e + 1).collect::<Vec<_>>());
+        assert_eq!(sums[1], b.iter().map(|e| e.wrapping_sub(1)).collect::<Vec<_>>());
+        assert!(add_packed(&payload[1..], &parts, &mut sums).is_err());
         assert!(decode(&[0, 0, 0x10, 0], Codec::Raw, &[(1, 20)]).is_err(), "wider than the ring");
     }
 
