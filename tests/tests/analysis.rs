@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use in_process::{InProcess, Wire};
-use twinmask_device::infer::{Exchange, Input, infer};
-use twinmask_device::{DeviceError, RemoteInference};
+use twinmask_device::infer::{self, Exchange, infer};
+use twinmask_device::{DeviceError, Network, RemoteInference};
 use twinmask_gemm::{Geometry, Input, Kernel, Linear, Scratch};
 use twinmask_model::analysis::{Checks, analyse};
 use twinmask_model::plan::Plan;
@@ -98,7 +98,7 @@ impl Exchange for CountingExchange {
         &mut self,
         network: &Network,
         r: usize,
-        inputs: &[Input<'_>],
+        inputs: &[infer::Input<'_>],
         outputs: &mut [Vec<f32>],
     ) -> Result<(), DeviceError> {
         self.remote.round(network, r, inputs, outputs).await?;
