@@ -163,6 +163,22 @@ async fn edge_a_expands_masks_by_the_prf_that_it_picked() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_inference_does_not_wait_for_threads_that_get_no_time() {
+    let (kernel, gate) = Starved::kernel();
+    let edge = TestEdge::with(Role::A, bundle(), Limits::default(), kernel);
+    let mut device = edge.device().await;
+    until(|| gauge(&edge, "twinmask_ahead_bytes") > 0.0).await;
+    for c in 0..3 {
+        device.infer_honestly(&edge.bundle, c).await;
+    }
+    assert_eq!(gauge(&edge, "twinmask_ahead_used_total"), 0.0);
+    gate.open();
+    settled(&edge).await;
+    device.infer_honestly(&edge.bundle, 3).await;
+    assert_eq!(gauge(&edge, "twinmask_ahead_used_total"), 3.0, "and from now on there is time");
+}
+
 /// A kernel that records how many inputs each layer is given at once, and holds convolutions up until it is told to go on.
 struct Recording {
     inner: Arc<dyn Kernel>,

@@ -23,8 +23,8 @@ type Job = Box<dyn FnOnce(&mut Worker) + Send>;
 /// Buffers that a worker keeps for the next job.
 const SPARES: usize = 8;
 
-/// Jobs of others that are done before one that gathers.
-const MOST_PASSED: usize = 8;
+/// Jobs of others that are done before one that gathers: about as many as may gather.
+const MOST_PASSED: usize = 16;
 
 /// How urgent a job is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -311,6 +311,22 @@ async fn late_dropped_and_surplus_corrections_are_discarded_and_credited() {
     a.credited(held).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn corrections_do_not_wait_for_threads_that_get_no_time() {
+    let (kernel, gate) = Starved::kernel();
+    let (a, b, _link) = TestEdge::pair_with(bundle, &patient(), &kernel);
+    let (mut at_a, at_b) = devices(&a, &b).await;
+    for c in 0..3 {
+        at_a.claim(c).await;
+        let (mut a_stream, mut b_stream) = (infer(&at_a, c).await, infer(&at_b, c).await);
+        for r in 0..a.bundle.plan.rounds.len() {
+            assert!(!round(&mut b_stream, &a.bundle, c, r).await, "round {r} of {c} fell back");
+        }
+        write(&mut a_stream.0, FrameType::End, &End {}).await;
+    }
+    gate.open();
+}
+
 /// Room that one of several running inferences has used may be what another waits for, so it is told of at once.
 #[tokio::test(flavor = "multi_thread")]
 async fn credit_comes_back_at_once_while_several_inferences_run() {

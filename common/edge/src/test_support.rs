@@ -1,12 +1,13 @@
 //! A small model, an edge's folder, edges in memory and a hand-driven device for tests.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use tokio::time::timeout;
-use twinmask_gemm::{Conv, Fc, Geometry, Kernel, default_kernel, naive};
+use twinmask_gemm::{Conv, Fc, Geometry, Input, Kernel, Linear, Scratch, default_kernel, naive};
 use twinmask_model::bundle::{Digest, EdgeBundle};
 use twinmask_model::plan::{Group, Layer, Plan};
 use twinmask_ring::prf::{Algorithm, Key};
@@ -173,7 +174,15 @@ impl TestEdge {
 
     /// As edge A and edge B that are connected, with the same model.
     pub(crate) fn pair(bundle: impl Fn() -> EdgeBundle, limits: &Limits) -> (TestEdge, TestEdge, Connection) {
-        let edge = |role| TestEdge::with(role, bundle(), limits.clone(), default_kernel());
+        Self::pair_with(bundle, limits, &default_kernel())
+    }
+
+    pub(crate) fn pair_with(
+        bundle: impl Fn() -> EdgeBundle,
+        limits: &Limits,
+        kernel: &Arc<dyn Kernel>,
+    ) -> (TestEdge, TestEdge, Connection) {
+        let edge = |role| TestEdge::with(role, bundle(), limits.clone(), Arc::clone(kernel));
         let (a, b) = (edge(Role::A), edge(Role::B));
         let (at_a, at_b) = memory_pair(twinmask_transport::Role::EdgeA, twinmask_transport::Role::EdgeB);
         tokio::spawn(Arc::clone(&b.edge).serve(at_b));
@@ -270,6 +279,61 @@ impl Device {
             assert!(answers == expected(bundle, r, &shares), "round {r} of {counter}");
         }
         write(&mut send, FrameType::End, &End {}).await;
+    }
+}
+
+/// A kernel that never gets done on the threads that compute ahead of time, until it is told to go on: as on a machine that
+/// has no time left for them.
+pub(crate) struct Starved(Arc<Gate>);
+
+/// Where threads wait, until it is open.
+#[derive(Default)]
+pub(crate) struct Gate(Mutex<bool>, Condvar);
+
+impl Gate {
+    pub(crate) fn open(&self) {
+        *self.0.lock().expect("no panic") = true;
+        self.1.notify_all();
+    }
+}
+
+impl Starved {
+    pub(crate) fn kernel() -> (Arc<dyn Kernel>, Arc<Gate>) {
+        let gate = Arc::new(Gate::default());
+        (Arc::new(Starved(Arc::clone(&gate))), gate)
+    }
+}
+
+struct StarvedLinear(Arc<dyn Linear>, Arc<Gate>);
+
+impl Kernel for Starved {
+    fn name(&self) -> &'static str {
+        "starved"
+    }
+    fn prepare(&self, geometry: &Geometry, weights: &[i16], k: u32) -> Arc<dyn Linear> {
+        Arc::new(StarvedLinear(default_kernel().prepare(geometry, weights, k), Arc::clone(&self.0)))
+    }
+}
+
+impl Linear for StarvedLinear {
+    fn geometry(&self) -> &Geometry {
+        self.0.geometry()
+    }
+    fn picked(&self) -> &'static str {
+        "starved"
+    }
+    fn channel_step(&self) -> usize {
+        self.0.channel_step()
+    }
+    fn load(&self, xs: &[&[u32]], input: &mut Input) {
+        if std::thread::current().name().is_some_and(|name| name.starts_with("ahead")) {
+            let open = self.1.0.lock().expect("no panic");
+            drop(self.1.1.wait_while(open, |open| !*open).expect("no panic"));
+        }
+        self.0.load(xs, input);
+    }
+    fn part(&self, input: &Input, channels: Range<usize>, y: &mut [u32], scratch: &mut Scratch) {
+        self.0.part(input, channels, y, scratch);
     }
 }
 
