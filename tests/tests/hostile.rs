@@ -56,7 +56,7 @@ impl Scene {
         deployment.add("tiny", &["--onnx", &file]);
         let edge = |name: &str, role| {
             let limits = Limits { stall: PATIENCE, claim: PATIENCE, handshake: PATIENCE, ..Limits::default() };
-            let limits = Limits { max_sessions_per_device: 2 * LANES, ..limits };
+            let limits = Limits { max_sessions_per_device: 10 * LANES, ..limits };
             let config = Config { limits, ..Config::new(deployment.path(name), role) };
             Edge::load(&config, role, twinmask_gemm::default_kernel()).expect("a good folder")
         };
