@@ -34,36 +34,55 @@ address() {
   return 1
 }
 
-# Instructions of `device` with the arguments given, all inputs named last.
+# Writes the instructions of `device` with the arguments behind $1 to $work/$1.
 count() {
-  valgrind --tool=callgrind --callgrind-out-file=/dev/null "$programs/device" "$@" 2>"$work/callgrind.txt" >"$work/out.txt" \
-    || { cat "$work/callgrind.txt" >&2; return 1; }
-  sed -n 's/^==[0-9]*== Collected : //p' "$work/callgrind.txt" | tr -d ' '
+  local name=$1
+  shift
+  valgrind --tool=callgrind --callgrind-out-file=/dev/null "$programs/device" "$@" 2>"$work/$name.log" >/dev/null \
+    || { cat "$work/$name.log" >&2; return 1; }
+  collected "$work/$name.log" >"$work/$name"
+}
+
+collected() { sed -n 's/^==[0-9]*== Collected : //p' "$1" | tr -d ' '; }
+
+# Runs the two commands in the arrays `few` and `many` side by side, as they do not influence each other's counts; prints the
+# difference of these.
+difference() {
+  "${few[@]}" & local running=$!
+  "${many[@]}" && wait "$running" || { wait "$running" || true; return 1; }
+  echo $(($(cat "$work/${many[1]}") - $(cat "$work/${few[1]}")))
 }
 
 rows=""
-# The row of local inference by onnxruntime: what four lines more on its standard input cost. Python's start varies by some
-# million instructions.
+# The row of local inference by onnxruntime: counted while it makes two inferences, without its start and end.
 plain() {
-  local network=$1 counts=() model="$work/$1.onnx"
+  local network=$1 model="$work/$1.onnx" n
   "$programs/owner-keygen" zoo "$network" --seed 1 --out "$model" >/dev/null
-  for lines in 1 5; do
-    counts+=("$(head -c "$lines" <<<$'\n\n\n\n\n' | PYTHONHASHSEED=0 valgrind --tool=callgrind \
-      --callgrind-out-file=/dev/null "$python" benches/ort/serve.py "$model" --warmup 0 2>&1 >/dev/null | sed -n 's/^==[0-9]*== Collected : //p' | tr -d ' ')")
-  done
-  rows+="$network|local: onnxruntime f32, one thread|$(((counts[1] - counts[0]) / 4))"$'\n'
-  echo "$network: onnxruntime: $(((counts[1] - counts[0]) / 4)) instructions per inference"
+  coproc ORT { exec valgrind --tool=callgrind --callgrind-out-file=/dev/null --instr-atstart=no \
+    "$python" benches/ort/serve.py "$model" --warmup 1 2>"$work/plain.log"; }
+  local pid=$ORT_PID to=${ORT[1]} from=${ORT[0]}
+  edges+=("$pid")
+  read -r _ <&"$from"
+  callgrind_control -i on "$pid" >/dev/null 2>&1
+  for _ in 1 2; do echo >&"$to"; read -r _ <&"$from"; done
+  callgrind_control -i off "$pid" >/dev/null 2>&1
+  exec {to}>&-
+  wait "$pid" || { cat "$work/plain.log" >&2; return 1; }
+  unset 'edges[-1]'
+  n=$(collected "$work/plain.log")
+  rows+="$network|local: onnxruntime f32, one thread|$((n / 2))"$'\n'
+  echo "$network: onnxruntime: $((n / 2)) instructions per inference"
 }
 
 # A row of the device: network, label, then the arguments before `infer`; the variable local_flag holds those after the inputs.
 row() {
-  local network=$1 label=$2 one three
+  local network=$1 label=$2 x="$work/input.npy" n
   shift 2
-  local x="$work/input.npy"
-  one=$(count "$@" infer "$x" ${local_flag:-})
-  three=$(count "$@" infer "$x" "$x" "$x" ${local_flag:-})
-  rows+="$network|$label|$(((three - one) / 2))"$'\n'
-  echo "$network: $label: $(((three - one) / 2)) instructions per inference"
+  few=(count few "$@" infer "$x" ${local_flag:-})
+  many=(count many "$@" infer "$x" "$x" "$x" ${local_flag:-})
+  n=$(difference)
+  rows+="$network|$label|$((n / 2))"$'\n'
+  echo "$network: $label: $((n / 2)) instructions per inference"
 }
 
 for network in $networks; do
@@ -119,8 +138,8 @@ machine = {"cpu": cpu, "system": platform.system() + " " + platform.release(), "
 text = ["# Instructions of the device per inference", "",
         f"Printed by `{command}` on {cpu}, {valgrind}; load before {load}. Ring {ring}. Counted by callgrind, without AVX-512 "
         "(the device chooses AVX2 there by itself): (run of three inputs - run of one) / 2; all threads of the device process, the "
-        "operating system not counted. The edges ran natively. onnxruntime: (run of five - run of one) / 4, exact "
-        "to some million, because the start of Python varies.", "",
+        "operating system not counted. The edges ran natively. onnxruntime: half of two inferences, "
+        "with the Python around them, without its start and end.", "",
         "| network | what | million instructions | of onnxruntime |", "| --- | --- | ---: | ---: |"]
 text += ["| {network} | {what} | {0:.1f} | {of_onnxruntime:.3f} |".format(r["instructions"] / 1e6, **r) for r in rows]
 (results / "instructions.md").write_text("\n".join(text) + "\n")

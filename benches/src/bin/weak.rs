@@ -41,7 +41,7 @@ struct Args {
     #[arg(long, value_delimiter = ',', default_value = "40m,100m,1g")]
     links: Vec<String>,
     /// Percent of one processor that the device has, separated by commas, falling.
-    #[arg(long, value_delimiter = ',', default_value = "100,30,10,3")]
+    #[arg(long, value_delimiter = ',', default_value = "100,30,10,3,1")]
     speeds: Vec<f64>,
     /// Most inferences at each speed.
     #[arg(long, default_value_t = 5)]
