@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::sync::Mutex;
 use tokio::io::AsyncWriteExt;
-use twinmask_transport::frame_io::{Frame, FrameIoError, read_head, read_some, write_frame, write_head};
+use twinmask_transport::frame_io::{Frame, FrameIoError, read_head, read_some, write_frame};
 use twinmask_transport::{CloseReason, Connection, RecvHalf, Role, SendHalf, TransportError};
 use twinmask_wire::frame::FrameHeader;
 use twinmask_wire::message::{Busy, Infer, Open, Opened};
@@ -84,19 +84,7 @@ impl EdgeLink {
         self.written(self.in_time("room for a frame", writing).await?).await
     }
 
-    /// Writes a frame up to its payload; the bytes of that are to follow by [`write_some`](Self::write_some).
-    pub(crate) async fn write_head(
-        &self,
-        send: &mut SendHalf,
-        kind: FrameType,
-        body: &impl Serialize,
-        payload_len: usize,
-    ) -> Result<(), DeviceError> {
-        let writing = write_head(send, kind, body, Codec::Packed, payload_len);
-        self.written(self.in_time("room for a frame", writing).await?).await
-    }
-
-    /// Writes the next bytes of a payload.
+    /// Writes the next bytes of a frame.
     pub(crate) async fn write_some(&self, send: &mut SendHalf, bytes: &[u8]) -> Result<(), DeviceError> {
         let writing = async { send.write_all(bytes).await.map_err(FrameIoError::Io) };
         self.written(self.in_time("room for a share", writing).await?).await

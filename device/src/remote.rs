@@ -10,7 +10,7 @@ use twinmask_model::plan::{Plan, packed_parts_len};
 use twinmask_ring::pack;
 use twinmask_transport::frame_io::Frame;
 use twinmask_transport::{RecvHalf, SendHalf};
-use twinmask_wire::frame::FrameHeader;
+use twinmask_wire::frame::{self, FrameHeader};
 use twinmask_wire::message::{self, End, Miss, Round};
 use twinmask_wire::{Codec, FrameType, WireError, payload};
 
@@ -98,11 +98,12 @@ impl RemoteInference {
         let parts = plan.upload_parts(r);
         // What else than packed is wanted, or whether, is found out on whole payloads.
         let streaming = shared.uploads.lock().await.settled() == Some(Codec::Packed);
-        if streaming {
-            link.write_head(send, FrameType::Round, &round, packed_parts_len(&parts)).await?;
-        }
         let mut pending = Vec::with_capacity(inputs.len());
         let (mut packed, mut x) = (Vec::with_capacity(UPLOAD_STEP + MOST_OF_A_PIECE), [0; PIECE]);
+        if streaming {
+            let announced = packed_parts_len(&parts);
+            packed.extend(frame::encode_head(FrameType::Round, &round, Codec::Packed, announced));
+        }
         for input in inputs {
             let mut masking = self.masks.mask(input.group, &shared.network.checker).map_err(session)?;
             let mut glimpse = self.watch.as_ref().map(|_| packed.len());
@@ -163,6 +164,10 @@ impl Exchange for RemoteInference {
         let pending = self.upload(network, r, inputs).await?;
         let shared = Arc::clone(&self.shared);
         let (plan, dropped) = (network.plan(), shared.options.drop_bits);
+        // Edge B has its share to read and to compute with; meanwhile the masks are expanded that are needed next.
+        tokio::task::yield_now().await;
+        let (next, now) = (plan.rounds.get(r + 1), if shared.relay() { network.layers_of(r) } else { Vec::new() });
+        self.masks.expand_ahead(next.map_or(&[], Vec::as_slice), &now);
         let parts = if dropped { plan.answer_parts_dropped(r) } else { plan.answer_parts(r) };
         let mut from_both = !shared.relay();
         let mut head = answer(&shared.b, &mut self.b.1, r, &parts, shared.relay()).await?;

@@ -78,12 +78,22 @@ macro_rules! by_level {
 }
 
 by_level! {
-    /// `v = x + s - r`, cut to the bits of `keep`; whether every x is in `low..=high`. Slices of one length.
-    pub fn mask(x: &[i32], s: &[u32], r: &[u32], keep: u32, low: i32, high: i32, v: &mut [u32]) -> bool {
+    /// `b = a - b`. Slices of one length.
+    pub fn subtract_from(a: &[u32], b: &mut [u32]) {
+        b.iter_mut().zip(a).for_each(|(b, &a)| *b = a.wrapping_sub(*b));
+    }
+
+    /// `b = a + b`. Slices of one length.
+    pub fn add_to(a: &[u32], b: &mut [u32]) {
+        b.iter_mut().zip(a).for_each(|(b, &a)| *b = a.wrapping_add(*b));
+    }
+
+    /// `v = x + d`, cut to the bits of `keep`; whether every x is in `low..=high`. Slices of one length.
+    pub fn mask(x: &[i32], d: &[u32], keep: u32, low: i32, high: i32, v: &mut [u32]) -> bool {
         let mut outside = 0;
-        for (((v, &x), &s), &r) in v.iter_mut().zip(x).zip(s).zip(r) {
+        for ((v, &x), &d) in v.iter_mut().zip(x).zip(d) {
             outside |= i32::from(x < low) | i32::from(x > high);
-            *v = (x as u32).wrapping_add(s).wrapping_sub(r) & keep;
+            *v = (x as u32).wrapping_add(d) & keep;
         }
         outside == 0
     }
@@ -96,11 +106,11 @@ by_level! {
         }
     }
 
-    /// `y = z * 2^f - s - t + 2^(f-1)` (no last term without dropped bits), centred mod 2^k. Slices of one length.
-    pub fn unmask_sum(z: &[u32], s: &[u32], t: &[u32], k: u32, f: u32, y: &mut [i32]) {
+    /// `y = z * 2^f - u + 2^(f-1)` (no last term without dropped bits), centred mod 2^k. Slices of one length.
+    pub fn unmask_sum(z: &[u32], u: &[u32], k: u32, f: u32, y: &mut [i32]) {
         let half = (1u32 << f) >> 1;
-        for (((y, &z), &s), &t) in y.iter_mut().zip(z).zip(s).zip(t) {
-            *y = centre((z << f).wrapping_sub(s).wrapping_sub(t).wrapping_add(half), k);
+        for ((y, &z), &u) in y.iter_mut().zip(z).zip(u) {
+            *y = centre((z << f).wrapping_sub(u).wrapping_add(half), k);
         }
     }
 

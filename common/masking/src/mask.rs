@@ -1,6 +1,7 @@
 //! Masking (paper Algorithm 2; PROTOCOL.md, "One inference"): edge B gets `v = x + S_in - R mod 2^k`, edge A expands `R`
 //! itself. What comes back is opened in [`unmask`](crate::unmask).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use twinmask_gemm::elementwise;
@@ -106,7 +107,8 @@ impl Masker {
         let used = vec![false; self.keys.plan.groups.len()];
         let r = Key::for_masks(self.algorithm, &self.seed.0, counter);
         let t = Key::for_corrections(self.algorithm, &self.seed.0, counter);
-        Ok(InferenceMasks { keys: Arc::clone(&self.keys), r, t, used })
+        let (keys, no) = (Arc::clone(&self.keys), BTreeMap::new);
+        Ok(InferenceMasks { keys, r, t, used, differences: no(), sums: no(), spare: Vec::new() })
     }
 }
 
@@ -117,9 +119,34 @@ pub struct InferenceMasks {
     pub(crate) r: Key,
     pub(crate) t: Key,
     used: Vec<bool>,
+    /// `S_in - R` by group and `S_out + T` by layer, as far as expanded ahead.
+    differences: BTreeMap<usize, Elements>,
+    pub(crate) sums: BTreeMap<usize, Elements>,
+    spare: Vec<Elements>,
 }
 
 impl InferenceMasks {
+    /// Expands the masks of `groups` and (mode `relay`) those of the answers to `layers` while there is nothing else to do:
+    /// what comes next then takes less time. What was expanded before for answers is used by now.
+    pub fn expand_ahead(&mut self, groups: &[u32], layers: &[usize]) {
+        self.spare.extend(std::mem::take(&mut self.sums).into_values());
+        let plan = &self.keys.plan;
+        for l in layers.iter().copied() {
+            let s_out = self.keys.s_out(l);
+            let mut sum = Elements::of(&mut self.spare, s_out.len());
+            self.t.fill(l as u64, plan.k_of(l), &mut sum.0);
+            elementwise::add_to(s_out, &mut sum.0);
+            self.sums.insert(l, sum);
+        }
+        for g in groups.iter().map(|&g| g as usize).filter(|&g| !self.used[g]) {
+            let s_in = self.keys.s_in(g);
+            let mut difference = Elements::of(&mut self.spare, s_in.len());
+            self.r.fill(g as u64, u32::from(plan.groups[g].k), &mut difference.0);
+            elementwise::subtract_from(s_in, &mut difference.0);
+            self.differences.insert(g, difference);
+        }
+    }
+
     /// Begins to mask the tensor of `group`; what `checker` needs of it for the answers is taken on the way.
     ///
     /// # Errors
@@ -128,14 +155,17 @@ impl InferenceMasks {
         if std::mem::replace(&mut self.used[group], true) {
             return Err(MaskError::GroupUsed(group));
         }
+        let ahead = self.differences.remove(&group);
         let planned = &self.keys.plan.groups[group];
         let high = twinmask_ring::fixed::x_max(u32::from(planned.x_bits));
         let kept = if checker.integrity().samples > 0 { planned.len as usize } else { 0 };
         Ok(Masking {
             keys: &self.keys,
             checker,
+            ahead: ahead.is_some(),
             r: self.r.stream(group as u64),
-            piece: Elements(vec![0; PIECE]),
+            difference: ahead.unwrap_or_else(|| Elements::of(&mut self.spare, PIECE)),
+            spare: &mut self.spare,
             low: if planned.signed { -high } else { 0 },
             high,
             at: 0,
@@ -159,8 +189,11 @@ impl InferenceMasks {
 pub struct Masking<'a> {
     keys: &'a DeviceKeys,
     checker: &'a Checker,
+    /// Whether `S_in - R` of the whole tensor is there, not of a piece.
+    ahead: bool,
     r: Stream,
-    piece: Elements,
+    difference: Elements,
+    spare: &'a mut Vec<Elements>,
     low: i32,
     high: i32,
     at: usize,
@@ -181,9 +214,13 @@ impl Masking<'_> {
         }
         let mut v = [0; PIECE];
         for x in x.chunks(PIECE) {
-            let (r, v, s_in) = (&mut self.piece.0[..x.len()], &mut v[..x.len()], self.keys.s_in(self.pending.group));
-            self.r.fill(k, r);
-            if !elementwise::mask(x, &s_in[self.at..][..x.len()], r, low_bits(k), self.low, self.high, v) {
+            let (v, from) = (&mut v[..x.len()], if self.ahead { self.at } else { 0 });
+            let difference = &mut self.difference.0[from..][..x.len()];
+            if !self.ahead {
+                self.r.fill(k, difference);
+                elementwise::subtract_from(&self.keys.s_in(self.pending.group)[self.at..][..x.len()], difference);
+            }
+            if !elementwise::mask(x, difference, low_bits(k), self.low, self.high, v) {
                 return Err(self.misfit(format!("an integer is not in [{}, {}]", self.low, self.high)));
             }
             pack::pack(v, k, out);
@@ -205,6 +242,8 @@ impl Masking<'_> {
         if self.at != len {
             return Err(self.misfit(format!("{} integers for a tensor of {len}", self.at)));
         }
+        // Wiped with the rest at the end of the inference, if not used again before.
+        self.spare.push(self.difference);
         Ok(self.pending)
     }
 
@@ -238,6 +277,21 @@ impl std::fmt::Debug for Pending {
 
 /// Secret elements, wiped when dropped. (`Zeroizing<Vec<u32>>` would wipe them twice, the second time byte by byte.)
 pub(crate) struct Elements(pub(crate) Vec<u32>);
+
+impl Elements {
+    /// `n` elements of any value, in a spare buffer if there is one.
+    pub(crate) fn of(spare: &mut Vec<Self>, n: usize) -> Self {
+        let mut elements = spare.pop().unwrap_or(Self(Vec::new()));
+        elements.0.resize(n, 0);
+        elements
+    }
+}
+
+impl std::fmt::Debug for Elements {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Elements(..)")
+    }
+}
 
 impl Drop for Elements {
     fn drop(&mut self) {

@@ -155,6 +155,10 @@ fn mask(
 /// Group `g`'s tensor under the masks of inference `counter`.
 fn masked(masker: &mut Masker, w: &World, check: &Checker, counter: u64, g: usize) -> Masked {
     let mut masks = masker.begin(counter).expect("fresh counter");
+    if counter % 3 == 0 {
+        let layers: Vec<usize> = w.plan.groups[g].layers.iter().map(|&l| l as usize).collect();
+        masks.expand_ahead(&[g as u32], &layers);
+    }
     let x = inputs(&w.plan, g);
     let (pending, share_b) = mask(&mut masks, w, check, g, &x).expect("fits");
     Masked { share_a: masks.share_a(&pending, x.len()).to_vec(), masks, pending, share_b }

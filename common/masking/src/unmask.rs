@@ -88,15 +88,19 @@ impl Opening<'_> {
         let s_out = &masks.keys.s_out(self.l)[self.at..][..y.len()];
         match answer {
             Answer::Pair { z_a, z_b } => elementwise::unmask_pair(z_a, z_b, s_out, k, f, y),
-            Answer::Sum(z) => {
-                let l = self.l as u64;
-                let (stream, t) = self.t.get_or_insert_with(|| (masks.t.stream(l), Elements(vec![0; PIECE])));
-                for ((z, s_out), y) in z.chunks(PIECE).zip(s_out.chunks(PIECE)).zip(y.chunks_mut(PIECE)) {
-                    let t = &mut t.0[..y.len()];
-                    stream.fill(k, t);
-                    elementwise::unmask_sum(z, s_out, t, k, f, y);
+            Answer::Sum(z) => match masks.sums.get(&self.l) {
+                Some(sums) => elementwise::unmask_sum(z, &sums.0[self.at..][..y.len()], k, f, y),
+                None => {
+                    let l = self.l as u64;
+                    let (stream, t) = self.t.get_or_insert_with(|| (masks.t.stream(l), Elements(vec![0; PIECE])));
+                    for ((z, s_out), y) in z.chunks(PIECE).zip(s_out.chunks(PIECE)).zip(y.chunks_mut(PIECE)) {
+                        let sum = &mut t.0[..y.len()];
+                        stream.fill(k, sum);
+                        elementwise::add_to(s_out, sum);
+                        elementwise::unmask_sum(z, sum, k, f, y);
+                    }
                 }
-            }
+            },
         }
         if let Some((left, _)) = &mut self.left {
             left.push(y);

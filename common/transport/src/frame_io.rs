@@ -13,6 +13,9 @@ use zeroize::Zeroizing;
 /// Most bytes that are set aside before any of a payload has arrived; from there on room grows with what arrives.
 const FIRST_STEP: usize = 1 << 20;
 
+/// Bytes of a payload that are written together with its head: by itself that would often travel alone.
+const FIRST_WRITE: usize = 16 * 1024;
+
 /// A frame as it arrived: its payload has the announced length, its body is not decoded yet.
 pub struct Frame {
     /// The fixed part.
@@ -128,26 +131,11 @@ pub async fn write_frame<W: AsyncWrite + Unpin, T: Serialize>(
     codec: Codec,
     payload: &[u8],
 ) -> Result<(), FrameIoError> {
-    write_head(send, kind, body, codec, payload.len()).await?;
-    send.write_all(payload).await.map_err(FrameIoError::Io)
-}
-
-/// Writes a frame up to its payload, whose `payload_len` bytes are to follow.
-///
-/// # Errors
-/// [`FrameIoError::Io`].
-///
-/// # Panics
-/// As [`frame::encode_head`].
-pub async fn write_head<W: AsyncWrite + Unpin, T: Serialize>(
-    send: &mut W,
-    kind: FrameType,
-    body: &T,
-    codec: Codec,
-    payload_len: usize,
-) -> Result<(), FrameIoError> {
-    let head = Zeroizing::new(frame::encode_head(kind, body, codec, payload_len));
-    send.write_all(&head).await.map_err(FrameIoError::Io)
+    let (first, rest) = payload.split_at(payload.len().min(FIRST_WRITE));
+    let mut head = Zeroizing::new(frame::encode_head(kind, body, codec, payload.len()));
+    head.extend_from_slice(first);
+    send.write_all(&head).await.map_err(FrameIoError::Io)?;
+    send.write_all(rest).await.map_err(FrameIoError::Io)
 }
 
 #[cfg(test)]
