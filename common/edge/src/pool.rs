@@ -9,6 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::thread::Thread;
 
+use rustix::thread::CpuSet;
 use thread_priority::ThreadPriority;
 use thread_priority::unix::{
     NormalThreadSchedulePolicy, ThreadSchedulePolicy, set_thread_priority_and_policy, thread_native_id,
@@ -178,6 +179,7 @@ impl Pool {
     /// If the system gives no threads.
     pub(crate) fn new(threads: NonZeroUsize, queue: NonZeroUsize) -> Pool {
         let shared = Arc::new(Shared { queues: Mutex::default(), threads: threads.get() });
+        let own = own_processors(threads.get());
         for i in 0..threads.get() {
             for (priority, name) in [(Priority::Normal, "compute"), (Priority::Low, "ahead")] {
                 let worker = Worker {
@@ -188,7 +190,12 @@ impl Pool {
                     shared: Arc::clone(&shared),
                 };
                 let thread = std::thread::Builder::new().name(format!("{name}-{i}"));
-                thread.spawn(move || work(worker)).expect("the system gives an edge its compute threads at start");
+                let processor = own.get(i).copied().filter(|_| priority == Priority::Normal);
+                let begin = move || {
+                    processor.into_iter().for_each(stay_on);
+                    work(worker);
+                };
+                thread.spawn(begin).expect("the system gives an edge its compute threads at start");
             }
         }
         let places = || Arc::new(Semaphore::new(queue.get()));
@@ -251,6 +258,23 @@ impl Drop for Pool {
         queues.closed = true;
         drop(queues); // jobs may hold what takes the lock when dropped
         left.idle.iter().flatten().for_each(Thread::unpark);
+    }
+}
+
+/// A processor for each of several threads, if there are just as many: else none, and the system places them. It wakes a
+/// second thread on the processor of the first when the other one seems busy, and leaves it there for the time of a layer.
+fn own_processors(threads: usize) -> Vec<usize> {
+    let allowed = rustix::thread::sched_getaffinity(None).unwrap_or_else(|_| CpuSet::new());
+    let processors: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|&i| allowed.is_set(i)).collect();
+    if threads > 1 && processors.len() == threads { processors } else { Vec::new() }
+}
+
+/// Keeps this thread on one processor; where the system refuses, it is placed as others are.
+fn stay_on(processor: usize) {
+    let mut set = CpuSet::new();
+    set.set(processor);
+    if let Err(error) = rustix::thread::sched_setaffinity(None, &set) {
+        tracing::warn!(%error, processor, "a compute thread has no processor of its own");
     }
 }
 
