@@ -59,7 +59,8 @@ impl<'a> Incoming<'a> {
         }
         let piece = &mut self.piece[..n];
         let packed = &self.buffer[self.start..self.start + bytes];
-        pack::unpack(packed, k, piece).map_err(|e| self.link.broke(&twinmask_wire::WireError::Malformed(e.to_string())))?;
+        pack::unpack(packed, k, piece)
+            .map_err(|e| self.link.broke(&twinmask_wire::WireError::Malformed(e.to_string())))?;
         self.start += bytes;
         Ok(piece)
     }

@@ -5,8 +5,8 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::sync::Mutex;
 use tokio::io::AsyncWriteExt;
+use tokio::sync::Mutex;
 use twinmask_transport::frame_io::{Frame, FrameIoError, read_head, read_some, write_frame};
 use twinmask_transport::{CloseReason, Connection, RecvHalf, Role, SendHalf, TransportError};
 use twinmask_wire::frame::FrameHeader;

@@ -46,9 +46,9 @@ impl Network {
         let program = Program::new(bundle.model.graph.clone(), MEMORY_CAP).map_err(|e| config(&e))?;
         let (program, relus) = program.without_first_relus();
         let (group_input, layers) = holes(program.graph(), &bundle.model.plan);
-        let with_relu = |v: ValueId| relus.get(&v).map_or(LayerOutput { value: v, relu: false }, |&value| {
-            LayerOutput { value, relu: true }
-        });
+        let with_relu = |v: ValueId| {
+            relus.get(&v).map_or(LayerOutput { value: v, relu: false }, |&value| LayerOutput { value, relu: true })
+        };
         let layer_output = layers.into_iter().map(with_relu).collect();
         let checker = Checker::new(integrity, &mut bundle).map_err(|e| DeviceError::Config(e.to_string()))?;
         let shifts = |l: &LayerScales| l.bias.clone().unwrap_or_else(|| vec![0.0; l.scales.len()]);

@@ -10,10 +10,10 @@ use twinmask_benches::{deployment, machine};
 use twinmask_gemm::{Conv, Geometry};
 use twinmask_model::graph::{Graph, Op};
 use twinmask_owner_keygen::onnx::{ImportOptions, import};
-use twinmask_ring::pack::pack;
-use twinmask_ring::prf::Key;
 use twinmask_ring::fixed::Scale;
 use twinmask_ring::mask;
+use twinmask_ring::pack::pack;
+use twinmask_ring::prf::Key;
 
 /// Bytes of the paper's elements.
 const PAPER_BYTES: usize = 20;

@@ -13,9 +13,9 @@ use crate::compute::locked;
 use crate::pool::Worker;
 
 /// Multiply-accumulates from which on a layer is worth dividing: below, calling in a thread takes longer.
-const WORTH_DIVIDING: u64 = 1 << 24;
-/// Fewest multiply-accumulates of a piece: some 20 microseconds.
-const PIECE: u64 = 1 << 21;
+const WORTH_DIVIDING: u64 = 1 << 23;
+/// Fewest multiply-accumulates of a piece: some 10 microseconds.
+const PIECE: u64 = 1 << 20;
 /// Most pieces per thread: further ones would only read the input once more.
 const MOST_EACH: usize = 4;
 

@@ -101,21 +101,34 @@ impl Outer {
     }
 }
 
-/// `a = W^T (s ⊗ t)`.
-enum Projected {
-    /// An outer product again, where every output position reads one input position of its own: fully connected layers and
-    /// convolutions of one tap. It stays in the nearest cache, which all of `a` does not.
+/// Rows shorter than this cost more one by one than as one long vector.
+const SHORT_ROW: usize = 48;
+
+/// What a tensor is multiplied with: `s ⊗ t` on one side, `a = W^T (s ⊗ t)` on the other.
+enum Factors {
+    /// Stays in the nearest cache, which a vector as long as the tensor does not. Of `a` only where every output position reads
+    /// one input position of its own: fully connected layers and convolutions of one tap.
     Outer(Outer),
-    /// As long as the layer's input.
+    /// As long as the tensor.
     Dense(Zeroizing<Vec<u64>>),
+}
+
+impl Factors {
+    fn new(geometry: &Geometry, channels: Zeroizing<Vec<u64>>, positions: Zeroizing<Vec<u64>>) -> Self {
+        let rows = Outer::new(geometry, channels, positions);
+        if rows.inner.len() >= SHORT_ROW {
+            return Self::Outer(rows);
+        }
+        let row = |&o: &u64| rows.inner.iter().map(move |&i| mul(o, i));
+        Self::Dense(Zeroizing::new(rows.outer.iter().flat_map(row).collect()))
+    }
 }
 
 /// The check of one layer, ready to be run.
 pub struct LayerCheck {
     geometry: Geometry,
-    /// `s ⊗ t`.
-    secrets: Outer,
-    projected: Projected,
+    secrets: Factors,
+    projected: Factors,
     bound: u64,
 }
 
@@ -133,11 +146,11 @@ impl LayerCheck {
             Geometry::Conv(c) => (c.kh, c.kw, c.stride, c.pad) == (1, 1, [1, 1], [0; 4]),
         };
         let projected = if one_tap {
-            Projected::Outer(Outer::new(&geometry, Zeroizing::new(projection.to_vec()), t.clone()))
+            Factors::new(&geometry, Zeroizing::new(projection.to_vec()), t.clone())
         } else {
-            Projected::Dense(expand(&geometry, &t, projection))
+            Factors::Dense(expand(&geometry, &t, projection))
         };
-        Self { geometry, secrets: Outer::new(&geometry, s, t), projected, bound }
+        Self { geometry, secrets: Factors::new(&geometry, s, t), projected, bound }
     }
 
     /// Whether `y` passes for `x`: first the range `|y| <= M`, then the identity mod q.
@@ -148,16 +161,13 @@ impl LayerCheck {
         }
         let (mut left, mut right) = (self.left(), Running::default());
         left.push(y);
-        self.add_right(0, x, &mut right);
+        self.add_right(x, &mut right);
         left.holds(&right)
     }
 
-    /// Adds what the integers `x` from element `at` of the tensor on give of `<a, x>`; pieces come in order.
-    pub(crate) fn add_right(&self, at: usize, x: &[i32], right: &mut Running) {
-        match &self.projected {
-            Projected::Outer(a) => right.push(a, x),
-            Projected::Dense(a) => right.sum = add(right.sum, dot(&a[at..][..x.len()], x)),
-        }
+    /// Adds what the next integers `x` of the tensor give of `<a, x>`.
+    pub(crate) fn add_right(&self, x: &[i32], right: &mut Running) {
+        right.push(&self.projected, x);
     }
 
     /// The other side of the identity, and the range, while the answer comes.
@@ -169,7 +179,7 @@ impl LayerCheck {
 /// An inner product mod q with a tensor that comes in pieces.
 #[derive(Default, Zeroize)]
 pub(crate) struct Running {
-    /// Row, and the place in it, that come next.
+    /// Row, and the place in it (or in the whole), that come next.
     row: usize,
     at: usize,
     /// Of the row so far.
@@ -178,7 +188,15 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    fn push(&mut self, Outer { outer, inner }: &Outer, mut v: &[i32]) {
+    fn push(&mut self, factors: &Factors, mut v: &[i32]) {
+        let Outer { outer, inner } = match factors {
+            Factors::Outer(outer) => outer,
+            Factors::Dense(a) => {
+                self.sum = add(self.sum, dot(&a[self.at..][..v.len()], v));
+                self.at += v.len();
+                return;
+            }
+        };
         while !v.is_empty() {
             let (part, rest) = v.split_at(v.len().min(inner.len() - self.at));
             self.of_row = add(self.of_row, dot(&inner[self.at..][..part.len()], part));

@@ -16,7 +16,7 @@ fn geometries() -> Vec<Geometry> {
     let fc = |rows, inputs, outputs| Geometry::Fc(Fc { rows, inputs, outputs });
     let one_tap = |stride, groups| {
         let (pad, dilation) = ([0; 4], [1, 1]);
-        Geometry::Conv(Conv { c_in: 6, h: 5, w: 7, c_out: 4, kh: 1, kw: 1, stride, pad, dilation, groups })
+        Geometry::Conv(Conv { c_in: 6, h: 5, w: 11, c_out: 4, kh: 1, kw: 1, stride, pad, dilation, groups })
     };
     let convolutions = vec![conv(4, 6, 1), conv(4, 6, 2), conv(3, 3, 3)];
     let projected_to_outer = vec![fc(1, 50, 9), fc(5, 13, 7), one_tap([1, 1], 1), one_tap([1, 1], 2)];

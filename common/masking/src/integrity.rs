@@ -176,11 +176,11 @@ impl Checker {
         self.freivalds.get(l).map(LayerCheck::left)
     }
 
-    /// Adds what the integers `x` from element `at` of a group's tensor on give for each of its `layers` to `right`.
-    pub(crate) fn count(&self, layers: &[u32], at: usize, x: &[i32], right: &mut [Running]) {
+    /// Adds what the next integers `x` of a group's tensor give for each of its `layers` to `right`.
+    pub(crate) fn count(&self, layers: &[u32], x: &[i32], right: &mut [Running]) {
         for (&l, right) in layers.iter().zip(right) {
             if let Some(check) = self.freivalds.get(l as usize) {
-                check.add_right(at, x, right);
+                check.add_right(x, right);
             }
         }
     }

@@ -224,7 +224,7 @@ impl Masking<'_> {
                 return Err(self.misfit(format!("an integer is not in [{}, {}]", self.low, self.high)));
             }
             pack::pack(v, k, out);
-            self.checker.count(&planned.layers, self.at, x, &mut self.pending.right);
+            self.checker.count(&planned.layers, x, &mut self.pending.right);
             if self.checker.integrity().samples > 0 {
                 self.pending.x.extend(x.iter().map(|&x| x as i16)); // integers have at most 15 magnitude bits
             }

@@ -210,8 +210,7 @@ fn unmasked_answers_are_the_plain_integers() {
         for (g, group) in w.plan.groups.iter().enumerate() {
             let m = masked(&mut masker, &w, &check, 2 * counter + g as u64, g);
             let layers = || group.layers.iter().map(|&l| l as usize);
-            let pairs: Vec<_> =
-                layers().map(|l| (edge(&w, l, &m.share_a), edge(&w, l, &m.share_b))).collect();
+            let pairs: Vec<_> = layers().map(|l| (edge(&w, l, &m.share_a), edge(&w, l, &m.share_b))).collect();
             let sums: Vec<_> = layers().map(|l| relayed(&w, &m, l)).collect();
             let answers: Vec<Answer<'_>> = if counter % 2 == 0 {
                 pairs.iter().map(|(z_a, z_b)| Answer::Pair { z_a, z_b }).collect()
