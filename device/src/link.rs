@@ -5,7 +5,6 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::io::AsyncWriteExt;
 use tokio::sync::Mutex;
 use twinmask_transport::frame_io::{Frame, FrameIoError, read_head, read_some, write_frame};
 use twinmask_transport::{CloseReason, Connection, RecvHalf, Role, SendHalf, TransportError};
@@ -85,8 +84,9 @@ impl EdgeLink {
     }
 
     /// Writes the next bytes of a frame.
-    pub(crate) async fn write_some(&self, send: &mut SendHalf, bytes: &[u8]) -> Result<(), DeviceError> {
-        let writing = async { send.write_all(bytes).await.map_err(FrameIoError::Io) };
+    pub(crate) async fn write_some(&self, send: &mut SendHalf, bytes: Vec<u8>) -> Result<(), DeviceError> {
+        let mut parts = [bytes.into()];
+        let writing = async { send.write_parts(&mut parts).await.map_err(FrameIoError::Io) };
         self.written(self.in_time("room for a share", writing).await?).await
     }
 

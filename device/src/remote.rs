@@ -99,7 +99,8 @@ impl RemoteInference {
         // What else than packed is wanted, or whether, is found out on whole payloads.
         let streaming = shared.uploads.lock().await.settled() == Some(Codec::Packed);
         let mut pending = Vec::with_capacity(inputs.len());
-        let (mut packed, mut x) = (Vec::with_capacity(UPLOAD_STEP + MOST_OF_A_PIECE), [0; PIECE]);
+        let room = || Vec::with_capacity(UPLOAD_STEP + MOST_OF_A_PIECE);
+        let (mut packed, mut x) = (room(), [0; PIECE]);
         if streaming {
             let announced = packed_parts_len(&parts);
             packed.extend(frame::encode_head(FrameType::Round, &round, Codec::Packed, announced));
@@ -115,17 +116,17 @@ impl RemoteInference {
                     kept.push(Glimpse::new(plan, input.group, *n, x, &packed[from..]));
                 }
                 if streaming && packed.len() >= UPLOAD_STEP {
-                    link.write_some(send, &packed).await?;
-                    packed.clear();
+                    let full = std::mem::replace(&mut packed, room());
+                    link.write_some(send, full).await?;
                     // The connection's own task may run on this very thread: it sends what it has been given.
                     tokio::task::yield_now().await;
                 }
             }
             pending.push(masking.finish().map_err(session)?);
         }
-        if streaming {
-            link.write_some(send, &packed).await?;
-        } else {
+        if streaming && !packed.is_empty() {
+            link.write_some(send, packed).await?;
+        } else if !streaming {
             let elements = payload::decode(&packed, Codec::Packed, &parts).map_err(|e| link.broke(&e))?;
             let parts: Vec<(&[u32], u32)> = elements.iter().zip(parts).map(|(e, (_, k))| (e.as_slice(), k)).collect();
             let (codec, payload) = shared.uploads.lock().await.encode(&parts);

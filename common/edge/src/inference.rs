@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use twinmask_model::plan::packed_parts_len;
-use twinmask_transport::frame_io::{Frame, FrameIoError, read_frame, write_frame};
+use twinmask_transport::frame_io::{Frame, FrameIoError, read_frame, send_frame, write_frame};
 use twinmask_transport::{RecvHalf, SendHalf};
 use twinmask_wire::message::{Answer, Busy, End, Infer, Miss, Round};
 use twinmask_wire::session::RoundCursor;
@@ -246,14 +246,15 @@ pub(crate) fn answer(
 
 impl Computation {
     pub(crate) async fn write(self, session: &Session, send: &mut SendHalf) -> Result<(), Fault> {
+        let length = self.payload.len();
         let writing = async {
             if self.missed {
                 let miss = Miss { round: self.body.round };
                 write_frame(send, FrameType::Miss, &miss, Codec::Packed, &[]).await?;
             }
-            write_frame(send, FrameType::Answer, &self.body, self.codec, &self.payload).await
+            send_frame(send, FrameType::Answer, &self.body, self.codec, self.payload).await
         };
-        within(session.edge.limits.stall, self.payload.len(), writing).await
+        within(session.edge.limits.stall, length, writing).await
     }
 }
 

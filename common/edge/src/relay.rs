@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
-use twinmask_transport::frame_io::{FrameIoError, read_frame, write_frame};
+use twinmask_transport::frame_io::{FrameIoError, read_frame, send_frame, write_frame};
 use twinmask_transport::{Client, Connection, RecvHalf, SendHalf, TransportLimits};
 use twinmask_wire::message::{Correction, Credit, DropCorrections, RelayOpen};
 use twinmask_wire::{CloseCode, Codec, FrameHeader, FrameType, WireError};
@@ -81,7 +81,7 @@ pub(crate) async fn send(edge: &Edge, outbox: &Outbox, mut stream: Introduction)
                 Outgoing::Correction { counter, round, payload } => {
                     edge.meters.corrections.increment(1);
                     let body = Correction { counter, round };
-                    write_frame(&mut stream.send, FrameType::Correction, &body, Codec::Packed, &payload).await
+                    send_frame(&mut stream.send, FrameType::Correction, &body, Codec::Packed, payload).await
                 }
                 Outgoing::Drop { counter } => {
                     let body = DropCorrections { counter };

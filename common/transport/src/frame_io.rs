@@ -10,11 +10,10 @@ use twinmask_wire::frame::{self, FrameHeader, FrameType, HEADER_LEN};
 use twinmask_wire::{Codec, WireError};
 use zeroize::Zeroizing;
 
+use crate::{Bytes, SendHalf};
+
 /// Most bytes that are set aside before any of a payload has arrived; from there on room grows with what arrives.
 const FIRST_STEP: usize = 1 << 20;
-
-/// Bytes of a payload that are written together with its head: by itself that would often travel alone.
-const FIRST_WRITE: usize = 16 * 1024;
 
 /// A frame as it arrived: its payload has the announced length, its body is not decoded yet.
 pub struct Frame {
@@ -131,11 +130,29 @@ pub async fn write_frame<W: AsyncWrite + Unpin, T: Serialize>(
     codec: Codec,
     payload: &[u8],
 ) -> Result<(), FrameIoError> {
-    let (first, rest) = payload.split_at(payload.len().min(FIRST_WRITE));
-    let mut head = Zeroizing::new(frame::encode_head(kind, body, codec, payload.len()));
-    head.extend_from_slice(first);
+    let head = Zeroizing::new(frame::encode_head(kind, body, codec, payload.len()));
     send.write_all(&head).await.map_err(FrameIoError::Io)?;
-    send.write_all(rest).await.map_err(FrameIoError::Io)
+    send.write_all(payload).await.map_err(FrameIoError::Io)
+}
+
+/// As [`write_frame`], of a frame with nothing secret in its body: the payload is not copied, and leaves with the head.
+///
+/// # Errors
+/// [`FrameIoError::Io`].
+///
+/// # Panics
+/// As [`frame::encode_head`].
+pub async fn send_frame<T: Serialize>(
+    send: &mut SendHalf,
+    kind: FrameType,
+    body: &T,
+    codec: Codec,
+    payload: Vec<u8>,
+) -> Result<(), FrameIoError> {
+    let head = frame::encode_head(kind, body, codec, payload.len());
+    let mut parts = [head.into(), Bytes::from(payload)];
+    let filled = if parts[1].is_empty() { 1 } else { 2 };
+    send.write_parts(&mut parts[..filled]).await.map_err(FrameIoError::Io)
 }
 
 #[cfg(test)]

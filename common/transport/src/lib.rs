@@ -18,6 +18,7 @@ mod server;
 mod stream;
 mod tls;
 
+pub use bytes::Bytes;
 pub use certificate::{Fingerprint, utc};
 pub use connection::{Connection, Peer};
 pub use error::{CloseReason, IdentityError, StreamError, TransportError};

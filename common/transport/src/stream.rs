@@ -6,8 +6,9 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use quinn::{ReadError, VarInt, WriteError};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use crate::StreamError;
 use crate::classify::{close_reason, code_u32};
@@ -58,6 +59,20 @@ impl SendHalf {
             Send::Quic(stream) => stream.reset(VarInt::from_u32(code)).map_err(|_| StreamError::Finished),
             Send::Memory(stream) => stream.reset(code),
         }
+    }
+
+    /// Writes `parts`, which are not empty, one after the other, in one go and, where the stream is QUIC's, without copying them.
+    ///
+    /// # Errors
+    /// As writing by [`AsyncWrite`].
+    pub async fn write_parts(&mut self, parts: &mut [Bytes]) -> io::Result<()> {
+        if let Send::Quic(stream) = &mut self.0 {
+            return stream.write_all_chunks(parts).await.map_err(write_error);
+        }
+        for part in parts {
+            self.write_all(part).await?;
+        }
+        Ok(())
     }
 
     /// Streams with a higher priority send first; all begin with 0. Nothing in memory, where nothing queues.
