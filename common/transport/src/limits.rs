@@ -57,7 +57,7 @@ impl TransportLimits {
             keep_alive_ms: 1000,
             idle_timeout_ms: 4000,
             initial_rtt_ms: 10,
-            unacknowledged: 40,
+            unacknowledged: 160,
             max_udp_payload: 6500,
             socket_buffer: 4 * MIB,
             max_connections: 256,
