@@ -209,7 +209,7 @@ impl Masking<'_> {
     pub fn push(&mut self, x: &[i32], out: &mut Vec<u8>) -> Result<(), MaskError> {
         let planned = &self.keys.plan.groups[self.pending.group];
         let (k, len) = (u32::from(planned.k), planned.len as usize);
-        if x.len() > len - self.at || self.at % 8 != 0 {
+        if x.len() > len - self.at || !self.at.is_multiple_of(8) {
             return Err(self.misfit(format!("{} integers more at {} of a tensor of {len}", x.len(), self.at)));
         }
         let mut v = [0; PIECE];

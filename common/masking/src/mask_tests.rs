@@ -155,7 +155,7 @@ fn mask(
 /// Group `g`'s tensor under the masks of inference `counter`.
 fn masked(masker: &mut Masker, w: &World, check: &Checker, counter: u64, g: usize) -> Masked {
     let mut masks = masker.begin(counter).expect("fresh counter");
-    if counter % 3 == 0 {
+    if counter.is_multiple_of(3) {
         let layers: Vec<usize> = w.plan.groups[g].layers.iter().map(|&l| l as usize).collect();
         masks.expand_ahead(&[g as u32], &layers);
     }
