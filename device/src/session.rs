@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 use twinmask_masking::mask::session_id;
 use twinmask_masking::{InferenceMasks, Masker, SessionSeed};
+use twinmask_model::plan::packed_parts_len;
 use twinmask_transport::{Client, Connection, Identity, RecvHalf, Role, SendHalf, TransportLimits};
 use twinmask_wire::message::{Claim, Claimed, Infer, Open, Prefetch, Prf, Secret};
 use twinmask_wire::payload::Encoder;
@@ -123,8 +124,11 @@ impl Session {
     /// # Errors
     /// [`DeviceError::Network`] or [`DeviceError::Protocol`] naming the edge.
     pub async fn open(network: Arc<Network>, identity: &Identity, edges: &Edges) -> Result<Self, DeviceError> {
+        let plan = network.plan();
+        let answers = (0..plan.rounds.len()).map(|r| packed_parts_len(&plan.answer_parts(r))).sum();
+        let limits = edges.limits.clone().for_answers(answers, edges.options.prefetch);
         let connect = async |address: &str, role: Role| {
-            Client::connect(address, &role, identity, &edges.limits, edges.options.timeout)
+            Client::connect(address, &role, identity, &limits, edges.options.timeout)
                 .await
                 .map_err(|e| transport_error(&role, &e))
         };

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use twinmask_gemm::Kernel;
-use twinmask_transport::TransportLimits;
+use twinmask_transport::{TransportLimits, TransportOverrides};
 
 use crate::{Role, StartError};
 
@@ -67,6 +67,9 @@ pub struct Settings {
     /// Time in ms that a device may take for the next frame before its inference is given up [default: 30000]
     #[arg(long, env = "TWINMASK_STALL_TIMEOUT_MS", value_name = "MS")]
     pub stall_timeout_ms: Option<NonZeroUsize>,
+    /// In the file only: what is to differ from the preset of the network.
+    #[arg(skip)]
+    pub transport: Option<TransportOverrides>,
 }
 
 impl Settings {
@@ -98,6 +101,7 @@ impl Settings {
             max_in_flight: self.max_in_flight.or(lower.max_in_flight),
             queue: self.queue.or(lower.queue),
             stall_timeout_ms: self.stall_timeout_ms.or(lower.stall_timeout_ms),
+            transport: self.transport.or(lower.transport),
         }
     }
 
@@ -126,7 +130,10 @@ impl Settings {
             return Err(StartError::Config(text));
         }
         config.peer = self.peer;
-        config.network = self.network.unwrap_or_default();
+        config.transport = preset(self.network.unwrap_or_default());
+        if let Some(overrides) = self.transport {
+            config.transport = overrides.apply(config.transport).map_err(StartError::Config)?;
+        }
         set(&mut config.threads, self.threads);
         let limits = &mut config.limits;
         set(&mut limits.max_sessions, self.max_sessions);
@@ -140,6 +147,16 @@ impl Settings {
         limits.stall = self.stall_timeout_ms.map_or(limits.stall, |ms| Duration::from_millis(ms.get() as u64));
         Ok(config)
     }
+}
+
+/// The windows of an edge, which serves many.
+fn preset(network: Network) -> TransportLimits {
+    match network {
+        Network::Lan => TransportLimits::lan(),
+        Network::Wifi => TransportLimits::wifi(),
+        Network::Wan => TransportLimits::wan(),
+    }
+    .serving()
 }
 
 const MIB: usize = 1 << 20;
@@ -220,8 +237,8 @@ pub struct Config {
     pub peer: Option<String>,
     /// Compute threads.
     pub threads: usize,
-    /// Network that QUIC is tuned for.
-    pub network: Network,
+    /// How QUIC is tuned.
+    pub transport: TransportLimits,
     /// What is bounded.
     pub limits: Limits,
 }
@@ -240,7 +257,7 @@ impl Config {
             admin: format!("127.0.0.1:{}", port + 10),
             peer: None,
             threads: std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
-            network: Network::default(),
+            transport: preset(Network::default()),
             limits: Limits::default(),
         }
     }
@@ -252,17 +269,12 @@ impl Config {
     }
 
     pub(crate) fn transport(&self) -> TransportLimits {
-        let preset = match self.network {
-            Network::Lan => TransportLimits::lan(),
-            Network::Wifi => TransportLimits::wifi(),
-            Network::Wan => TransportLimits::wan(),
-        };
         TransportLimits {
             // Edge A needs one for each session that it introduces to edge B.
             max_streams: self.limits.streams().max(self.limits.max_sessions + 1) as u32,
             // A few more than there may be sessions: those are refused with a text that says why.
             max_connections: self.limits.max_sessions.saturating_add(16),
-            ..preset.serving()
+            ..self.transport.clone()
         }
     }
 }

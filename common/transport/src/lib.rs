@@ -23,7 +23,7 @@ pub use certificate::{Fingerprint, utc};
 pub use connection::{Connection, Peer};
 pub use error::{CloseReason, IdentityError, StreamError, TransportError};
 pub use identity::{CA_FILE, CERT_FILE, CRL_FILE, Identity, KEY_FILE, check_private_permissions};
-pub use limits::TransportLimits;
+pub use limits::{TransportLimits, TransportOverrides};
 pub use memory::{memory_pair, sever};
 pub use quic::Client;
 pub use role::{InvalidRole, MAX_DEVICE_NAME, Role};

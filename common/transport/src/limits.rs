@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use quinn::congestion::CubicConfig;
 use quinn::{AckFrequencyConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
+use serde::Deserialize;
 
 const MIB: u32 = 1024 * 1024;
 
@@ -88,6 +89,15 @@ impl TransportLimits {
         TransportLimits { stream_window: 4 * MIB, connection_window: 8 * MIB, send_window: 16 * MIB, ..self }
     }
 
+    /// Windows no larger than a device needs whose inferences bring `answers` bytes from one edge, `ahead` of them at a time
+    /// before they begin: what an edge may make it hold is bounded by its own network, not by the largest.
+    #[must_use]
+    pub fn for_answers(self, answers: usize, ahead: usize) -> TransportLimits {
+        let one = u32::try_from(answers + answers / 8).unwrap_or(u32::MAX).clamp(MIB, self.stream_window.max(MIB));
+        let all = one.saturating_mul(u32::try_from(ahead + 2).unwrap_or(u32::MAX));
+        TransportLimits { stream_window: one, connection_window: all.min(self.connection_window), ..self }
+    }
+
     /// Unidirectional streams and datagrams are no part of the protocol, so they are refused.
     pub(crate) fn quinn(&self) -> Arc<TransportConfig> {
         let mut mtu = MtuDiscoveryConfig::default();
@@ -114,9 +124,90 @@ impl TransportLimits {
     }
 }
 
+/// Fields of a preset that a person sets otherwise: the table `[transport]` of a configuration file.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TransportOverrides {
+    stream_window: Option<u32>,
+    connection_window: Option<u32>,
+    send_window: Option<u32>,
+    initial_window: Option<u32>,
+    initial_rtt_ms: Option<u32>,
+    unacknowledged: Option<u32>,
+    max_udp_payload: Option<u16>,
+    socket_buffer: Option<u32>,
+}
+
+impl TransportOverrides {
+    /// `limits` with these fields.
+    ///
+    /// # Errors
+    /// The field that is out of range, and its range.
+    pub fn apply(&self, mut limits: TransportLimits) -> Result<TransportLimits, String> {
+        const WINDOW: (u32, u32) = (64 * 1024, 1024 * MIB);
+        let fields = [
+            ("stream_window", self.stream_window, &mut limits.stream_window, WINDOW),
+            ("connection_window", self.connection_window, &mut limits.connection_window, WINDOW),
+            ("send_window", self.send_window, &mut limits.send_window, WINDOW),
+            ("initial_window", self.initial_window, &mut limits.initial_window, (2400, 1024 * MIB)),
+            ("initial_rtt_ms", self.initial_rtt_ms, &mut limits.initial_rtt_ms, (1, 10_000)),
+            ("unacknowledged", self.unacknowledged, &mut limits.unacknowledged, (1, 10_000)),
+            ("socket_buffer", self.socket_buffer, &mut limits.socket_buffer, WINDOW),
+        ];
+        for (name, value, target, (least, most)) in fields {
+            let Some(value) = value else { continue };
+            if !(least..=most).contains(&value) {
+                return Err(format!("[transport] {name} is {value}: it must be from {least} to {most}"));
+            }
+            *target = value;
+        }
+        if let Some(value) = self.max_udp_payload {
+            if !(1200..=65_527).contains(&value) {
+                return Err(format!("[transport] max_udp_payload is {value}: it must be from 1200 to 65527"));
+            }
+            limits.max_udp_payload = value;
+        }
+        Ok(limits)
+    }
+}
+
 impl Default for TransportLimits {
     /// [`TransportLimits::lan`].
     fn default() -> Self {
         Self::lan()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn overrides_are_applied_and_held_to_their_ranges() {
+        let overrides =
+            TransportOverrides { initial_rtt_ms: Some(40), max_udp_payload: Some(1300), ..Default::default() };
+        let limits = overrides.apply(TransportLimits::lan()).expect("in range");
+        assert_eq!(limits, TransportLimits { initial_rtt_ms: 40, max_udp_payload: 1300, ..TransportLimits::lan() });
+        for (wrong, name) in [
+            (TransportOverrides { stream_window: Some(1), ..Default::default() }, "stream_window is 1"),
+            (TransportOverrides { unacknowledged: Some(0), ..Default::default() }, "unacknowledged is 0"),
+            (TransportOverrides { max_udp_payload: Some(1199), ..Default::default() }, "max_udp_payload is 1199"),
+        ] {
+            let error = wrong.apply(TransportLimits::wan()).expect_err("out of range");
+            assert!(error.contains(name), "{error}");
+        }
+    }
+
+    #[test]
+    fn windows_follow_the_network_within_the_preset() {
+        let lan = TransportLimits::lan;
+        let windows = |answers, ahead| {
+            let limits = lan().for_answers(answers, ahead);
+            (limits.stream_window, limits.connection_window)
+        };
+        assert_eq!(windows(1000, 0), (MIB, 2 * MIB));
+        assert_eq!(windows(8 << 20, 0), (9 * MIB, 18 * MIB));
+        assert_eq!(windows(8 << 20, 5), (9 * MIB, lan().connection_window));
+        assert_eq!(windows(1 << 30, 0), (lan().stream_window, lan().connection_window));
     }
 }

@@ -8,7 +8,7 @@ use clap::Args;
 use serde::Deserialize;
 use twinmask_masking::Integrity;
 use twinmask_model::bundle::DeviceBundle;
-use twinmask_transport::TransportLimits;
+use twinmask_transport::{TransportLimits, TransportOverrides};
 use twinmask_wire::CodecChoice;
 
 use crate::device::Device;
@@ -59,6 +59,9 @@ pub struct Settings {
     #[arg(long, global = true, env = "TWINMASK_CONFIG", value_name = "FILE.toml")]
     #[serde(skip)]
     pub config: Option<PathBuf>,
+    /// In the file only: what is to differ from the preset of the network.
+    #[arg(skip)]
+    pub transport: Option<TransportOverrides>,
 }
 
 /// How the edges are used.
@@ -121,6 +124,7 @@ impl Settings {
             prefetch: self.prefetch.or(file.prefetch),
             network: self.network.or(file.network),
             timeout_s: self.timeout_s.or(file.timeout_s),
+            transport: file.transport,
             config: self.config,
         })
     }
@@ -164,14 +168,15 @@ impl Settings {
                 .clone()
                 .ok_or_else(|| DeviceError::Config(format!("no address of an edge: name it with {flag} HOST:PORT")))
         };
+        let preset = match self.network.unwrap_or_default() {
+            NetworkPreset::Lan => TransportLimits::lan(),
+            NetworkPreset::Wifi => TransportLimits::wifi(),
+            NetworkPreset::Wan => TransportLimits::wan(),
+        };
         Ok(Edges {
             a: need(&self.edge_a, "--edge-a")?,
             b: need(&self.edge_b, "--edge-b")?,
-            limits: match self.network.unwrap_or_default() {
-                NetworkPreset::Lan => TransportLimits::lan(),
-                NetworkPreset::Wifi => TransportLimits::wifi(),
-                NetworkPreset::Wan => TransportLimits::wan(),
-            },
+            limits: self.transport.unwrap_or_default().apply(preset).map_err(DeviceError::Config)?,
             options: SessionOptions {
                 codec: self.codec.unwrap_or(CodecChoice::Auto),
                 timeout: Duration::from_secs(self.timeout_s.unwrap_or(30)),
