@@ -81,6 +81,7 @@ fn answers_that_edge_a_sends_ahead() {
         let pair = deployment.edges("auto");
         let private = deployment.infer(Some(&pair), "lenet", &inputs, &["--prefetch", prefetch]);
         assert!(private.saved == local, "--prefetch {prefetch}: private and local results differ");
+        until("all inferences counted", || pair.b.metric("twinmask_inferences_total") >= inputs.len() as f64);
         assert_eq!(pair.b.metric("twinmask_inferences_total"), inputs.len() as f64, "inferences claimed");
         until("bytes of the session that has ended", || bytes_out(&pair.a) > 0.0);
         bytes_out(&pair.a) / inputs.len() as f64

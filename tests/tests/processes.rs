@@ -130,6 +130,7 @@ fn administration() {
         assert_eq!((edge.get("/livez").0, edge.get("/readyz").0, edge.get("/nothing").0), (200, 200, 404));
         let metrics = edge.get("/metrics").1;
         assert!(metrics.contains(&format!("role=\"{name}\"")), "{metrics}");
+        until("all inferences counted", || edge.metric("twinmask_inferences_total") >= 5.0);
         assert_eq!(edge.metric("twinmask_inferences_total"), 5.0);
         assert_eq!(edge.metric("twinmask_rounds_total"), 5.0 * edge_rounds(&deployment));
         until("bytes of the session that has ended", || edge.metric("twinmask_bytes_total") > 0.0);
