@@ -279,11 +279,18 @@ impl std::fmt::Debug for Pending {
 pub(crate) struct Elements(pub(crate) Vec<u32>);
 
 impl Elements {
-    /// `n` elements of any value, in a spare buffer if there is one.
+    /// `n` elements of any value, in a spare buffer if one is large enough: growing it would leave its content behind.
     pub(crate) fn of(spare: &mut Vec<Self>, n: usize) -> Self {
-        let mut elements = spare.pop().unwrap_or(Self(Vec::new()));
+        let fits = spare.iter().position(|e| e.0.capacity() >= n);
+        let mut elements = fits.map_or_else(|| Self(Vec::with_capacity(n)), |i| spare.swap_remove(i));
         elements.0.resize(n, 0);
         elements
+    }
+
+    /// Wipes all that a buffer may ever have held, also what it was cut by when it was used again.
+    pub(crate) fn wipe(&mut self) {
+        self.0.resize(self.0.capacity(), 0);
+        self.0.as_mut_slice().zeroize();
     }
 }
 
@@ -295,6 +302,6 @@ impl std::fmt::Debug for Elements {
 
 impl Drop for Elements {
     fn drop(&mut self) {
-        self.0.as_mut_slice().zeroize();
+        self.wipe();
     }
 }

@@ -249,6 +249,50 @@ fn dropped_bits_cost_no_more_than_their_bound() {
     assert!(worst.iter().all(|&e| e > 1 << (f - 2)), "bits were really dropped: {worst:?}");
 }
 
+/// One step of what is left of an output, at one position, in either mode: the smallest lie there is with dropped bits.
+#[test]
+fn a_lie_is_found_with_dropped_bits_too() {
+    let (w, check) = (world(), checker(200, false));
+    let mut masker = masker(&w);
+    let (k, f) = (w.plan.k_of(2), w.plan.drop_bits(2));
+    for counter in 0..40 {
+        let m = masked(&mut masker, &w, &check, counter, 1);
+        let cut = |z: Vec<u32>| z.into_iter().map(|z| z >> f).collect::<Vec<_>>();
+        let lied = |z: &[u32], by: u32| {
+            let mut z = z.to_vec();
+            z[counter as usize % 6] = z[counter as usize % 6].wrapping_add(by) & low_bits(k - f);
+            z
+        };
+        let (z_a, z_b) = (cut(edge(&w, 2, &m.share_a)), cut(edge(&w, 2, &m.share_b)));
+        let sum = cut(relayed(&w, &m, 2));
+        for by in [1, u32::MAX] {
+            let (bad_a, bad_b, bad_sum) = (lied(&z_a, by), lied(&z_b, by), lied(&sum, by));
+            let cases = [
+                (Answer::Pair { z_a: &bad_a, z_b: &z_b }, Liar::A),
+                (Answer::Pair { z_a: &z_a, z_b: &bad_b }, Liar::B),
+                (Answer::Sum(&bad_sum), Liar::Unknown),
+            ];
+            for (answer, liar) in cases {
+                let error = open(&m, &check, &[answer], true).expect_err("caught");
+                assert_eq!(error, IntegrityError::Sample { layer: "layer2".into(), liar, positions: 200 });
+            }
+        }
+    }
+}
+
+/// Buffers of masks that are used again for fewer elements, and for more.
+#[test]
+fn spare_buffers_are_neither_grown_nor_forgotten() {
+    let mut spare = vec![Elements(vec![7; 100])];
+    let mut less = Elements::of(&mut spare, 10);
+    assert!(spare.is_empty() && less.0.capacity() >= 100);
+    less.wipe();
+    assert!(less.0.len() == less.0.capacity() && less.0.iter().all(|&e| e == 0));
+    spare.push(less);
+    let more = Elements::of(&mut spare, 1000);
+    assert!(spare.len() == 1 && more.0.len() == 1000);
+}
+
 #[test]
 fn a_mask_is_used_once() {
     let (w, check) = (world(), checker(0, false));

@@ -93,7 +93,7 @@ impl TransportLimits {
     /// before they begin: what an edge may make it hold is bounded by its own network, not by the largest.
     #[must_use]
     pub fn for_answers(self, answers: usize, ahead: usize) -> TransportLimits {
-        let one = u32::try_from(answers + answers / 8).unwrap_or(u32::MAX).clamp(MIB, self.stream_window.max(MIB));
+        let one = u32::try_from(answers + answers / 8).unwrap_or(u32::MAX).max(MIB).min(self.stream_window);
         let all = one.saturating_mul(u32::try_from(ahead + 2).unwrap_or(u32::MAX));
         TransportLimits { stream_window: one, connection_window: all.min(self.connection_window), ..self }
     }
@@ -209,5 +209,7 @@ mod tests {
         assert_eq!(windows(8 << 20, 0), (9 * MIB, 18 * MIB));
         assert_eq!(windows(8 << 20, 5), (9 * MIB, lan().connection_window));
         assert_eq!(windows(1 << 30, 0), (lan().stream_window, lan().connection_window));
+        let small = TransportLimits { stream_window: MIB / 2, connection_window: MIB / 4, ..lan() };
+        assert_eq!(small.clone().for_answers(1 << 20, 0), small, "what a person has set is not exceeded");
     }
 }
