@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use twinmask_gemm::elementwise;
-use twinmask_ring::prf::{Algorithm, Key, Stream};
+use twinmask_ring::prf::{Algorithm, Key};
 use twinmask_ring::{mask as low_bits, pack};
 use zeroize::{Zeroize, Zeroizing};
 
@@ -130,21 +130,32 @@ impl InferenceMasks {
     /// what comes next then takes less time. What was expanded before for answers is used by now.
     pub fn expand_ahead(&mut self, groups: &[u32], layers: &[usize]) {
         self.spare.extend(std::mem::take(&mut self.sums).into_values());
-        let plan = &self.keys.plan;
-        for l in layers.iter().copied() {
-            let s_out = self.keys.s_out(l);
-            let mut sum = Elements::of(&mut self.spare, s_out.len());
-            self.t.fill(l as u64, plan.k_of(l), &mut sum.0);
-            elementwise::add_to(s_out, &mut sum.0);
-            self.sums.insert(l, sum);
+        for &l in layers {
+            let room = Elements::of(&mut self.spare, self.keys.s_out(l).len());
+            self.sums.insert(l, self.sum(l, room));
         }
-        for g in groups.iter().map(|&g| g as usize).filter(|&g| !self.used[g]) {
-            let s_in = self.keys.s_in(g);
-            let mut difference = Elements::of(&mut self.spare, s_in.len());
-            self.r.fill(g as u64, u32::from(plan.groups[g].k), &mut difference.0);
-            elementwise::subtract_from(s_in, &mut difference.0);
-            self.differences.insert(g, difference);
+        for g in groups.iter().map(|&g| g as usize) {
+            if !self.used[g] {
+                let difference = self.difference(g);
+                self.differences.insert(g, difference);
+            }
         }
+    }
+
+    /// `S_in - R` of a group.
+    fn difference(&mut self, g: usize) -> Elements {
+        let s_in = self.keys.s_in(g);
+        let mut difference = Elements::of(&mut self.spare, s_in.len());
+        self.r.fill(g as u64, u32::from(self.keys.plan.groups[g].k), &mut difference.0);
+        elementwise::subtract_from(s_in, &mut difference.0);
+        difference
+    }
+
+    /// `S_out + T` of layer `l`, in `room` for as many elements.
+    pub(crate) fn sum(&self, l: usize, mut room: Elements) -> Elements {
+        self.t.fill(l as u64, self.keys.plan.k_of(l), &mut room.0);
+        elementwise::add_to(self.keys.s_out(l), &mut room.0);
+        room
     }
 
     /// Begins to mask the tensor of `group`; what `checker` needs of it for the answers is taken on the way.
@@ -155,16 +166,14 @@ impl InferenceMasks {
         if std::mem::replace(&mut self.used[group], true) {
             return Err(MaskError::GroupUsed(group));
         }
-        let ahead = self.differences.remove(&group);
+        let difference = self.differences.remove(&group).unwrap_or_else(|| self.difference(group));
         let planned = &self.keys.plan.groups[group];
         let high = twinmask_ring::fixed::x_max(u32::from(planned.x_bits));
         let kept = if checker.integrity().samples > 0 { planned.len as usize } else { 0 };
         Ok(Masking {
             keys: &self.keys,
             checker,
-            ahead: ahead.is_some(),
-            r: self.r.stream(group as u64),
-            difference: ahead.unwrap_or_else(|| Elements::of(&mut self.spare, PIECE)),
+            difference,
             spare: &mut self.spare,
             low: if planned.signed { -high } else { 0 },
             high,
@@ -189,9 +198,7 @@ impl InferenceMasks {
 pub struct Masking<'a> {
     keys: &'a DeviceKeys,
     checker: &'a Checker,
-    /// Whether `S_in - R` of the whole tensor is there, not of a piece.
-    ahead: bool,
-    r: Stream,
+    /// `S_in - R`.
     difference: Elements,
     spare: &'a mut Vec<Elements>,
     low: i32,
@@ -214,12 +221,7 @@ impl Masking<'_> {
         }
         let mut v = [0; PIECE];
         for x in x.chunks(PIECE) {
-            let (v, from) = (&mut v[..x.len()], if self.ahead { self.at } else { 0 });
-            let difference = &mut self.difference.0[from..][..x.len()];
-            if !self.ahead {
-                self.r.fill(k, difference);
-                elementwise::subtract_from(&self.keys.s_in(self.pending.group)[self.at..][..x.len()], difference);
-            }
+            let (v, difference) = (&mut v[..x.len()], &self.difference.0[self.at..][..x.len()]);
             if !elementwise::mask(x, difference, low_bits(k), self.low, self.high, v) {
                 return Err(self.misfit(format!("an integer is not in [{}, {}]", self.low, self.high)));
             }

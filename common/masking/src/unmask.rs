@@ -9,11 +9,10 @@
 //! all mod 2^k and centred. Without dropped bits y = W·x exactly, because |W·x| <= M < 2^(k-1).
 
 use twinmask_gemm::elementwise;
-use twinmask_ring::prf::Stream;
 
 use crate::freivalds::{Left, Running};
 use crate::integrity::{Checker, IntegrityError, Sampled};
-use crate::mask::{Elements, InferenceMasks, PIECE, Pending};
+use crate::mask::{Elements, InferenceMasks, Pending};
 
 /// The next elements of what came back for one layer.
 #[derive(Debug, Clone, Copy)]
@@ -45,7 +44,7 @@ impl InferenceMasks {
             l,
             k: plan.k_of(l),
             f: if dropped { plan.drop_bits(l) } else { 0 },
-            t: None,
+            sum: None,
             left: if dropped { None } else { checker.left(l).map(|left| (left, &pending.right[i])) },
             kept: (checker.integrity().samples > 0).then(Kept::default),
             at: 0,
@@ -62,8 +61,8 @@ pub struct Opening<'a> {
     l: usize,
     k: u32,
     f: u32,
-    /// The masks `T` of a sum, and room for a piece of them.
-    t: Option<(Stream, Elements)>,
+    /// `S_out + T`, for the answer that is a sum and whose masks were not expanded ahead.
+    sum: Option<Elements>,
     left: Option<(Left<'a>, &'a Running)>,
     kept: Option<Kept>,
     at: usize,
@@ -88,19 +87,14 @@ impl Opening<'_> {
         let s_out = &masks.keys.s_out(self.l)[self.at..][..y.len()];
         match answer {
             Answer::Pair { z_a, z_b } => elementwise::unmask_pair(z_a, z_b, s_out, k, f, y),
-            Answer::Sum(z) => match masks.sums.get(&self.l) {
-                Some(sums) => elementwise::unmask_sum(z, &sums.0[self.at..][..y.len()], k, f, y),
-                None => {
-                    let l = self.l as u64;
-                    let (stream, t) = self.t.get_or_insert_with(|| (masks.t.stream(l), Elements(vec![0; PIECE])));
-                    for ((z, s_out), y) in z.chunks(PIECE).zip(s_out.chunks(PIECE)).zip(y.chunks_mut(PIECE)) {
-                        let sum = &mut t.0[..y.len()];
-                        stream.fill(k, sum);
-                        elementwise::add_to(s_out, sum);
-                        elementwise::unmask_sum(z, sum, k, f, y);
-                    }
-                }
-            },
+            Answer::Sum(z) => {
+                let now = || masks.sum(self.l, Elements::of(&mut Vec::new(), masks.keys.s_out(self.l).len()));
+                let sum = match masks.sums.get(&self.l) {
+                    Some(ahead) => ahead,
+                    None => self.sum.get_or_insert_with(now),
+                };
+                elementwise::unmask_sum(z, &sum.0[self.at..][..y.len()], k, f, y);
+            }
         }
         if let Some((left, _)) = &mut self.left {
             left.push(y);
