@@ -1,5 +1,6 @@
 //! An edge's answer to a round, opened as it arrives.
 
+use tokio::time::Instant;
 use twinmask_masking::mask::PIECE;
 use twinmask_ring::pack;
 use twinmask_transport::RecvHalf;
@@ -16,6 +17,7 @@ const STEP: usize = 64 * 1024;
 pub(crate) struct Incoming<'a> {
     link: &'a EdgeLink,
     recv: &'a mut RecvHalf,
+    deadline: Instant,
     /// Bytes of the payload that have not been read.
     left: usize,
     /// Packed elements from `start` on.
@@ -25,26 +27,27 @@ pub(crate) struct Incoming<'a> {
 }
 
 impl<'a> Incoming<'a> {
-    /// The answer that `head` announces, of these parts (elements, ring width). Only packed elements can be used as they
+    /// The answer that `head` announces, of these parts (elements, ring width), all of it due at `deadline`. Only packed elements can be used as they
     /// arrive.
     pub(crate) async fn new(
         link: &'a EdgeLink,
         recv: &'a mut RecvHalf,
         mut head: Frame,
         parts: &[(usize, u32)],
+        deadline: Instant,
     ) -> Result<Incoming<'a>, DeviceError> {
         let (mut left, codec) = (head.header.payload_len, head.header.codec);
         let buffer = if codec == Codec::Packed {
             Vec::with_capacity(left.min(STEP))
         } else {
             while left > 0 {
-                left -= link.read_some(recv, &mut head.payload, head.header.payload_len).await?;
+                left -= link.read_some(recv, &mut head.payload, head.header.payload_len, deadline).await?;
             }
             let elements = payload::decode(&head.payload, codec, parts).map_err(|e| link.broke(&e))?;
             let parts: Vec<(&[u32], u32)> = elements.iter().zip(parts).map(|(e, &(_, k))| (e.as_slice(), k)).collect();
             payload::encode(&parts, Codec::Packed)
         };
-        Ok(Incoming { link, recv, left, buffer, start: 0, piece: [0; PIECE] })
+        Ok(Incoming { link, recv, deadline, left, buffer, start: 0, piece: [0; PIECE] })
     }
 
     /// The next elements of a part of which `rest` elements of `k` bits are to come: [`PIECE`], or all.
@@ -55,7 +58,7 @@ impl<'a> Incoming<'a> {
             // What has been used makes room.
             self.buffer.drain(..std::mem::take(&mut self.start));
             let most = STEP.min(self.buffer.len() + self.left);
-            self.left -= self.link.read_some(self.recv, &mut self.buffer, most).await?;
+            self.left -= self.link.read_some(self.recv, &mut self.buffer, most, self.deadline).await?;
         }
         let piece = &mut self.piece[..n];
         let packed = &self.buffer[self.start..self.start + bytes];

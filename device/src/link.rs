@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout_at};
 use twinmask_transport::frame_io::{Frame, FrameIoError, read_head, read_some, write_frame};
 use twinmask_transport::{CloseReason, Connection, RecvHalf, Role, SendHalf, TransportError};
 use twinmask_wire::frame::FrameHeader;
@@ -80,14 +81,24 @@ impl EdgeLink {
         payload: &[u8],
     ) -> Result<(), DeviceError> {
         let writing = write_frame(send, kind, body, codec, payload);
-        self.written(self.in_time("room for a frame", writing).await?).await
+        self.written(self.in_time("room for a frame", self.deadline(), writing).await?).await
+    }
+
+    /// When what begins now has to be over: a frame that goes or comes in pieces has no more time than a whole one.
+    pub(crate) fn deadline(&self) -> Instant {
+        Instant::now() + self.timeout
     }
 
     /// Writes the next bytes of a frame.
-    pub(crate) async fn write_some(&self, send: &mut SendHalf, bytes: Vec<u8>) -> Result<(), DeviceError> {
+    pub(crate) async fn write_some(
+        &self,
+        send: &mut SendHalf,
+        bytes: Vec<u8>,
+        deadline: Instant,
+    ) -> Result<(), DeviceError> {
         let mut parts = [bytes.into()];
         let writing = async { send.write_parts(&mut parts).await.map_err(FrameIoError::Io) };
-        self.written(self.in_time("room for a share", writing).await?).await
+        self.written(self.in_time("room for a share", deadline, writing).await?).await
     }
 
     async fn written(&self, result: Result<(), FrameIoError>) -> Result<(), DeviceError> {
@@ -104,7 +115,7 @@ impl EdgeLink {
         kind: FrameType,
         due: &'static str,
     ) -> Result<Frame, DeviceError> {
-        self.read_head(recv, due, |h| h.expect(kind, &[], due)).await
+        self.read_head(recv, due, self.deadline(), |h| h.expect(kind, &[], due)).await
     }
 
     /// Reads a frame that `accept` takes up to its payload, or a `BUSY`, which is an error.
@@ -112,12 +123,13 @@ impl EdgeLink {
         &self,
         recv: &mut RecvHalf,
         due: &'static str,
+        deadline: Instant,
         accept: impl Fn(&FrameHeader) -> Result<(), WireError>,
     ) -> Result<Frame, DeviceError> {
         let busy_or = |h: &FrameHeader| {
             if h.kind == FrameType::Busy { h.expect(FrameType::Busy, &[], due) } else { accept(h) }
         };
-        match self.in_time(due, read_head(recv, busy_or)).await? {
+        match self.in_time(due, deadline, read_head(recv, busy_or)).await? {
             Ok(frame) if frame.header.kind == FrameType::Busy => {
                 let Busy { retry_after_ms } = frame.body().map_err(|e| self.broke(&e))?;
                 Err(DeviceError::Busy { edge: self.role.clone(), retry_after_ms })
@@ -133,16 +145,17 @@ impl EdgeLink {
         recv: &mut RecvHalf,
         buffer: &mut Vec<u8>,
         most: usize,
+        deadline: Instant,
     ) -> Result<usize, DeviceError> {
         let before = buffer.len();
-        match self.in_time("the rest of its answer", read_some(recv, buffer, most)).await? {
+        match self.in_time("the rest of its answer", deadline, read_some(recv, buffer, most)).await? {
             Ok(()) => Ok(buffer.len() - before),
             Err(e) => Err(self.failed(e).await),
         }
     }
 
-    async fn in_time<T>(&self, due: &str, work: impl Future<Output = T>) -> Result<T, DeviceError> {
-        tokio::time::timeout(self.timeout, work).await.map_err(|_| DeviceError::Network {
+    async fn in_time<T>(&self, due: &str, deadline: Instant, work: impl Future<Output = T>) -> Result<T, DeviceError> {
+        timeout_at(deadline, work).await.map_err(|_| DeviceError::Network {
             edge: self.role.clone(),
             reason: format!(
                 "{} did not send {due} within {:?}: it is overloaded or stuck, see its log",
@@ -213,5 +226,55 @@ pub(crate) fn transport_error(role: &Role, e: &TransportError) -> DeviceError {
         | T::BadCertificate { .. }
         | T::Version { .. } => DeviceError::Protocol { edge, reason },
         T::NotADialer { .. } | T::Tls(_) => DeviceError::Config(reason),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::incoming::Incoming;
+    use tokio::io::AsyncWriteExt;
+    use twinmask_transport::memory_pair;
+    use twinmask_wire::frame;
+    use twinmask_wire::message::{Answer, Prf};
+
+    /// An edge that lets a byte through now and then holds a device no longer than one that says nothing.
+    #[tokio::test]
+    async fn an_answer_that_trickles_in_is_given_up() {
+        let device = Role::device("cam").expect("a name");
+        let (connection, edge) = memory_pair(device, Role::EdgeB);
+        let control = connection.open_bi().await.expect("a stream");
+        let (send, mut recv) = connection.open_bi().await.expect("a stream");
+        let opened = Opened { prf: Prf::available()[0], max_in_flight: 1, kernel: String::new(), relay: false };
+        let timeout = Duration::from_millis(300);
+        let (control, compute_us) = (Mutex::new(control), AtomicU64::new(0));
+        let link = EdgeLink { role: Role::EdgeB, connection, control, opened, compute_us, timeout };
+        let parts = [(100_000, 28)];
+        let trickle = async {
+            let _control = edge.accept_bi().await.expect("a stream");
+            let (mut answer, _) = edge.accept_bi().await.expect("a stream");
+            let body = Answer { round: 0, compute_us: 0, queue_us: 0 };
+            let head = frame::encode_head(FrameType::Answer, &body, Codec::Packed, 350_000);
+            answer.write_all(&head).await.expect("writes");
+            loop {
+                answer.write_all(&[0]).await.expect("writes");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let reading = async {
+            let due = link.deadline();
+            let accept = |h: &FrameHeader| h.expect(FrameType::Answer, &parts, "its answer");
+            let head = link.read_head(&mut recv, "its answer", due, accept).await.expect("a head");
+            let mut incoming = Incoming::new(&link, &mut recv, head, &parts, due).await.expect("packed");
+            incoming.next(100_000, 28).await.expect_err("given up").exit_code()
+        };
+        let done = tokio::time::timeout(Duration::from_secs(20), async {
+            tokio::select! {
+                () = trickle => unreachable!("it goes on for ever"),
+                code = reading => code,
+            }
+        });
+        assert_eq!(done.await.expect("in time"), 4);
+        drop(send);
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use tokio::time::Instant;
 use twinmask_gemm::elementwise;
 use twinmask_masking::mask::PIECE;
 use twinmask_masking::{Answer, InferenceMasks, Pending};
@@ -98,7 +99,7 @@ impl RemoteInference {
         let parts = plan.upload_parts(r);
         // What else than packed is wanted, or whether, is found out on whole payloads.
         let streaming = shared.uploads.lock().await.settled() == Some(Codec::Packed);
-        let mut pending = Vec::with_capacity(inputs.len());
+        let (deadline, mut pending) = (link.deadline(), Vec::with_capacity(inputs.len()));
         let room = || Vec::with_capacity(UPLOAD_STEP + MOST_OF_A_PIECE);
         let (mut packed, mut x) = (room(), [0; PIECE]);
         if streaming {
@@ -117,7 +118,7 @@ impl RemoteInference {
                 }
                 if streaming && packed.len() >= UPLOAD_STEP {
                     let full = std::mem::replace(&mut packed, room());
-                    link.write_some(send, full).await?;
+                    link.write_some(send, full, deadline).await?;
                     // The connection's own task may run on this very thread: it sends what it has been given.
                     tokio::task::yield_now().await;
                 }
@@ -125,7 +126,7 @@ impl RemoteInference {
             pending.push(masking.finish().map_err(session)?);
         }
         if streaming && !packed.is_empty() {
-            link.write_some(send, packed).await?;
+            link.write_some(send, packed, deadline).await?;
         } else if !streaming {
             let elements = payload::decode(&packed, Codec::Packed, &parts).map_err(|e| link.broke(&e))?;
             let parts: Vec<(&[u32], u32)> = elements.iter().zip(parts).map(|(e, (_, k))| (e.as_slice(), k)).collect();
@@ -171,19 +172,22 @@ impl Exchange for RemoteInference {
         self.masks.expand_ahead(next.map_or(&[], Vec::as_slice), &now);
         let parts = if dropped { plan.answer_parts_dropped(r) } else { plan.answer_parts(r) };
         let mut from_both = !shared.relay();
-        let mut head = answer(&shared.b, &mut self.b.1, r, &parts, shared.relay()).await?;
+        let mut due = shared.b.deadline();
+        let mut head = answer(&shared.b, &mut self.b.1, r, &parts, due, shared.relay()).await?;
         if head.header.kind == FrameType::Miss {
             // Nothing is uploaded again: edge A answers what it would have answered in mode `split`.
             from_both = true;
             self.fallbacks += 1;
             shared.a.write(&mut self.a.0, FrameType::Round, &Round { round: r as u32 }).await?;
-            head = answer(&shared.b, &mut self.b.1, r, &parts, false).await?;
+            due = shared.b.deadline();
+            head = answer(&shared.b, &mut self.b.1, r, &parts, due, false).await?;
         }
-        let mut from_b = Incoming::new(&shared.b, &mut self.b.1, head, &parts).await?;
+        let mut from_b = Incoming::new(&shared.b, &mut self.b.1, head, &parts, due).await?;
         let mut from_a = None;
         if from_both {
-            let head = answer(&shared.a, &mut self.a.1, r, &parts, false).await?;
-            from_a = Some(Incoming::new(&shared.a, &mut self.a.1, head, &parts).await?);
+            let due = shared.a.deadline();
+            let head = answer(&shared.a, &mut self.a.1, r, &parts, due, false).await?;
+            from_a = Some(Incoming::new(&shared.a, &mut self.a.1, head, &parts, due).await?);
         }
         let mut y = [0; PIECE];
         for ((layer, output), (n, k)) in layers(plan, inputs).into_iter().zip(outputs).zip(parts) {
@@ -230,6 +234,7 @@ async fn answer(
     recv: &mut RecvHalf,
     r: usize,
     parts: &[(usize, u32)],
+    deadline: Instant,
     may_miss: bool,
 ) -> Result<Frame, DeviceError> {
     let due = "its answer";
@@ -237,7 +242,7 @@ async fn answer(
         FrameType::Miss if may_miss => h.expect(FrameType::Miss, &[], due),
         _ => h.expect(FrameType::Answer, parts, due),
     };
-    let head = link.read_head(recv, due, accept).await?;
+    let head = link.read_head(recv, due, deadline, accept).await?;
     let round = if head.header.kind == FrameType::Miss {
         head.body::<Miss>().map_err(|e| link.broke(&e))?.round
     } else {
