@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use twinmask_device::input::npy;
 use twinmask_tests::data::{argmax, data_or_skip, mnist, parse_npy, photos};
-use twinmask_tests::{Deployment, Pair, until};
+use twinmask_tests::{Deployment, Pair};
 
 /// Largest difference of a logit, relative to the largest logit of its input.
 const BOUND: f32 = 0.01;
@@ -88,9 +88,8 @@ fn dropped_bits_and_freivalds_exclude_each_other() {
         assert_eq!(report.expect_ok().json()[0]["integrity"], "sample:16");
     }
     for edge in [&pair.a, &pair.b] {
-        // 2 modes, 2 measured runs and 3 before: what was refused never began.
-        // Each counts one when it has heard that it is over, which may be after the device has ended.
-        until("all inferences counted", || edge.metric("twinmask_inferences_total") >= 10.0);
-        assert_eq!(edge.metric("twinmask_inferences_total"), 10.0);
+        // One in each mode: what was refused never opened any. (An edge may not hear of the last inference's end.)
+        assert_eq!(edge.metric("twinmask_sessions_total"), 2.0);
+        assert!((8.0..=10.0).contains(&edge.metric("twinmask_inferences_total")));
     }
 }
