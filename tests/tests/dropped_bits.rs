@@ -88,8 +88,7 @@ fn dropped_bits_and_freivalds_exclude_each_other() {
         assert_eq!(report.expect_ok().json()[0]["integrity"], "sample:16");
     }
     for edge in [&pair.a, &pair.b] {
-        // One in each mode: what was refused never opened any. (An edge may not hear of the last inference's end.)
+        // One in each mode: what was refused never called an edge.
         assert_eq!(edge.metric("twinmask_sessions_total"), 2.0);
-        assert!((8.0..=10.0).contains(&edge.metric("twinmask_inferences_total")));
     }
 }
