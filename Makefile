@@ -6,7 +6,7 @@ CARGO ?= cargo
 unexport OPENBLAS_CORETYPE
 unexport OPENBLAS_L2_SIZE
 
-.PHONY: build demo test bench lint fmt deps doc fuzz arm
+.PHONY: build demo test bench lint fmt deps doc fuzz arm arm-deps
 
 # The device is built by itself: features of crates that it shares with the edges must not link BLAS into it.
 build: deps
@@ -40,13 +40,13 @@ fuzz:
 	  (cd tests/fuzz && cargo +nightly fuzz run --fuzz-dir . $$target -- -max_total_time=$(FUZZ_SECONDS)) || exit 1; \
 	done
 
-# The crates below the network on 64-bit ARM under qemu-user; needs the rustup target, a cross compiler and qemu.
-arm:
-	@rustup target list --installed | grep -q aarch64-unknown-linux-gnu && command -v aarch64-linux-gnu-gcc qemu-aarch64 >/dev/null || { \
-	  echo "type: rustup target add aarch64-unknown-linux-gnu && sudo apt-get install gcc-aarch64-linux-gnu qemu-user"; exit 1; }
-	CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
-	CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -L /usr/aarch64-linux-gnu" \
-	$(CARGO) test --release --target aarch64-unknown-linux-gnu -p twinmask-ring -p twinmask-gemm -p twinmask-masking
+# The device on 64-bit ARM, under qemu-user: its tests, and private inferences with edges of this machine.
+arm: build
+	@tests/arm.sh
+
+# The tools for that; fails where they are neither there nor can be installed.
+arm-deps:
+	@tests/arm.sh deps
 
 doc:
 	$(CARGO) doc --workspace --no-deps

@@ -8,8 +8,13 @@ use std::sync::OnceLock;
 ///
 /// The device is built by a command of its own, so that cargo does not unify its features with those of the edges:
 /// it must not link BLAS.
+///
+/// `TWINMASK_TEST_DEVICE` names another device to be tested (`make arm`).
 #[must_use]
 pub fn path(name: &str) -> PathBuf {
+    if let (Some(device), "device") = (std::env::var_os("TWINMASK_TEST_DEVICE"), name) {
+        return device.into();
+    }
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     let folder = FOLDER.get_or_init(|| {
         let target = target_dir();

@@ -12,10 +12,14 @@ fn ints(label: &str, n: usize) -> Vec<i32> {
 
 /// Runs `test` with every instruction set that this CPU has, and many lengths.
 fn everywhere(test: impl Fn(usize)) {
-    let mut levels = vec![Level::Baseline];
-    #[cfg(target_arch = "x86_64")]
-    levels.extend([Level::Avx2, Level::Avx512]);
-    for level in levels {
+    const LEVELS: &[Level] = &[
+        Level::Baseline,
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2,
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512,
+    ];
+    for &level in LEVELS {
         FORCED.set(Some(level));
         [0, 1, 2, 7, 8, 9, 15, 16, 31, 33, 64, 100, 1000].into_iter().for_each(&test);
         FORCED.set(None);

@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# The device and every crate below it on 64-bit ARM, under qemu-user: their tests, then private inferences of the ARM
+# device with edges of this machine. `tests/arm.sh deps` only looks for the tools, and installs them where it may.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+target=aarch64-unknown-linux-gnu
+
+has_std() { [ -d "$("$1" --print sysroot)/lib/rustlib/$target/lib" ]; }
+# rustup's standard library for the target if it is installed, else that of Debian's own compiler.
+compiler() { if has_std rustc; then echo rustc; elif [ -x /usr/bin/rustc ] && has_std /usr/bin/rustc; then echo /usr/bin/rustc; fi; }
+complete() { [ -n "$(compiler)" ] && command -v aarch64-linux-gnu-gcc qemu-aarch64 >/dev/null; }
+
+install_from_debian() {
+  command -v apt-get >/dev/null || return 1
+  local as_root=""
+  [ "$(id -u)" = 0 ] || as_root="sudo -n"
+  $as_root true 2>/dev/null || return 1
+  echo "installing a compiler for ARM, and qemu-user"
+  local packages=(gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user)
+  $as_root dpkg --add-architecture arm64 && $as_root apt-get update -qq || return 1
+  [ -n "$(compiler)" ] || packages+=(rustc-web libstd-rust-web-dev:arm64)
+  $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
+}
+
+complete || install_from_debian || true
+complete || {
+  echo "type: rustup target add $target && sudo apt-get install gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user"
+  exit 1
+}
+[ "${1:-}" = deps ] && exit 0
+
+# A libc of the architecture that is installed beside this machine's own goes before the cross compiler's.
+qemu=qemu-aarch64
+[ -e /lib/ld-linux-aarch64.so.1 ] || qemu="qemu-aarch64 -L /usr/aarch64-linux-gnu"
+arm_cargo() {
+  RUSTC=$(compiler) CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
+    CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER=$qemu \
+    ${CARGO:-cargo} "$@" --release --quiet --target $target --target-dir target/arm
+}
+
+packages=()
+for crate in ring gemm masking wire transport model device; do packages+=(-p "twinmask-$crate"); done
+arm_cargo test --lib --bins --tests "${packages[@]}"
+arm_cargo build -p twinmask-device
+
+device=target/arm/device
+printf '#!/bin/sh\nexec %s %s "$@"\n' "$qemu" "$PWD/target/arm/$target/release/device" >$device
+chmod +x $device
+TWINMASK_TEST_DEVICE=$PWD/$device ${CARGO:-cargo} test --release --quiet -p twinmask-tests --test equal
