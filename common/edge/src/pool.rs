@@ -6,7 +6,7 @@ use std::any::Any;
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::Thread;
 
 use rustix::thread::CpuSet;
@@ -72,13 +72,13 @@ impl Worker {
     /// Has up to `threads` others run `help` as soon as they can. Does not wait, and whoever calls must not count on them:
     /// they may come late or not at all.
     pub(crate) fn call_in(&self, threads: usize, help: impl Fn(&mut Worker) + Clone + Send + 'static) {
-        let mut queues = locked(&self.shared.queues);
         for _ in 0..threads {
+            let mut queues = locked(&self.shared.queues);
             if queues.help.len() >= self.shared.threads {
                 queues.help.pop_front(); // nobody came, and by now it is hardly of use
             }
             queues.help.push_back(Box::new(help.clone()));
-            queues.wake(Priority::Normal);
+            wake(queues, Priority::Normal);
         }
     }
 
@@ -152,12 +152,15 @@ impl Queues {
             Priority::Low => self.low.pop(),
         }
     }
+}
 
-    /// If all are busy, the first that is done looks for jobs anyway.
-    fn wake(&mut self, priority: Priority) {
-        if let Some(thread) = self.idle[priority as usize].pop() {
-            thread.unpark();
-        }
+/// Wakes an idle thread; if all are busy, the first that is done looks for jobs anyway. The lock is given back before, since
+/// the thread would take the processor only to wait for it.
+fn wake(mut queues: MutexGuard<'_, Queues>, priority: Priority) {
+    let idle = queues.idle[priority as usize].pop();
+    drop(queues);
+    if let Some(thread) = idle {
+        thread.unpark();
     }
 }
 
@@ -247,7 +250,7 @@ impl Place<'_> {
             Priority::Low => &mut queues.low,
         };
         turns.push(session, Queued { job: Box::new(job), gathers: self.gathers, _place: self.permit });
-        queues.wake(self.priority);
+        wake(queues, self.priority);
     }
 }
 
