@@ -93,7 +93,7 @@ fn main() -> Result<()> {
     machine::clean_environment()?;
     let mut report = Report::new("kernels", "Kernels, GMAC/s of one thread");
     report.command("cargo bench -p twinmask-benches --bench kernels");
-    machine::pin(machine::last_core())?;
+    machine::keep_to(&[machine::last_and_others()?.0])?;
     let folder = workspace().join("target/criterion-kernels");
     let _ = std::fs::remove_dir_all(&folder);
     let mut criterion = Criterion::default()

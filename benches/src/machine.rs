@@ -4,6 +4,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde::Serialize;
 
 /// Variables that make OpenBLAS run another CPU's code, or in threads of its own.
@@ -27,20 +28,45 @@ pub fn clean_environment() -> Result<()> {
     Err(error).context("starting this program anew")
 }
 
-/// Keeps this thread, and all threads and processes that it starts from now on, on the processor `core` (from 0).
+/// Keeps this thread, and all threads and processes that it starts from now on, to `processors`.
 ///
 /// # Errors
-/// When there is no such processor.
-pub fn pin(core: usize) -> Result<()> {
-    let mut set = rustix::thread::CpuSet::new();
-    set.set(core);
-    rustix::thread::sched_setaffinity(None, &set).with_context(|| format!("pinning to processor {core}"))
+/// When one of them is not there.
+pub fn keep_to(processors: &[usize]) -> Result<()> {
+    let mut set = CpuSet::new();
+    processors.iter().for_each(|&i| set.set(i));
+    sched_setaffinity(None, &set).with_context(|| format!("processors {processors:?}"))
 }
 
-/// The last processor, which the system itself uses least.
-#[must_use]
-pub fn last_core() -> usize {
-    std::thread::available_parallelism().map_or(0, |n| n.get() - 1)
+/// Calls `start` with this thread kept to `processors`: the programs that it starts stay there.
+///
+/// # Errors
+/// When one of them is not there, or what `start` gives.
+pub fn on<T>(processors: &[usize], start: impl FnOnce() -> Result<T>) -> Result<T> {
+    let before = processors_allowed()?;
+    keep_to(processors)?;
+    let started = start();
+    keep_to(&before)?;
+    started
+}
+
+/// The processors that this thread may use.
+///
+/// # Errors
+/// When the system does not tell.
+pub fn processors_allowed() -> Result<Vec<usize>> {
+    let allowed = sched_getaffinity(None).context("processors of this thread")?;
+    Ok((0..CpuSet::MAX_CPU).filter(|&i| allowed.is_set(i)).collect())
+}
+
+/// The last processor, which the system itself uses least, and the others.
+///
+/// # Errors
+/// When the system does not tell.
+pub fn last_and_others() -> Result<(usize, Vec<usize>)> {
+    let mut all = processors_allowed()?;
+    let last = all.pop().context("no processor")?;
+    Ok((last, all))
 }
 
 /// A description for the head of every result.

@@ -140,7 +140,8 @@ fn main() -> Result<()> {
     machine::clean_environment()?;
     let cli = Cli::parse();
     let mut report = Report::new("linear", "One edge's linear layers against local inference by onnxruntime");
-    machine::pin(cli.core.unwrap_or_else(machine::last_core))?;
+    let (last, _) = machine::last_and_others()?;
+    machine::keep_to(&[cli.core.unwrap_or(last)])?;
     report.text(
         "Each run alternates: all linear layers of the network once on a uniform share, by one kernel and one thread; the \
          whole network in plaintext by onnxruntime f32 with one thread; the same quantized to int8 (QDQ, static, per channel). All \

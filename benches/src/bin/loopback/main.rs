@@ -47,7 +47,8 @@ fn main() -> Result<()> {
         "Each run alternates: one private inference (device and both edges are processes of their own, QUIC over loopback); then, when \
          the edges are idle again, the whole network in plaintext by onnxruntime with one thread, f32 and int8 (QDQ). `ratio` is \
          the median of the ratios of neighbouring runs; CPU is that of the device's or onnxruntime's process. `threads` are the \
-         compute threads of each edge. All processes may use all processors.",
+         compute threads of each edge. If there is a processor for each of these and one more, that one is the device's (and \
+         onnxruntime's) alone, as on a host of its own, and the edges share the others; else all processes use all processors.",
     );
     let mut rows: Vec<Row> = Vec::new();
     for (i, network) in cli.networks.iter().enumerate() {
@@ -76,18 +77,22 @@ fn main() -> Result<()> {
 /// The rows of one network; a deployment per ring, edges started anew where their settings change.
 fn network_rows(cli: &Cli, network: &str, cases: &[Case]) -> Result<Vec<Row>> {
     let Some(onnx) = deployment::network_file(network)? else { return Ok(Vec::new()) };
-    let mut local: [Runner; 2] = [onnxruntime(&onnx, 1)?, onnxruntime(&int8(&onnx)?, 1)?];
+    let (small, all, (last, others)) = (int8(&onnx)?, machine::processors_allowed()?, machine::last_and_others()?);
     let mut rows = Vec::new();
     for of_ring in cases.chunk_by(|a, b| a.ring == b.ring) {
         let deployment = Deployment::new()?;
         deployment.add(NAME, &onnx, of_ring[0].ring, NAME)?;
         for of_edges in of_ring.chunk_by(|a, b| (a.kernel, a.threads) == (b.kernel, b.threads)) {
-            let threads = of_edges[0].threads.to_string();
+            let Case { kernel, threads, .. } = of_edges[0];
             let relay = of_edges.iter().any(|c| c.mode == "relay");
-            let edges = deployment.edges(relay, &["--kernel", of_edges[0].kernel, "--threads", &threads])?;
+            let (own, theirs) = if threads <= others.len() { (&vec![last], &others) } else { (&all, &all) };
+            let arguments = ["--kernel", kernel, "--threads", &threads.to_string()];
+            let edges = machine::on(theirs, || deployment.edges(relay, &arguments))?;
+            let mut local: [Runner; 2] = machine::on(own, || Ok([onnxruntime(&onnx, 1)?, onnxruntime(&small, 1)?]))?;
             for case in of_edges {
                 eprintln!("{network}: {case}");
-                rows.push(measure(network, case, &deployment, &edges, &mut local, [cli.warmup, cli.runs])?);
+                let device = machine::on(own, || rows::device(NAME, &deployment, &edges, case))?;
+                rows.push(measure(network, case, device, &mut local, [cli.warmup, cli.runs])?);
             }
         }
     }

@@ -12,8 +12,6 @@ use twinmask_benches::lines::Runner;
 use twinmask_benches::stats::{Spread, median, paired_ratio};
 use twinmask_gemm::kernel_names;
 
-use crate::NAME;
-
 /// The edges compute ahead of time for the next inference; onnxruntime is timed when they have done so: after as long as the
 /// inference took, twice over, and at least this.
 const SETTLE: Duration = Duration::from_millis(40);
@@ -113,16 +111,14 @@ pub(crate) fn device(name: &str, deployment: &Deployment, edges: &Pair, case: &C
     Runner::start(&mut command)
 }
 
-/// Measures one setting, every run in turn with both forms of `local` onnxruntime.
+/// Measures one setting by its `device`, every run in turn with both forms of `local` onnxruntime.
 pub(crate) fn measure(
     network: &str,
     case: &Case,
-    deployment: &Deployment,
-    edges: &Pair,
+    mut device: Runner,
     local: &mut [Runner; 2],
     [warmup, runs]: [usize; 2],
 ) -> Result<Row> {
-    let mut device = device(NAME, deployment, edges, case)?;
     let (mut own, mut plain, mut small) = (Vec::new(), Vec::new(), Vec::new());
     for run in 0..warmup + runs {
         let done = device.run()?;
