@@ -89,7 +89,8 @@ for network in $networks; do
   dir="$work/$network"
   "$programs/owner-keygen" init "$dir" >/dev/null
   "$programs/owner-keygen" add-model "$dir" --name bench --zoo "$network" --seed 1 --ring "$ring" >/dev/null
-  "$programs/owner-keygen" add-device "$dir" --name bench --model bench --weights >/dev/null
+  "$programs/owner-keygen" add-device "$dir" --name strong --model bench --weights >/dev/null
+  "$programs/owner-keygen" add-device "$dir" --name weak --model bench >/dev/null
   case "$network" in
     alexnet | resnet50 | vgg16) size="1 3 224 224" ;;
     alexnet227) size="1 3 227 227" ;;
@@ -109,12 +110,12 @@ numpy.save(sys.argv[1], numpy.random.default_rng(1).uniform(-2, 2, shape).astype
   TWINMASK_LOG=warn "$programs/edge-a" --dir "$dir/edge-a" --listen 127.0.0.1:0 --admin 127.0.0.1:0 "${peer[@]}" \
     >"$work/a.txt" & edges+=($!)
   a=$(address "$work/a.txt" "${edges[1]}")
-  settings=(--dir "$dir/devices/bench" --edge-a "$a" --edge-b "$b" --timeout-s 600)
+  edges_at=(--edge-a "$a" --edge-b "$b" --timeout-s 600)
   plain "$network"
-  local_flag=--local row "$network" "local: the same integer layers on the device" "${settings[@]}"
+  local_flag=--local row "$network" "local: the same integer layers on the device" --dir "$dir/devices/strong" "${edges_at[@]}"
   for mode in $modes; do
     for integrity in none sample:16 freivalds sample:16+freivalds; do
-      row "$network" "outsourced, $mode, $integrity" "${settings[@]}" --mode "$mode" --integrity "$integrity"
+      row "$network" "outsourced, $mode, $integrity" --dir "$dir/devices/weak" "${edges_at[@]}" --mode "$mode" --integrity "$integrity"
     done
   done
   for pid in "${edges[@]}"; do kill "$pid" && wait "$pid" || true; done
