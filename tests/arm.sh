@@ -5,10 +5,16 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 target=aarch64-unknown-linux-gnu
 
-has_std() { [ -d "$("$1" --print sysroot)/lib/rustlib/$target/lib" ]; }
+oldest=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+
+# Whether the compiler $1 has a standard library for the target and is new enough.
+usable() {
+  command -v "$1" >/dev/null && [ -d "$("$1" --print sysroot)/lib/rustlib/$target/lib" ] \
+    && printf '%s\n' "$oldest" "$("$1" --version | cut -d' ' -f2)" | sort -CV
+}
 # rustup's standard library for the target if it is installed, else that of Debian's own compiler.
-compiler() { if has_std rustc; then echo rustc; elif [ -x /usr/bin/rustc ] && has_std /usr/bin/rustc; then echo /usr/bin/rustc; fi; }
-complete() { [ -n "$(compiler)" ] && command -v aarch64-linux-gnu-gcc qemu-aarch64 >/dev/null; }
+compiler() { if usable rustc; then echo rustc; elif usable /usr/bin/rustc; then echo /usr/bin/rustc; fi; }
+complete() { [ -n "$(compiler)" ] && type aarch64-linux-gnu-gcc qemu-aarch64 >/dev/null 2>&1; }
 
 install_from_debian() {
   command -v apt-get >/dev/null || return 1
