@@ -119,7 +119,7 @@ impl std::ops::Sub for Usage {
 }
 
 /// Refuses options that contradict each other.
-fn possible(network: &Network, options: &SessionOptions) -> Result<(), DeviceError> {
+fn check_options(network: &Network, options: &SessionOptions) -> Result<(), DeviceError> {
     if options.drop_bits && network.checker.integrity().freivalds {
         let text =
             "dropped bits change the results, so the Freivalds check cannot hold: use --integrity none or sample:N";
@@ -134,7 +134,7 @@ impl Session {
     /// # Errors
     /// [`DeviceError::Network`] or [`DeviceError::Protocol`] naming the edge.
     pub async fn open(network: Arc<Network>, identity: &Identity, edges: &Edges) -> Result<Self, DeviceError> {
-        possible(&network, &edges.options)?; // before anybody is called
+        check_options(&network, &edges.options)?; // before anybody is called
         let plan = network.plan();
         let answers = (0..plan.rounds.len()).map(|r| packed_parts_len(&plan.answer_parts(r))).sum();
         let limits = edges.limits.clone().for_answers(answers, edges.options.prefetch);
@@ -157,7 +157,7 @@ impl Session {
         b: Connection,
         options: SessionOptions,
     ) -> Result<Self, DeviceError> {
-        possible(&network, &options)?;
+        check_options(&network, &options)?;
         if a.peer().key_fingerprint == b.peer().key_fingerprint {
             let reason = "holds the same key as edge A: one host must not be both edges".to_owned();
             return Err(DeviceError::Protocol { edge: Role::EdgeB, reason });
