@@ -20,7 +20,7 @@ use twinmask_wire::message::{Claim, Infer, Open, Prf, Secret};
 use twinmask_wire::{Codec, CodecChoice, FrameType};
 
 /// Longest wait of a device for an answer that a flipped length has made impossible.
-const PATIENCE: Duration = Duration::from_millis(700);
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Inferences at a time.
 const LANES: usize = 24;
 
@@ -56,7 +56,8 @@ impl Scene {
         deployment.add("tiny", &["--onnx", &file]);
         let edge = |name: &str, role| {
             let limits = Limits { stall: PATIENCE, claim: PATIENCE, handshake: PATIENCE, ..Limits::default() };
-            let limits = Limits { max_sessions_per_device: 10 * LANES, ..limits };
+            // Sessions end a moment after their devices have gone.
+            let limits = Limits { max_sessions: 10 * LANES, max_sessions_per_device: 10 * LANES, ..limits };
             let config = Config { limits, ..Config::new(deployment.path(name), role) };
             Edge::load(&config, role, twinmask_gemm::default_kernel()).expect("a good folder")
         };

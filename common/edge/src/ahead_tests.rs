@@ -179,6 +179,21 @@ async fn an_inference_does_not_wait_for_threads_that_get_no_time() {
     assert_eq!(gauge(&edge, "twinmask_ahead_used_total"), 3.0, "and from now on there is time");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_place_of_a_session_that_has_ended_does_not_wait_for_those_threads() {
+    let (kernel, gate) = Starved::kernel();
+    let limits = Limits { max_sessions: 1, ..Limits::default() };
+    let edge = TestEdge::with(Role::A, bundle(), limits, kernel);
+    for _ in 0..3 {
+        let device = edge.device().await; // the one session that there may be
+        until(|| gauge(&edge, "twinmask_ahead_bytes") > 0.0).await;
+        tokio::time::sleep(Duration::from_millis(20)).await; // until that is in the queue
+        device.connection.close(0, "");
+        until(|| gauge(&edge, "twinmask_sessions") == 0.0).await;
+    }
+    gate.open();
+}
+
 /// A kernel that records how many inputs each layer is given at once, and holds convolutions up until it is told to go on.
 struct Recording {
     inner: Arc<dyn Kernel>,

@@ -24,7 +24,7 @@ use crate::inference;
 use crate::models::Model;
 use crate::outbox::Outbox;
 use crate::relay::{self, Introduction};
-use crate::service::{Admission, Edge};
+use crate::service::Edge;
 
 /// What devices on an edge that goes down are told.
 pub(crate) const GOING_DOWN: &str = "this edge is going down; try another replica, or later";
@@ -61,7 +61,8 @@ pub(crate) fn refused(code: CloseCode, text: impl Into<String>) -> Fault {
     Fault::Refused(code, text.into())
 }
 
-/// What the inferences of one session share. Gone with the session, the seed wiped.
+/// What the inferences of one session share. Gone, and the seed wiped, with the last of its jobs: what was computed ahead of
+/// time may take long to get the processor once more. The session's place is free before that.
 pub(crate) struct Session {
     pub(crate) edge: Arc<Edge>,
     pub(crate) model: Arc<Model>,
@@ -85,7 +86,6 @@ pub(crate) struct Session {
     claimed: Notify,
     /// Of answers.
     encoder: Mutex<Encoder>,
-    _admission: Admission,
 }
 
 impl Session {
@@ -95,7 +95,6 @@ impl Session {
         open: Open,
         prf: Prf,
         relay: (Option<Outbox>, Option<OpenDesk>),
-        admission: Admission,
     ) -> Session {
         Session {
             id: edge.next_session(),
@@ -114,7 +113,6 @@ impl Session {
             }),
             claimed: Notify::new(),
             encoder: Mutex::new(Encoder::new(open.codec)),
-            _admission: admission,
         }
     }
 
@@ -247,8 +245,8 @@ async fn attend(
     if *edge.draining.borrow() {
         return Err(going_down());
     }
-    let admission = edge.admit(name).map_err(|text| refused(CloseCode::Limit, text))?;
-    let opening = timeout(edge.limits.handshake, open(edge, connection, name, admission)).await;
+    let _admission = edge.admit(name).map_err(|text| refused(CloseCode::Limit, text))?;
+    let opening = timeout(edge.limits.handshake, open(edge, connection, name)).await;
     let Opening { session, send, recv, introduction } = opening.map_err(|_| Fault::Stalled)??;
     let _aides = aides(&session, introduction);
     tracing::info!(device = name, model = session.model.title, address = %connection.peer().address, "session opened");
@@ -288,7 +286,7 @@ fn going_down() -> Fault {
 }
 
 /// `OPEN` and `OPENED` on the first stream.
-async fn open(edge: &Arc<Edge>, connection: &Connection, device: &str, admission: Admission) -> Result<Opening, Fault> {
+async fn open(edge: &Arc<Edge>, connection: &Connection, device: &str) -> Result<Opening, Fault> {
     let (mut send, mut recv) = connection.accept_bi().await.map_err(|_| Fault::Gone)?;
     let open: Open = read_frame(&mut recv, |h| h.expect(FrameType::Open, &[], "OPEN")).await?.body()?;
     match (edge.role, &open.seed) {
@@ -336,7 +334,7 @@ async fn open(edge: &Arc<Edge>, connection: &Connection, device: &str, admission
         relay: introduction.is_some() || desk.is_some(),
     };
     let outbox = introduction.as_ref().map(|i| Outbox::new(i.credit));
-    let session = Arc::new(Session::new(edge, Arc::clone(model), open, prf, (outbox, desk), admission));
+    let session = Arc::new(Session::new(edge, Arc::clone(model), open, prf, (outbox, desk)));
     write_frame(&mut send, FrameType::Opened, &opened, Codec::Packed, &[]).await?;
     Ok(Opening { session, send, recv, introduction })
 }
