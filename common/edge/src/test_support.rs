@@ -19,7 +19,7 @@ use twinmask_wire::{CloseCode, Codec, CodecChoice, FrameType, payload};
 use crate::{Config, Edge, Limits, Role};
 
 /// Bounds every wait of a test.
-pub(crate) const SOON: Duration = Duration::from_secs(10);
+pub(crate) const SOON: Duration = Duration::from_secs(30);
 pub(crate) const SEED: [u8; 32] = [0x5e; 32];
 
 pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
