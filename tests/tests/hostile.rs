@@ -56,8 +56,8 @@ impl Scene {
         deployment.add("tiny", &["--onnx", &file]);
         let edge = |name: &str, role| {
             let limits = Limits { stall: PATIENCE, claim: PATIENCE, handshake: PATIENCE, ..Limits::default() };
-            // Sessions end a moment after their devices have gone.
-            let limits = Limits { max_sessions: 10 * LANES, max_sessions_per_device: 10 * LANES, ..limits };
+            // For all at once; `max_sessions` is as always, since sessions must not outlast their devices for long.
+            let limits = Limits { max_sessions_per_device: 10 * LANES, ..limits };
             let config = Config { limits, ..Config::new(deployment.path(name), role) };
             Edge::load(&config, role, twinmask_gemm::default_kernel()).expect("a good folder")
         };
