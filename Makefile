@@ -8,10 +8,8 @@ unexport OPENBLAS_L2_SIZE
 
 .PHONY: build demo test bench lint fmt deps doc fuzz arm arm-deps
 
-# The device is built by itself: features of crates that it shares with the edges must not link BLAS into it.
 build: deps
-	$(CARGO) build --release -p twinmask-owner-keygen -p twinmask-edge-a -p twinmask-edge-b
-	$(CARGO) build --release -p twinmask-device
+	$(CARGO) build --release -p twinmask-owner-keygen -p twinmask-edge-a -p twinmask-edge-b -p twinmask-device
 
 demo: build
 	target/release/device demo

@@ -45,7 +45,7 @@ arm_cargo() {
 }
 
 packages=()
-for crate in ring gemm masking wire transport model device; do packages+=(-p "twinmask-$crate"); done
+for crate in ring codec layer kernels masking wire transport model device; do packages+=(-p "twinmask-$crate"); done
 arm_cargo test --lib --bins --tests "${packages[@]}"
 arm_cargo build -p twinmask-device
 

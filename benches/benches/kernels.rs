@@ -11,9 +11,10 @@ use ndarray::linalg::{general_mat_mul, general_mat_vec_mul};
 use ndarray::{Array2, LinalgScalar};
 use serde::Serialize;
 use serde_json::Value;
-use twinmask_benches::machine;
 use twinmask_benches::report::{Report, number, workspace};
-use twinmask_gemm::{Conv, Fc, Geometry, Scratch, kernel, kernel_names};
+use twinmask_benches::{kernels, machine};
+use twinmask_kernels::Scratch;
+use twinmask_layer::{Conv, Fc, Geometry};
 use twinmask_ring::prf::Key;
 
 /// Ring and weight widths: `compact`, the widest ring with 8-bit weights, the widest of both.
@@ -50,7 +51,7 @@ fn ours(group: &mut Group<'_>, name: &str, geometry: &Geometry, (k, bits): (u32,
     let weights: Vec<i16> = words[..geometry.weight_len()].iter().map(|&w| (w as i32 - half) as i16).collect();
     key.fill(1, k, &mut words);
     let (x, mut y, mut scratch) = (&words[..geometry.in_len()], vec![0; geometry.out_len()], Scratch::default());
-    let linear = kernel(name)?.prepare(geometry, &weights, k);
+    let linear = kernels().named(name)?.prepare(geometry, &weights, k);
     let id = format!("{name} k{k} w{bits}");
     group.bench_function(id, |b| b.iter(|| linear.apply(x, &mut y, &mut scratch)));
     Ok(())
@@ -103,7 +104,7 @@ fn main() -> Result<()> {
         .measurement_time(Duration::from_millis(500))
         .without_plots()
         .configure_from_args();
-    let names = kernel_names();
+    let names = kernels().names();
     for (shape, geometry) in &SHAPES {
         let mut group = criterion.benchmark_group(*shape);
         group.throughput(Throughput::Elements(geometry.macs()));

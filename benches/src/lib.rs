@@ -12,3 +12,9 @@ pub mod mnist;
 pub mod net;
 pub mod report;
 pub mod stats;
+
+/// The kernels that are measured: all that an edge has on this CPU.
+#[must_use]
+pub fn kernels() -> twinmask_kernels::Kernels {
+    twinmask_kernels::Kernels::native().with(std::sync::Arc::new(twinmask_openblas::OpenBlas::new()))
+}

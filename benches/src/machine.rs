@@ -117,8 +117,8 @@ impl Machine {
                 .filter(|w| flags.split(' ').any(|f| f == **w))
                 .map(ToString::to_string)
                 .collect(),
-            kernels: twinmask_gemm::kernel_names(),
-            openblas_core: twinmask_gemm::openblas_corename(),
+            kernels: crate::kernels().names(),
+            openblas_core: twinmask_openblas::corename(),
             system: format!("{} {}", proc("sys/kernel/ostype").trim(), proc("sys/kernel/osrelease").trim()),
             memory_gib: (first(total.unwrap_or_default()) / 104_857.6).round() / 10.0,
             load: first(proc("loadavg")),

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use twinmask_gemm::elementwise;
+use twinmask_kernels::elementwise;
 use twinmask_model::graph::ValueId;
 use twinmask_ring::fixed::Scale;
 

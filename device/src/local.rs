@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use twinmask_gemm::{Linear, Scratch, elementwise};
+use twinmask_kernels::{Linear, Scratch, elementwise};
 use twinmask_model::bundle::DeviceBundle;
 use twinmask_model::plan::Plan;
 
@@ -31,7 +31,8 @@ impl Local {
             )));
         }
         let plan = bundle.model.plan.clone();
-        let kernel = twinmask_gemm::kernel("portable").map_err(|e| DeviceError::Config(e.to_string()))?;
+        let kernel =
+            twinmask_kernels::Kernels::native().named("portable").map_err(|e| DeviceError::Config(e.to_string()))?;
         let prepare = |(l, rows): (usize, &twinmask_model::bundle::Rows)| {
             kernel.prepare(&plan.layers[l].geometry, &rows.weights, plan.k_of(l))
         };

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tokio::time::Instant;
-use twinmask_gemm::elementwise;
+use twinmask_codec::packed_parts_len;
+use twinmask_kernels::elementwise;
 use twinmask_masking::mask::PIECE;
 use twinmask_masking::{Answer, InferenceMasks, Pending};
-use twinmask_model::plan::{Plan, packed_parts_len};
+use twinmask_model::plan::Plan;
 use twinmask_ring::pack;
 use twinmask_transport::frame_io::Frame;
 use twinmask_transport::{RecvHalf, SendHalf};

@@ -1,6 +1,7 @@
 //! Integers back to activations: `y * s_x * s_w[channel] + bias[channel]` (PROTOCOL.md, "Ring and fixed point").
 
-use twinmask_gemm::{Geometry, elementwise};
+use twinmask_kernels::elementwise;
+use twinmask_layer::Geometry;
 
 /// One layer's outputs, in pieces from the first to the last.
 pub(crate) struct Rescale<'a> {

@@ -7,9 +7,9 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
+use twinmask_codec::packed_parts_len;
 use twinmask_masking::mask::session_id;
 use twinmask_masking::{InferenceMasks, Masker, SessionSeed};
-use twinmask_model::plan::packed_parts_len;
 use twinmask_transport::{Client, Connection, Identity, RecvHalf, Role, SendHalf, TransportLimits};
 use twinmask_wire::message::{Claim, Claimed, Infer, Open, Prefetch, Prf, Secret};
 use twinmask_wire::payload::Encoder;

@@ -1,7 +1,11 @@
-//! Edge A of twinmask: all of it is in `twinmask-edge`.
+//! Edge A of twinmask: all of it is in `twinmask-edge`, but for the kernel that links OpenBLAS.
 
 use std::process::ExitCode;
+use std::sync::Arc;
+
+use twinmask_kernels::Kernels;
+use twinmask_openblas::OpenBlas;
 
 fn main() -> ExitCode {
-    twinmask_edge::run(twinmask_edge::Role::A)
+    twinmask_edge::run(twinmask_edge::Role::A, Kernels::native().with(Arc::new(OpenBlas::new())))
 }

@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use twinmask_gemm::Geometry;
+use twinmask_codec::packed_parts_len;
+use twinmask_layer::Geometry;
 use twinmask_model::analysis::{Analysis, Checks, Scheme, analyse};
 use twinmask_model::bundle::{DeviceBundle, DeviceModel, EdgeBundle};
 use twinmask_model::cost::local_flops;
 use twinmask_model::graph::Graph;
-use twinmask_model::plan::{Plan, packed_parts_len};
+use twinmask_model::plan::Plan;
 use twinmask_model::ring_plan::Profile;
 use zeroize::Zeroizing;
 

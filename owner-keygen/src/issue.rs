@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use ring::rand::{SecureRandom, SystemRandom};
-use twinmask_gemm::{Scratch, kernel};
+use twinmask_kernels::{Kernels, Scratch};
 use twinmask_masking::freivalds::Secrets;
 use twinmask_masking::keys::s_in;
 use twinmask_model::bundle::{DeviceBundle, DeviceModel, EdgeBundle, Rows, short};
@@ -303,7 +303,7 @@ fn device_bundle(store: &Store, request: &DeviceRequest, version: u32) -> Result
 /// `S_out = W·S_in mod 2^k` of each layer, packed.
 fn masking_keys(edge: &EdgeBundle, key: &[u8; 32], digest: &[u8; 32]) -> Vec<Zeroizing<Vec<u8>>> {
     let plan = &edge.plan;
-    let kernel = kernel("portable").expect("the portable kernel is in every build");
+    let kernel = Kernels::native().named("portable").expect("the portable kernel is in every build");
     let mut scratch = Scratch::default();
     let mut s_out = vec![Zeroizing::new(Vec::new()); plan.layers.len()];
     for (g, group) in plan.groups.iter().enumerate() {

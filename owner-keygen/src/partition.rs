@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::predict::Costs;
-use twinmask_gemm::{Conv, Fc, Geometry};
+use twinmask_layer::{Conv, Fc, Geometry};
 use twinmask_model::bundle::LayerScales;
 use twinmask_model::graph::{Graph, Node, Op, ValueId, elements};
 use twinmask_model::infer::{self, InferError};
@@ -70,7 +70,7 @@ pub enum PartitionError {
         /// Layer name.
         layer: String,
         /// What is wrong.
-        source: twinmask_gemm::GeometryError,
+        source: twinmask_layer::GeometryError,
     },
     /// The divided graph does not check out.
     #[error("the divided network does not check out: {0}")]

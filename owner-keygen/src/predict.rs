@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use twinmask_gemm::Geometry;
+use twinmask_layer::Geometry;
 use twinmask_model::graph::{Graph, ValueId};
 
 /// What the device can do, as `device doctor --calibrate` measures it.
@@ -121,7 +121,7 @@ fn depths(graph: &Graph, candidates: &BTreeMap<usize, Geometry>) -> Vec<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use twinmask_gemm::Conv;
+    use twinmask_layer::Conv;
     use twinmask_model::graph::{Op, Window};
 
     /// A heavy convolution behind a light one.

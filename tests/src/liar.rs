@@ -3,7 +3,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use twinmask_gemm::{Geometry, Input, Kernel, Linear, Scratch};
+use twinmask_kernels::{Input, Kernel, Linear, Scratch};
+use twinmask_layer::Geometry;
 
 /// Adds 1 to one output in 16 of every layer.
 pub struct Liar(pub Arc<dyn Kernel>);

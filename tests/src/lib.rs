@@ -22,7 +22,7 @@ pub use process::{Output, Running, command, run};
 /// The kernels that every end-to-end test runs with.
 #[must_use]
 pub fn kernels() -> Vec<&'static str> {
-    let offered = twinmask_gemm::kernel_names();
+    let offered = twinmask_kernels::Kernels::native().names();
     ["portable", "openblas", "vnni"].into_iter().filter(|k| *k != "vnni" || offered.contains(k)).collect()
 }
 

@@ -10,7 +10,8 @@ use std::time::Duration;
 use in_process::{InProcess, Wire};
 use twinmask_device::infer::{self, Exchange, infer};
 use twinmask_device::{DeviceError, Network, RemoteInference};
-use twinmask_gemm::{Geometry, Input, Kernel, Linear, Scratch};
+use twinmask_kernels::{Input, Kernel, Linear, Scratch};
+use twinmask_layer::Geometry;
 use twinmask_model::analysis::{Checks, analyse};
 use twinmask_model::plan::Plan;
 use twinmask_tests::{networks, numbers};
@@ -131,7 +132,7 @@ async fn the_formulas_are_what_a_run_counts() {
     let network = deployment.network();
     let works = [Arc::new(Work::default()), Arc::new(Work::default())];
     let kernel = |work: &Arc<Work>| -> Arc<dyn Kernel> {
-        Arc::new(Counting { work: Arc::clone(work), inner: twinmask_gemm::default_kernel() })
+        Arc::new(Counting { work: Arc::clone(work), inner: twinmask_kernels::default_kernel() })
     };
     let (wire_a, wire_b) = (Arc::new(Wire::default()), Arc::new(Wire::default()));
     let kernels = [kernel(&works[0]), kernel(&works[1])];

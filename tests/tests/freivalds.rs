@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use twinmask_device::{Device, DeviceDir, Edges, Network, SessionOptions};
 use twinmask_edge::{Config, Daemon, Role};
-use twinmask_gemm::{Geometry, Input, Kernel, Linear, Scratch, default_kernel};
+use twinmask_kernels::{Input, Kernel, Linear, Scratch, default_kernel};
+use twinmask_layer::Geometry;
 use twinmask_masking::Integrity;
 use twinmask_ring::prf::Key;
 use twinmask_tests::data::data_or_skip;

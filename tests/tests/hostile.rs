@@ -59,7 +59,7 @@ impl Scene {
             // For all at once; `max_sessions` is as always, since sessions must not outlast their devices for long.
             let limits = Limits { max_sessions_per_device: 10 * LANES, ..limits };
             let config = Config { limits, ..Config::new(deployment.path(name), role) };
-            Edge::load(&config, role, twinmask_gemm::default_kernel()).expect("a good folder")
+            Edge::load(&config, role, twinmask_kernels::default_kernel()).expect("a good folder")
         };
         let (a, b) = (edge("edge-a", twinmask_edge::Role::A), edge("edge-b", twinmask_edge::Role::B));
         let every: Integrity = "sample:4096".parse().expect("a check");

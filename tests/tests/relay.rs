@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use rustix::process::Signal;
+use twinmask_codec::packed_parts_len;
 use twinmask_edge::{Config, Daemon, Role};
-use twinmask_model::plan::packed_parts_len;
 use twinmask_tests::{Deployment, Edge, Inferred, Pair, until};
 
 const RELAY: [&str; 2] = ["--mode", "relay"];
@@ -149,7 +149,7 @@ async fn rounds_beyond_the_credit_are_answered_by_both() {
 
     let mut config = Config::new(deployment.path("edge-b"), Role::B).on_loopback();
     config.limits.relay_session = credit;
-    let b = Daemon::start(config, Role::B, twinmask_gemm::default_kernel()).await.expect("edge B starts");
+    let b = Daemon::start(config, Role::B, twinmask_kernels::default_kernel()).await.expect("edge B starts");
     let address = b.addr().to_string();
     let a = deployment.edge("edge-a", &["--peer", &address]);
     until("the edges connected", || a.metric("twinmask_peer_connected") == 1.0);

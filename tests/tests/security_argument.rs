@@ -9,7 +9,7 @@ use std::time::Duration;
 use in_process::{InProcess, Passed, Wire};
 use twinmask_device::infer::infer;
 use twinmask_device::{Glimpse, Network, Session};
-use twinmask_gemm::default_kernel;
+use twinmask_kernels::default_kernel;
 use twinmask_masking::SessionSeed;
 use twinmask_masking::mask::session_id;
 use twinmask_tests::{binaries, networks, numbers};

@@ -2,7 +2,7 @@
 
 use ndarray::linalg::{general_mat_mul, general_mat_vec_mul};
 use ndarray::{ArrayView1, ArrayView2, ArrayViewMut1, ArrayViewMut2, Axis, Slice};
-use twinmask_gemm::{Conv, Geometry};
+use twinmask_layer::{Conv, Geometry};
 
 /// Elements of the im2col matrix that are built at a time: 2 MiB of f32.
 const COLUMN_ELEMENTS: usize = 1 << 19;
@@ -130,7 +130,7 @@ fn matrix_mut(data: &mut [f32], width: usize) -> ArrayViewMut2<'_, f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use twinmask_gemm::Fc;
+    use twinmask_layer::Fc;
 
     fn small_integers(n: usize) -> Vec<i16> {
         (0..n).map(|i| ((i * 7919 + 13) % 17) as i16 - 8).collect()
@@ -141,7 +141,7 @@ mod tests {
         let (w, x) = (small_integers(geometry.weight_len()), small_integers(geometry.in_len()));
         let x32: Vec<u32> = x.iter().map(|&v| i32::from(v) as u32).collect();
         let mut y = vec![0; geometry.out_len()];
-        twinmask_gemm::naive::apply(&geometry, &w, &x32, &mut y);
+        twinmask_kernels::naive::apply(&geometry, &w, &x32, &mut y);
         let bias: Vec<f32> = (0..geometry.out_channels()).map(|c| c as f32).collect();
         let layer = FloatLayer::new(geometry, w.iter().map(|&v| f32::from(v)).collect(), Some(bias));
         let mut out = vec![5.0];

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 use twinmask_benches::report::Report;
 use twinmask_benches::{deployment, machine};
-use twinmask_gemm::{Conv, Geometry};
+use twinmask_layer::{Conv, Geometry};
 use twinmask_model::graph::{Graph, Op};
 use twinmask_owner_keygen::onnx::{ImportOptions, import};
 use twinmask_ring::fixed::Scale;

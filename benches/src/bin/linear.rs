@@ -10,8 +10,8 @@ use serde::Serialize;
 use twinmask_benches::lines::{Runner, int8, onnxruntime};
 use twinmask_benches::report::{Report, number};
 use twinmask_benches::stats::{Spread, median, paired_ratio};
-use twinmask_benches::{deployment, machine};
-use twinmask_gemm::{Scratch, kernel, kernel_names};
+use twinmask_benches::{deployment, kernels, machine};
+use twinmask_kernels::Scratch;
 use twinmask_model::graph::Graph;
 use twinmask_model::plan::Plan;
 use twinmask_model::ring_plan::Profile;
@@ -79,7 +79,7 @@ struct Row {
 /// A network's layers, prepared for one kernel, with a share for each.
 struct Layers {
     plan: Plan,
-    linears: Vec<std::sync::Arc<dyn twinmask_gemm::Linear>>,
+    linears: Vec<std::sync::Arc<dyn twinmask_kernels::Linear>>,
     /// By group.
     shares: Vec<Vec<u32>>,
     output: Vec<u32>,
@@ -88,7 +88,7 @@ struct Layers {
 
 impl Layers {
     fn new(parts: &Partitioned, kernel_name: &str) -> Result<Self> {
-        let (kernel, plan) = (kernel(kernel_name)?, parts.plan.clone());
+        let (kernel, plan) = (kernels().named(kernel_name)?, parts.plan.clone());
         let linears: Vec<_> = (0..plan.layers.len())
             .map(|i| kernel.prepare(&plan.layers[i].geometry, &parts.weights[i], plan.k_of(i)))
             .collect();
@@ -147,7 +147,7 @@ fn main() -> Result<()> {
          whole network in plaintext by onnxruntime f32 with one thread; the same quantized to int8 (QDQ, static, per channel). All \
          on the same processor. `ratio` is the median of the ratios of neighbouring runs. All kernels gave the same integers.",
     );
-    let names = kernel_names().into_iter().map(str::to_owned).collect();
+    let names = kernels().names().into_iter().map(str::to_owned).collect();
     let kernels: Vec<String> = if cli.kernels.is_empty() { names } else { cli.kernels.clone() };
     let mut rows = Vec::new();
     for network in &cli.networks {

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
-use twinmask_model::plan::{Plan, packed_parts_len};
+use twinmask_codec::packed_parts_len;
+use twinmask_model::plan::Plan;
 use twinmask_wire::Codec;
 use twinmask_wire::session::WINDOW;
 

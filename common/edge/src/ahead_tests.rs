@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
-use twinmask_gemm::{Geometry, Input, Kernel, Linear, Scratch, default_kernel};
+use twinmask_kernels::{Input, Kernel, Linear, Scratch, default_kernel};
+use twinmask_layer::Geometry;
 use twinmask_model::bundle::EdgeBundle;
 use twinmask_ring::prf::{Algorithm, Key};
 use twinmask_wire::message::{Claim, End, Infer, Open, Prefetch, Prf};
@@ -30,7 +31,7 @@ async fn settles_at(edge: &TestEdge, bytes: f64) {
 /// Bytes of all answers of one inference, packed.
 fn answer_bytes(bundle: &EdgeBundle) -> f64 {
     let rounds = 0..bundle.plan.rounds.len();
-    rounds.map(|r| twinmask_model::plan::packed_parts_len(&bundle.plan.answer_parts(r))).sum::<usize>() as f64
+    rounds.map(|r| twinmask_codec::packed_parts_len(&bundle.plan.answer_parts(r))).sum::<usize>() as f64
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -243,7 +244,7 @@ impl Linear for RecordingLinear {
 async fn the_same_connected_layer_of_several_sessions_is_computed_at_once() {
     let at_once = Arc::new(Mutex::new(Vec::new()));
     let gate = Arc::new((Mutex::new(true), std::sync::Condvar::new(), Notify::new()));
-    let inner = twinmask_gemm::kernel("portable").expect("every build has it");
+    let inner = twinmask_kernels::Kernels::native().named("portable").expect("every build has it");
     let kernel = Recording { inner, at_once: Arc::clone(&at_once), gate: Arc::clone(&gate) };
     let edge = TestEdge::on_threads(1, Role::B, bundle(), Limits::default(), Arc::new(kernel));
     let plan = edge.bundle.plan.clone();

@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{CommandFactory, FromArgMatches, Parser};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
+use twinmask_kernels::Kernels;
 
 use crate::{Daemon, Role, Settings, StartError};
 
@@ -30,7 +31,7 @@ SIGTERM, SIGINT: take no new sessions, finish what runs, exit within 10 s. SIGHU
 revocation list and models anew.
 Exit codes: 0 ok, 2 usage, 3 configuration or files, 4 network.";
 
-fn command(role: Role) -> clap::Command {
+fn command(role: Role, kernels: &Kernels) -> clap::Command {
     let about = match role {
         Role::A => {
             "The mask edge of twinmask: computes the linear layers of a network on masks that it expands from a seed"
@@ -41,7 +42,7 @@ fn command(role: Role) -> clap::Command {
     };
     let kernels = format!(
         "How linear layers are computed; this build has on this processor: {} [default: auto]",
-        twinmask_gemm::kernel_names().join(", ")
+        kernels.names().join(", ")
     );
     Cli::command()
         .name(role.name())
@@ -51,12 +52,12 @@ fn command(role: Role) -> clap::Command {
         .mut_arg("kernel", |a| a.help(kernels))
 }
 
-/// Runs the edge `role` with the settings of command line, environment and file until it is told to end.
+/// Runs the edge `role`, which may choose among `kernels`, with the settings of command line, environment and file until it is told to end.
 #[must_use]
-pub fn run(role: Role) -> ExitCode {
-    let matches = command(role).get_matches();
+pub fn run(role: Role, kernels: Kernels) -> ExitCode {
+    let matches = command(role, &kernels).get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|e| e.exit());
-    match settings(cli).and_then(|settings| serve(settings, role)) {
+    match settings(cli).and_then(|settings| serve(settings, role, &kernels)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{role}: {error}");
@@ -70,9 +71,9 @@ fn settings(cli: Cli) -> Result<Settings, StartError> {
     Ok(cli.settings.or(file.unwrap_or_default()))
 }
 
-fn serve(settings: Settings, role: Role) -> Result<(), StartError> {
+fn serve(settings: Settings, role: Role, kernels: &Kernels) -> Result<(), StartError> {
     log_to_stderr(settings.log.as_deref())?;
-    let kernel = settings.kernel()?;
+    let kernel = settings.kernel(kernels)?;
     let config = settings.config(role)?;
     let system = |e: std::io::Error| StartError::Config(format!("the system gives no threads or signals: {e}"));
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
@@ -153,7 +154,7 @@ mod tests {
     #[test]
     fn help_and_arguments_are_consistent() {
         for role in [Role::A, Role::B] {
-            let mut command = command(role);
+            let mut command = command(role, &Kernels::native());
             command.clone().debug_assert();
             let help = command.render_help().to_string();
             for word in ["--dir", "TWINMASK_LISTEN", "portable", "SIGHUP", &role.to_string()] {
@@ -169,10 +170,11 @@ mod tests {
         std::fs::write(&path, "dir = \"/from-file\"\nqueue = 5\n").expect("writes");
         let file = path.to_str().expect("UTF-8");
         let arguments = ["edge-a", "--config", file, "--queue", "6"];
-        let cli = Cli::from_arg_matches(&command(Role::A).get_matches_from(arguments)).expect("good arguments");
+        let cli = Cli::from_arg_matches(&command(Role::A, &Kernels::native()).get_matches_from(arguments))
+            .expect("good arguments");
         let settings = settings(cli).expect("a good file");
         assert_eq!(settings.queue.map(|q| q.get()), Some(6));
         assert_eq!(settings.dir, Some("/from-file".into()));
-        assert!(command(Role::A).try_get_matches_from(["edge-a", "--threads", "0"]).is_err());
+        assert!(command(Role::A, &Kernels::native()).try_get_matches_from(["edge-a", "--threads", "0"]).is_err());
     }
 }

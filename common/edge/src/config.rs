@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
-use twinmask_gemm::Kernel;
+use twinmask_kernels::{Kernel, Kernels};
 use twinmask_transport::{TransportLimits, TransportOverrides};
 
 use crate::{Role, StartError};
@@ -105,13 +105,13 @@ impl Settings {
         }
     }
 
-    /// The kernel that is asked for.
+    /// The kernel that is asked for, among `kernels`.
     ///
     /// # Errors
-    /// A kernel that this build does not have on this processor; the text lists those that there are.
-    pub fn kernel(&self) -> Result<Arc<dyn Kernel>, StartError> {
+    /// A kernel that is not among them; the text lists those that there are.
+    pub fn kernel(&self, kernels: &Kernels) -> Result<Arc<dyn Kernel>, StartError> {
         let name = self.kernel.as_deref().unwrap_or("auto");
-        twinmask_gemm::kernel(name).map_err(|e| StartError::Config(e.to_string()))
+        kernels.named(name).map_err(|e| StartError::Config(e.to_string()))
     }
 
     /// The configuration of the edge `role`.
@@ -323,6 +323,6 @@ mod tests {
         assert_eq!((config.limits.queue, config.dir.to_str(), config.listen.as_str()), (3, Some("x"), "0.0.0.0:7402"));
         assert!(Settings::default().config(Role::B).is_err(), "no folder");
         let unknown = Settings { kernel: Some("abacus".into()), ..Settings::default() };
-        assert!(unknown.kernel().err().expect("no such kernel").to_string().contains("portable"));
+        assert!(unknown.kernel(&Kernels::native()).err().expect("no such kernel").to_string().contains("portable"));
     }
 }

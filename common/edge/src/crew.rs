@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Instant;
 
-use twinmask_gemm::{Geometry, Input, Linear, item, split};
+use twinmask_kernels::{Input, Linear, item, split};
+use twinmask_layer::Geometry;
 
 use crate::compute::locked;
 use crate::pool::Worker;
@@ -129,7 +130,8 @@ mod tests {
     use std::num::NonZeroUsize;
     use std::thread::ThreadId;
     use tokio::sync::oneshot;
-    use twinmask_gemm::{Conv, Fc, Scratch, default_kernel, naive};
+    use twinmask_kernels::{Scratch, default_kernel, naive};
+    use twinmask_layer::{Conv, Fc};
     use twinmask_ring::prf::Key;
 
     fn uniform(label: &str, n: usize) -> Vec<u32> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
-use twinmask_gemm::Kernel;
+use twinmask_kernels::Kernel;
 use twinmask_transport::{Identity, Server};
 use twinmask_wire::CloseCode;
 

@@ -10,7 +10,7 @@ use rcgen::{
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use twinmask_gemm::default_kernel;
+use twinmask_kernels::default_kernel;
 use twinmask_transport::{Client, Connection, Identity, TransportError, TransportLimits};
 use twinmask_wire::message::{Open, Prf, Secret};
 use twinmask_wire::{CloseCode, Codec, CodecChoice, FrameType};

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
-use twinmask_model::plan::packed_parts_len;
+use twinmask_codec::packed_parts_len;
 use twinmask_transport::frame_io::{Frame, FrameIoError, read_frame, send_frame, write_frame};
 use twinmask_transport::{RecvHalf, SendHalf};
 use twinmask_wire::message::{Answer, Busy, End, Infer, Miss, Round};

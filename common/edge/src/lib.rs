@@ -3,7 +3,7 @@
 //! models, metrics, going up and down.
 //!
 //! [`run`] is all that the two programs do; [`Daemon`] is the same for tests and demonstrations inside one process,
-//! where the [`Kernel`](twinmask_gemm::Kernel) is handed in.
+//! where the [`Kernel`](twinmask_kernels::Kernel) is handed in.
 
 mod admin;
 mod ahead;

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use twinmask_gemm::{Geometry, Kernel, Linear};
+use twinmask_kernels::{Kernel, Linear};
+use twinmask_layer::Geometry;
 use twinmask_model::bundle::{Digest, EdgeBundle, short};
 use twinmask_model::plan::Plan;
 
@@ -136,7 +137,7 @@ mod tests {
     use crate::test_support::{Folder, bundle};
 
     fn load(folder: &Folder, before: &Models) -> Result<Models, StartError> {
-        Models::load(folder.path(), &*twinmask_gemm::default_kernel(), before)
+        Models::load(folder.path(), &*twinmask_kernels::default_kernel(), before)
     }
 
     #[test]

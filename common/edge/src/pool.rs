@@ -15,7 +15,7 @@ use thread_priority::unix::{
     NormalThreadSchedulePolicy, ThreadSchedulePolicy, set_thread_priority_and_policy, thread_native_id,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use twinmask_gemm::{Input, Scratch};
+use twinmask_kernels::{Input, Scratch};
 
 use crate::compute::locked;
 

@@ -3,9 +3,10 @@
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use twinmask_gemm::default_kernel;
+use twinmask_codec::packed_parts_len;
+use twinmask_kernels::default_kernel;
 use twinmask_model::bundle::EdgeBundle;
-use twinmask_model::plan::{Plan, packed_parts_len};
+use twinmask_model::plan::Plan;
 use twinmask_ring::mask;
 use twinmask_ring::prf::{Algorithm, Key};
 use twinmask_transport::frame_io::{Frame, read_frame, write_frame};

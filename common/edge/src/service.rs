@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use twinmask_gemm::Kernel;
+use twinmask_kernels::Kernel;
 use twinmask_transport::{Connection, Identity, Peer};
 
 use crate::budget::Budget;

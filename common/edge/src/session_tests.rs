@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use twinmask_gemm::{Geometry, Input, Kernel, Linear, Scratch, default_kernel};
+use twinmask_kernels::{Input, Kernel, Linear, Scratch, default_kernel};
+use twinmask_layer::Geometry;
 use twinmask_ring::prf::Key;
 use twinmask_wire::frame::{encode, encode_with};
 use twinmask_wire::message::{Busy, Claim, Claimed, End, Infer, Open, Opened, Round, Secret};

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use tokio::time::timeout;
-use twinmask_gemm::{Conv, Fc, Geometry, Input, Kernel, Linear, Scratch, default_kernel, naive};
+use twinmask_kernels::{Input, Kernel, Linear, Scratch, default_kernel, naive};
+use twinmask_layer::{Conv, Fc, Geometry};
 use twinmask_model::bundle::{Digest, EdgeBundle};
 use twinmask_model::plan::{Group, Layer, Plan};
 use twinmask_ring::prf::{Algorithm, Key};

@@ -4,7 +4,8 @@
 //!
 //! The bundle stores `W^T s`, one number per weight of one channel; `a` is expanded from it when the bundle is loaded.
 
-use twinmask_gemm::{Geometry, elementwise};
+use twinmask_kernels::elementwise;
+use twinmask_layer::Geometry;
 use twinmask_model::bundle::Digest;
 use twinmask_ring::prf::Key;
 use zeroize::{Zeroize, Zeroizing};

@@ -1,5 +1,6 @@
 use super::*;
-use twinmask_gemm::{Conv, Fc, naive};
+use twinmask_kernels::naive;
+use twinmask_layer::{Conv, Fc};
 
 fn words(label: &str, n: usize) -> Vec<u32> {
     let mut out = vec![0; n];

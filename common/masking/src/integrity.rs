@@ -4,7 +4,7 @@
 
 use std::str::FromStr;
 
-use twinmask_gemm::Geometry;
+use twinmask_layer::Geometry;
 use twinmask_model::bundle::{DeviceBundle, Rows};
 use twinmask_model::plan::{Layer, Plan};
 use twinmask_ring::mask;

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use twinmask_gemm::elementwise;
+use twinmask_kernels::elementwise;
 use twinmask_ring::prf::{Algorithm, Key};
 use twinmask_ring::{mask as low_bits, pack};
 use zeroize::{Zeroize, Zeroizing};

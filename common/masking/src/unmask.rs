@@ -8,7 +8,7 @@
 //! ```
 //! all mod 2^k and centred. Without dropped bits y = W·x exactly, because |W·x| <= M < 2^(k-1).
 
-use twinmask_gemm::elementwise;
+use twinmask_kernels::elementwise;
 
 use crate::freivalds::{Left, Running};
 use crate::integrity::{Checker, IntegrityError, Sampled};

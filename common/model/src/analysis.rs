@@ -7,10 +7,11 @@
 //! the padding is a multiplication.
 
 use serde::Serialize;
-use twinmask_gemm::Geometry;
+use twinmask_codec::packed_parts_len;
+use twinmask_layer::Geometry;
 use twinmask_ring::pack::packed_len;
 
-use crate::plan::{Layer, Plan, packed_parts_len};
+use crate::plan::{Layer, Plan};
 
 /// Bytes of one element of a one-time key of 160 bits, the size that the paper compares with.
 pub const ONE_TIME_ELEMENT_BYTES: u64 = 20;

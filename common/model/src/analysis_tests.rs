@@ -1,6 +1,6 @@
 use super::*;
 use crate::plan::Group;
-use twinmask_gemm::{Conv, Fc};
+use twinmask_layer::{Conv, Fc};
 
 /// Two sibling convolutions of a 2x4x4 tensor and a fully connected layer 48 -> 6: small enough to count by hand.
 fn plan() -> Plan {

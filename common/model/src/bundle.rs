@@ -75,7 +75,7 @@ impl EdgeBundle {
     pub fn write(&self, owner: &Ed25519KeyPair) -> (Vec<u8>, Digest) {
         let mut w = Writer::new(Kind::Edge);
         let manifest = EdgeManifest { model: self.model.clone(), version: self.version, plan: self.plan.clone() };
-        w.section("manifest", Storage::Zstd, &crate::codec::encode(&manifest));
+        w.section("manifest", Storage::Zstd, &twinmask_codec::encode(&manifest));
         for (i, (weights, layer)) in self.weights.iter().zip(&self.plan.layers).enumerate() {
             w.section(format!("weights.{i}"), Storage::Zstd, &weight_bytes(weights, layer.w_bits));
         }
@@ -162,9 +162,9 @@ impl DeviceModel {
             labels: self.labels.clone(),
             threshold: self.threshold,
         };
-        w.section("manifest", Storage::Zstd, &crate::codec::encode(&manifest));
+        w.section("manifest", Storage::Zstd, &twinmask_codec::encode(&manifest));
         let ids: Vec<u32> = self.graph.constants.keys().copied().collect();
-        w.section("constant-ids", Storage::Zstd, &crate::codec::encode(&ids));
+        w.section("constant-ids", Storage::Zstd, &twinmask_codec::encode(&ids));
         let data: Vec<u8> = self.graph.constants.values().flatten().flat_map(|v| v.to_le_bytes()).collect();
         w.section("constants", Storage::Zstd, &data);
     }
@@ -276,7 +276,7 @@ impl DeviceBundle {
                 Zeroizing::new(projection.iter().flat_map(|v| v.to_le_bytes()).collect());
             w.section(format!("freivalds.{i}"), Storage::Plain, &projection);
             w.section(format!("s_out.{i}"), Storage::Plain, s_out);
-            w.section(format!("channels.{i}"), Storage::Zstd, &crate::codec::encode(&rows.channels));
+            w.section(format!("channels.{i}"), Storage::Zstd, &twinmask_codec::encode(&rows.channels));
             let w_bits = self.model.plan.layers[i].w_bits;
             w.section(format!("rows.{i}"), Storage::Zstd, &weight_bytes(&rows.weights, w_bits));
         }

@@ -10,7 +10,7 @@
 use ring::signature::{ED25519, Ed25519KeyPair, UnparsedPublicKey};
 use serde::{Deserialize, Serialize};
 
-use crate::codec;
+use twinmask_codec as codec;
 
 const MAGIC: &[u8; 4] = b"TWMB";
 const VERSION: u16 = 1;

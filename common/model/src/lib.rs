@@ -2,7 +2,6 @@
 
 pub mod analysis;
 pub mod bundle;
-pub mod codec;
 pub mod container;
 pub mod cost;
 pub mod graph;

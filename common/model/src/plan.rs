@@ -3,8 +3,7 @@
 //! from it.
 
 use serde::{Deserialize, Serialize};
-use twinmask_gemm::Geometry;
-use twinmask_ring::pack::packed_len;
+use twinmask_layer::Geometry;
 use twinmask_ring::{MAX_BITS, MIN_BITS};
 
 /// Most layers of a plan.
@@ -168,16 +167,11 @@ impl Plan {
     }
 }
 
-/// Bytes of a payload that holds these parts in `packed` form.
-#[must_use]
-pub fn packed_parts_len(parts: &[(usize, u32)]) -> usize {
-    parts.iter().map(|&(n, k)| packed_len(n, k)).sum()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use twinmask_gemm::Fc;
+    use twinmask_codec::packed_parts_len;
+    use twinmask_layer::Fc;
 
     fn plan() -> Plan {
         let layer = |group, inputs, outputs| Layer {

@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use twinmask_model::codec;
+use twinmask_codec as codec;
 
 use crate::error::WireError;
 use crate::payload::Codec;

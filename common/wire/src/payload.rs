@@ -4,7 +4,7 @@
 //! tells anything, and no compressor gets them below k bits.
 
 use serde::{Deserialize, Serialize};
-use twinmask_model::plan::packed_parts_len;
+use twinmask_codec::packed_parts_len;
 use twinmask_ring::{mask, pack};
 
 use crate::error::WireError;

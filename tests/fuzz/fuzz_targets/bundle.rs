@@ -2,7 +2,7 @@
 //! Any bytes as the sections of a bundle (behind the signature): an error or a validated plan, never a panic.
 
 use libfuzzer_sys::fuzz_target;
-use twinmask_model::codec;
+use twinmask_codec;
 use twinmask_model::graph::Graph;
 use twinmask_model::infer;
 use twinmask_model::plan::Plan;

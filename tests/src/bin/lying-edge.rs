@@ -17,7 +17,7 @@ async fn main() {
     let mut config = Config::new(args.next().expect("a folder"), role).on_loopback();
     config.peer = args.next();
     tracing_subscriber::fmt().json().with_writer(std::io::stderr).init();
-    let kernel = Arc::new(Liar(twinmask_gemm::default_kernel()));
+    let kernel = Arc::new(Liar(twinmask_kernels::default_kernel()));
     let daemon = Daemon::start(config, role, kernel).await.expect("a good folder");
     let mut terminate = signal(SignalKind::terminate()).expect("a signal handler");
     println!("listening on {}", daemon.addr());

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use twinmask_device::{DeviceError, Network, Session, SessionOptions};
 use twinmask_edge::{Config, Edge, Role};
-use twinmask_gemm::Kernel;
+use twinmask_kernels::Kernel;
 use twinmask_masking::Integrity;
 use twinmask_tests::{DEVICE, Deployment, networks};
 use twinmask_transport::{Connection, RecvHalf, Role as Certified, SendHalf, memory_pair};

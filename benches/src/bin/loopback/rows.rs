@@ -8,9 +8,9 @@ use anyhow::{Result, ensure};
 use serde::Serialize;
 use serde_json::Value;
 use twinmask_benches::deployment::{Deployment, Pair, program};
+use twinmask_benches::kernels;
 use twinmask_benches::lines::Runner;
 use twinmask_benches::stats::{Spread, median, paired_ratio};
-use twinmask_gemm::kernel_names;
 
 /// The edges compute ahead of time for the next inference; onnxruntime is timed when they have done so: after as long as the
 /// inference took, twice over, and at least this.
@@ -53,7 +53,7 @@ pub(crate) fn all() -> Vec<Case> {
         cases.push(Case { extra: vec!["--drop-bits", "auto"], ..case("relay", "none", threads) });
         cases.push(Case { extra: vec!["--prefetch", "1"], ..case("split", "freivalds", threads) });
     }
-    for kernel in kernel_names().into_iter().filter(|k| *k != "auto") {
+    for kernel in kernels().names().into_iter().filter(|k| *k != "auto") {
         cases.extend(MODES.map(|mode| Case { kernel, ..case(mode, "freivalds", 1) }));
     }
     for ring in ["compact", "precise"] {

@@ -163,5 +163,4 @@ by_level! {
 }
 
 #[cfg(test)]
-#[path = "elementwise_tests.rs"]
 mod tests;

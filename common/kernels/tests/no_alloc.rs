@@ -3,7 +3,8 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use twinmask_gemm::{Conv, Fc, Geometry, Input, Scratch, kernel, kernel_names, split};
+use twinmask_kernels::{Input, Kernels, Scratch, split};
+use twinmask_layer::{Conv, Fc, Geometry};
 
 thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
@@ -40,9 +41,11 @@ fn nothing_is_allocated_after_the_first_call() {
     let before = ALLOCATIONS.get();
     drop(std::hint::black_box(vec![0u8; 10]));
     assert_eq!(ALLOCATIONS.get(), before + 1, "the counter counts");
-    for name in kernel_names() {
+    let kernels = Kernels::native();
+    for name in kernels.names() {
         for geometry in &shapes {
-            let linear = kernel(name).expect("offered").prepare(geometry, &vec![1000; geometry.weight_len()], 28);
+            let linear =
+                kernels.named(name).expect("offered").prepare(geometry, &vec![1000; geometry.weight_len()], 28);
             let parts = split(&*linear, 2);
             let (x, mut y) = (vec![7; geometry.in_len()], vec![0; geometry.out_len()]);
             let (mut input, mut scratch) = (Input::default(), Scratch::default());

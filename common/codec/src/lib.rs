@@ -3,6 +3,7 @@
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use twinmask_ring::pack::packed_len;
 
 /// Bytes that are no encoding of what was expected.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +37,12 @@ pub fn decode<T: DeserializeOwned, const LIMIT: usize>(bytes: &[u8]) -> Result<T
     let limited = bincode::config::standard().with_fixed_int_encoding().with_little_endian().with_limit::<LIMIT>();
     let (value, used) = bincode::serde::decode_from_slice(bytes, limited)?;
     if used == bytes.len() { Ok(value) } else { Err(CodecError::Trailing(bytes.len() - used)) }
+}
+
+/// Bytes of a payload that holds these parts in `packed` form.
+#[must_use]
+pub fn packed_parts_len(parts: &[(usize, u32)]) -> usize {
+    parts.iter().map(|&(n, k)| packed_len(n, k)).sum()
 }
 
 #[cfg(test)]

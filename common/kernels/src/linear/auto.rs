@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::{Conv, Fc, Geometry, Input, Kernel, Linear, Scratch, check};
+use twinmask_layer::{Conv, Fc, Geometry};
+
+use crate::linear::kernel::{Input, Kernel, Linear, Scratch, check};
 
 /// Multiply-accumulates of a trial, about; well under a millisecond each.
 const TRIAL_MACS: u64 = 8 << 20;
@@ -119,7 +121,10 @@ mod tests {
 
     #[test]
     fn the_choice_is_kept() {
-        let auto = Auto::new(crate::kernels::native());
+        let kernels = crate::Kernels::native();
+        let ours = kernels.names().into_iter().skip(1);
+        let candidates = ours.map(|name| kernels.named(name).expect("offered"));
+        let auto = Auto::new(candidates.collect());
         let geometry = Geometry::Fc(Fc { rows: 1, inputs: 40, outputs: 30 });
         let narrow = auto.prepare(&geometry, &[1; 1200], 20).picked();
         auto.prepare(&geometry, &[1000; 1200], 20);

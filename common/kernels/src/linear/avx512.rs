@@ -6,10 +6,10 @@ use std::arch::x86_64::{
     _mm512_set1_epi32, _mm512_setzero_si512, _mm512_slli_epi32, _mm512_storeu_si512,
 };
 
-use crate::direct::{MAX_BLOCKS, MAX_PIXELS, Micro, Tile};
-use crate::layout::{LANES, Row};
-use crate::planes::{Bytes, Words};
-use crate::transpose::Avx512;
+use crate::linear::direct::{MAX_BLOCKS, MAX_PIXELS, Micro, Tile};
+use crate::linear::layout::{LANES, Row};
+use crate::linear::planes::{Bytes, Words};
+use crate::linear::transpose::Avx512;
 
 /// Proof that the CPU has AVX-512 VNNI besides [`Avx512`].
 #[derive(Clone, Copy)]

@@ -5,9 +5,9 @@ use std::arch::x86_64::{
     _mm256_slli_epi32, _mm256_storeu_si256,
 };
 
-use crate::direct::{Micro, Tile};
-use crate::layout::{LANES, Row};
-use crate::planes::{self, Words};
+use crate::linear::direct::{Micro, Tile};
+use crate::linear::layout::{LANES, Row};
+use crate::linear::planes::{self, Words};
 
 /// Weights of 16 bits, one or two planes of signed 16-bit digits; proves that the CPU has AVX2.
 #[derive(Clone, Copy)]

@@ -1,9 +1,9 @@
-//! Splits rows of shares into the planes of a [`Layout`](crate::layout::Layout): bytes, signed 16-bit digits, or all
+//! Splits rows of shares into the planes of a [`Layout`](crate::linear::layout::Layout): bytes, signed 16-bit digits, or all
 //! 32 bits at once.
 //!
 //! Safe Rust; callers inline it into functions that enable an instruction set.
 
-use crate::layout::Row;
+use crate::linear::layout::Row;
 
 /// A way of cutting `N` neighbouring channels into 4-byte units, one per plane.
 pub(crate) trait Digits {

@@ -1,4 +1,4 @@
-//! im2col and OpenBLAS dgemm on centred shares. Exact: every sum that dgemm may form, in whatever order, is an
+//! The OpenBLAS kernel, in a crate of its own because only the edges link the library: im2col and dgemm on centred shares. Exact: every sum that dgemm may form, in whatever order, is an
 //! integer below 2^53 in magnitude, because the reduction is cut into blocks in which no channel's
 //! `sum |w| * 2^(k-1)` exceeds it; the blocks are added mod 2^32.
 
@@ -11,7 +11,8 @@ use ndarray::linalg::{general_mat_mul, general_mat_vec_mul};
 use ndarray::{ArrayView2, ArrayViewMut1, ArrayViewMut2, s};
 use openblas_src as _;
 
-use crate::{Conv, Geometry, Input, Kernel, Linear, Scratch, check, grown};
+use twinmask_kernels::{Input, Kernel, Linear, Scratch, check};
+use twinmask_layer::{Conv, Geometry};
 
 /// Elements of the im2col matrix that are built at a time: 4 MiB of f64.
 const COLUMN_ELEMENTS: usize = 1 << 19;
@@ -30,15 +31,22 @@ pub fn corename() -> String {
 }
 
 /// The OpenBLAS kernel.
-pub(crate) struct OpenBlas(());
+pub struct OpenBlas(());
 
 impl OpenBlas {
     /// Also turns off OpenBLAS's own threads: our workers are the threads.
-    pub(crate) fn new() -> Self {
+    #[must_use]
+    pub fn new() -> Self {
         static ONCE: Once = Once::new();
         // SAFETY: sets a number in the library; any positive value is allowed at any time.
         ONCE.call_once(|| unsafe { openblas_set_num_threads(1) });
         Self(())
+    }
+}
+
+impl Default for OpenBlas {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -110,8 +118,7 @@ impl Linear for Prepared {
         };
         assert!(matches!(self.geometry, Geometry::Fc(_)) || xs.len() == 1, "a convolution takes one input at a time");
         assert!(xs.iter().all(|x| x.len() == per_input), "input length of {:?}", self.geometry);
-        input.items = items;
-        let centred = grown(&mut input.f64s, xs.len() * per_input);
+        let centred = input.fill_f64s(items, xs.len() * per_input);
         for (x, centred) in xs.iter().zip(centred.chunks_exact_mut(per_input)) {
             for (f, &v) in centred.iter_mut().zip(*x) {
                 *f = f64::from(twinmask_ring::centre(v, self.k));
@@ -124,7 +131,7 @@ impl Linear for Prepared {
             Geometry::Conv(_) => self.geometry.positions(),
             Geometry::Fc(_) => 1,
         };
-        assert_eq!(y.len(), channels.len() * input.items * positions, "output length of {:?}", self.geometry);
+        assert_eq!(y.len(), channels.len() * input.items() * positions, "output length of {:?}", self.geometry);
         y.fill(0);
         match &self.geometry {
             Geometry::Fc(_) => self.rows(input, channels, y, scratch),
@@ -135,7 +142,7 @@ impl Linear for Prepared {
                     let group = first / per_group;
                     let last = channels.end.min((group + 1) * per_group);
                     let part = &mut y[(first - channels.start) * positions..(last - channels.start) * positions];
-                    self.group(conv, group, &input.f64s, first..last, part, scratch);
+                    self.group(conv, group, input.f64s(), first..last, part, scratch);
                     first = last;
                 }
             }
@@ -152,16 +159,16 @@ impl Prepared {
 
     /// A fully connected layer: `y = W·x^T`, `[channels, items]`.
     fn rows(&self, input: &Input, channels: Range<usize>, y: &mut [u32], scratch: &mut Scratch) {
-        let (items, inputs) = (input.items, self.geometry.fan_in());
-        let x = ArrayView2::from_shape((items, inputs), &input.f64s[..items * inputs]).expect("cut to this shape");
+        let (items, inputs) = (input.items(), self.geometry.fan_in());
+        let x = ArrayView2::from_shape((items, inputs), &input.f64s()[..items * inputs]).expect("cut to this shape");
         let weights = self.weights(&channels);
-        let product = grown(&mut scratch.f64s[1], y.len());
+        let [_, product] = scratch.f64s([0, y.len()]);
         for block in &self.blocks {
             let (w, x) = (weights.slice(s![.., block.clone()]), x.slice(s![.., block.clone()]));
-            if input.items == 1 {
+            if items == 1 {
                 general_mat_vec_mul(1.0, &w, &x.row(0), 0.0, &mut ArrayViewMut1::from(&mut *product));
             } else {
-                let mut product = ArrayViewMut2::from_shape((channels.len(), input.items), product).expect("y's shape");
+                let mut product = ArrayViewMut2::from_shape((channels.len(), items), &mut *product).expect("y's shape");
                 general_mat_mul(1.0, &w, &x.t(), 0.0, &mut product);
             }
             add(product, y);
@@ -181,15 +188,13 @@ impl Prepared {
         let (fan_in, positions) = (self.geometry.fan_in(), self.geometry.positions());
         let weights = self.weights(&channels);
         let width = (COLUMN_ELEMENTS / fan_in).clamp(64, positions.max(64));
-        let [columns, product] = &mut scratch.f64s;
         for start in (0..positions).step_by(width) {
             let range = start..positions.min(start + width);
             for block in &self.blocks {
                 let shape = (block.len(), range.len());
-                let columns = grown(columns, shape.0 * shape.1);
+                let [columns, product] = scratch.f64s([shape.0 * shape.1, channels.len() * range.len()]);
                 im2col(conv, group, block.clone(), range.clone(), x, columns);
-                let columns = ArrayView2::from_shape(shape, columns).expect("sized to this shape");
-                let product = grown(product, channels.len() * range.len());
+                let columns = ArrayView2::from_shape(shape, &*columns).expect("sized to this shape");
                 let mut view = ArrayViewMut2::from_shape((channels.len(), range.len()), &mut *product).expect("sized");
                 general_mat_mul(1.0, &weights.slice(s![.., block.clone()]), &columns, 0.0, &mut view);
                 for (sums, y) in product.chunks_exact(range.len()).zip(y.chunks_exact_mut(positions)) {
@@ -249,6 +254,17 @@ fn add(sums: &[f64], y: &mut [u32]) {
         // SAFETY: `exact_blocks` keeps every sum at most 2^53 in magnitude, so it is finite and fits an i64.
         *y = y.wrapping_add(unsafe { v.to_int_unchecked::<i64>() } as u32);
     }
+}
+
+/// The tests that every kernel passes.
+#[cfg(test)]
+#[path = "../../kernels/src/linear/oracle_tests.rs"]
+mod oracle_tests;
+#[cfg(test)]
+use twinmask_kernels::linear as oracle;
+#[cfg(test)]
+fn offered() -> twinmask_kernels::Kernels {
+    twinmask_kernels::Kernels::native().with(Arc::new(OpenBlas::new()))
 }
 
 #[cfg(test)]

@@ -4,8 +4,10 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::layout::{Block, LANES, LINE, Layout, Row};
-use crate::{Geometry, Input, Linear, Scratch, check};
+use twinmask_layer::Geometry;
+
+use crate::linear::kernel::{Input, Linear, Scratch, check};
+use crate::linear::layout::{Block, LANES, LINE, Layout, Row};
 
 /// Output positions whose input is kept in cache while all weights go by, except at the end.
 const PIXELS: usize = 64;
@@ -186,7 +188,7 @@ impl<M: Micro> Linear for Direct<M> {
     }
 
     fn part(&self, input: &Input, channels: Range<usize>, y: &mut [u32], _: &mut Scratch) {
-        let n = input.items * self.layout.positions();
+        let n = input.items() * self.layout.positions();
         assert_eq!(y.len(), channels.len() * n, "output length of {:?}", self.geometry());
         let blocks = self.layout.blocks_of(&channels);
         let (wide, _) = self.micro.tile_size(self.planes, MAX_BLOCKS);
@@ -203,7 +205,7 @@ impl<M: Micro> Linear for Direct<M> {
                     self.layout.blocks[first..blocks.end].iter().take(wide).take_while(|b| b.offset == offset);
                 let last = first + same_group.count();
                 let y = &mut y[(channel - channels.start) * n + start..];
-                self.panel(&input.bytes, bases, first..last, &mut sums, y, n);
+                self.panel(input.bytes(), bases, first..last, &mut sums, y, n);
                 first = last;
             }
             start += count;

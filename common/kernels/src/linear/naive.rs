@@ -1,6 +1,6 @@
 //! The oracle: the definition of a linear layer, tap by tap.
 
-use crate::Geometry;
+use twinmask_layer::Geometry;
 
 /// `y = W·x mod 2^32`, from the definition; weights `[out_channels, fan_in]`.
 ///

@@ -1,38 +1,10 @@
-//! Exact integer linear layers over `Z_2^k`, by interchangeable kernels chosen at run time.
-//!
-//! A [`Kernel`] packs a layer's weights once ([`Kernel::prepare`]) and gives a [`Linear`] that is applied to
-//! shares: in one step ([`Linear::apply`]), or laid out once ([`Linear::load`]) and computed by several threads over
-//! disjoint output channels ([`Linear::part`]), also for several devices at once so that the weights are read once.
-//! This is the one crate of the workspace that may use `unsafe`; every kernel is held against [`naive`](naive::apply).
-
-mod auto;
-#[cfg(target_arch = "x86_64")]
-mod avx2;
-#[cfg(target_arch = "x86_64")]
-mod avx512;
-mod direct;
-pub mod elementwise;
-mod geometry;
-mod kernels;
-mod layout;
-pub mod naive;
-#[cfg(feature = "openblas")]
-mod openblas;
-
-mod planes;
-mod portable;
-#[cfg(target_arch = "x86_64")]
-mod transpose;
+//! What a kernel is: [`Kernel`] packs a layer's weights, [`Linear`] applies them to shares.
 
 use std::ops::Range;
 use std::sync::Arc;
 
+use twinmask_layer::Geometry;
 use zeroize::{Zeroize, ZeroizeOnDrop};
-
-pub use geometry::{Conv, Fc, Geometry, GeometryError, MAX_ELEMENTS};
-pub use kernels::{UnknownKernel, default_kernel, kernel, kernel_names};
-#[cfg(feature = "openblas")]
-pub use openblas::corename as openblas_corename;
 
 /// Widest signed weight that kernels must take, in bits.
 pub const MAX_WEIGHT_BITS: u32 = 16;
@@ -46,7 +18,7 @@ pub struct Input {
     items: usize,
     /// The native kernels' form.
     bytes: Vec<u8>,
-    /// The BLAS kernel's.
+    /// That of kernels that compute in floating point.
     f64s: Vec<f64>,
 }
 
@@ -56,6 +28,29 @@ impl Input {
     pub const fn items(&self) -> usize {
         self.items
     }
+
+    /// What [`fill_bytes`](Self::fill_bytes) gave room for, and more.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Room for `items` items in `len` bytes, of unspecified content.
+    pub(crate) fn fill_bytes(&mut self, items: usize, len: usize) -> &mut [u8] {
+        self.items = items;
+        grown(&mut self.bytes, len)
+    }
+
+    /// What [`fill_f64s`](Self::fill_f64s) gave room for, and more.
+    #[must_use]
+    pub fn f64s(&self) -> &[f64] {
+        &self.f64s
+    }
+
+    /// Room for `items` items in `len` numbers, of unspecified content, for kernels that compute in floating point.
+    pub fn fill_f64s(&mut self, items: usize, len: usize) -> &mut [f64] {
+        self.items = items;
+        grown(&mut self.f64s, len)
+    }
 }
 
 /// Buffers that a [`Linear`] reuses from call to call; one per worker thread. Wiped when dropped, like [`Input`].
@@ -63,8 +58,15 @@ impl Input {
 pub struct Scratch {
     input: Input,
     u32s: Vec<u32>,
-    /// The BLAS kernel's matrices.
     f64s: [Vec<f64>; 2],
+}
+
+impl Scratch {
+    /// Two matrices of these lengths and unspecified content, for kernels that compute in floating point.
+    pub fn f64s(&mut self, lens: [usize; 2]) -> [&mut [f64]; 2] {
+        let [a, b] = &mut self.f64s;
+        [grown(a, lens[0]), grown(b, lens[1])]
+    }
 }
 
 /// A way of computing linear layers.
@@ -155,21 +157,20 @@ pub fn item(y: &[u32], items: usize, index: usize, out: &mut [u32]) {
     }
 }
 
-/// What [`Kernel::prepare`] demands.
-fn check(geometry: &Geometry, weights: &[i16], k: u32) {
+/// Panics unless [`Kernel::prepare`] was called as it demands; every kernel begins with it.
+///
+/// # Panics
+/// If `weights` is not `geometry.weight_len()` long, or `k` not in 2..=32.
+pub fn check(geometry: &Geometry, weights: &[i16], k: u32) {
     assert_eq!(weights.len(), geometry.weight_len(), "weights of {geometry:?}");
     assert!((twinmask_ring::MIN_BITS..=twinmask_ring::MAX_BITS).contains(&k), "ring of {k} bits");
 }
 
 /// The first `len` elements of `buffer`, of unspecified content. A buffer that grows is wiped, not copied.
-fn grown<T: Zeroize + Clone + Default>(buffer: &mut Vec<T>, len: usize) -> &mut [T] {
+pub(crate) fn grown<T: Zeroize + Clone + Default>(buffer: &mut Vec<T>, len: usize) -> &mut [T] {
     if buffer.len() < len {
         buffer.zeroize();
         buffer.resize(len, T::default());
     }
     &mut buffer[..len]
 }
-
-#[cfg(test)]
-#[path = "oracle_tests.rs"]
-mod tests;

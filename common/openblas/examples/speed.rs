@@ -1,13 +1,15 @@
 //! Speed of the kernels of this build, one thread, on every layer shape of AlexNet and ResNet-50:
 //!
-//! `cargo run --release -p twinmask-gemm --features openblas --example speed -- [KERNEL..]`
+//! `cargo run --release -p twinmask-openblas --example speed -- [KERNEL..]`
 //!
 //! Clear `OPENBLAS_CORETYPE` and `OPENBLAS_L2_SIZE` first, or OpenBLAS is measured with another CPU's code. `sgemm` and
 //! `dgemm` are the bare matrix products of plaintext f32 and f64, without im2col.
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use twinmask_gemm::{Conv, Fc, Geometry, Input, Linear, Scratch, kernel, kernel_names};
+use twinmask_kernels::{Input, Kernel, Kernels, Linear, Scratch};
+use twinmask_layer::{Conv, Fc, Geometry};
 
 /// Ring and weight widths that are tried.
 const WIDTHS: [(u32, u32); 6] = [(16, 8), (24, 8), (32, 8), (16, 12), (24, 12), (32, 12)];
@@ -73,7 +75,6 @@ fn time(linear: &dyn Linear) -> (f64, f64) {
     (least(|| linear.load(&[&x], &mut input)), least(|| linear.apply(&x, &mut y, &mut scratch)))
 }
 
-#[cfg(feature = "openblas")]
 fn bare_gemm<T: ndarray::LinalgScalar>(geometry: &Geometry) -> f64 {
     let (m, k, n) = (geometry.out_channels(), geometry.fan_in(), geometry.positions());
     let (a, b) = (ndarray::Array2::<T>::ones((m, k)), ndarray::Array2::<T>::ones((k, n)));
@@ -100,10 +101,9 @@ fn name(geometry: &Geometry) -> String {
     }
 }
 
-fn network(net: &str, layers: &[Layer], kernels: &[String]) -> Result<(), Box<dyn std::error::Error>> {
+fn network(net: &str, layers: &[Layer], kernels: &[Arc<dyn Kernel>]) {
     let macs: u64 = layers.iter().map(|(g, times)| g.macs() * u64::from(*times)).sum();
-    for name_of_kernel in kernels {
-        let kernel = kernel(name_of_kernel)?;
+    for kernel in kernels {
         for (k, bits) in WIDTHS {
             let (mut loads, mut totals) = (0.0, 0.0);
             for (geometry, times) in layers {
@@ -114,14 +114,13 @@ fn network(net: &str, layers: &[Layer], kernels: &[String]) -> Result<(), Box<dy
                     .collect();
                 let linear = kernel.prepare(geometry, &weights, k);
                 let (load, total) = time(&*linear);
-                row(&name(geometry), name_of_kernel, (k, bits), geometry.macs(), (load, total), linear.picked());
+                row(&name(geometry), kernel.name(), (k, bits), geometry.macs(), (load, total), linear.picked());
                 loads += load * f64::from(*times);
                 totals += total * f64::from(*times);
             }
-            row(&format!("= {net}"), name_of_kernel, (k, bits), macs, (loads, totals), "");
+            row(&format!("= {net}"), kernel.name(), (k, bits), macs, (loads, totals), "");
         }
     }
-    #[cfg(feature = "openblas")]
     for (label, time) in [("sgemm", bare_gemm::<f32> as fn(&Geometry) -> f64), ("dgemm", bare_gemm::<f64>)] {
         let mut totals = 0.0;
         for (geometry, times) in layers {
@@ -131,18 +130,19 @@ fn network(net: &str, layers: &[Layer], kernels: &[String]) -> Result<(), Box<dy
         }
         row(&format!("= {net}"), label, (0, 0), macs, (0.0, totals), "");
     }
-    Ok(())
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let mut kernels: Vec<String> = std::env::args().skip(1).collect();
-    if kernels.is_empty() {
-        kernels = kernel_names().into_iter().map(String::from).collect();
+    let offered = Kernels::native().with(Arc::new(twinmask_openblas::OpenBlas::new()));
+    let mut names: Vec<String> = std::env::args().skip(1).collect();
+    if names.is_empty() {
+        names = offered.names().into_iter().map(String::from).collect();
     }
-    #[cfg(feature = "openblas")]
-    println!("OpenBLAS core: {}", twinmask_gemm::openblas_corename());
+    let kernels: Vec<_> = names.iter().map(|name| offered.named(name)).collect::<Result<_, _>>()?;
+    println!("OpenBLAS core: {}", twinmask_openblas::corename());
     println!("{:<28}{:>10}{:>4}{:>4}{:>9}{:>9}{:>8}", "layer", "kernel", "k", "w", "load ms", "all ms", "GMAC/s");
-    network("alexnet", &alexnet(), &kernels)?;
-    network("alexnet fc6 x 8 devices", &[(fc(8, 9216, 4096), 1)], &kernels)?;
-    network("resnet50", &resnet50(), &kernels)
+    network("alexnet", &alexnet(), &kernels);
+    network("alexnet fc6 x 8 devices", &[(fc(8, 9216, 4096), 1)], &kernels);
+    network("resnet50", &resnet50(), &kernels);
+    Ok(())
 }

@@ -9,8 +9,8 @@ use std::arch::x86_64::{
     _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
 };
 
-use crate::layout::{LANES, Row};
-use crate::planes::{self, Digits};
+use crate::linear::layout::{LANES, Row};
+use crate::linear::planes::{self, Digits};
 
 /// Elements of a channel between those that are read and those that are fetched ahead: channels lie too far apart for the
 /// CPU to see the pattern, and fetching ahead takes a third of the time that waiting for memory does.
@@ -41,7 +41,7 @@ impl Avx512 {
         }
     }
 
-    /// See [`Micro::store`](crate::direct::Micro::store).
+    /// See [`Micro::store`](crate::linear::direct::Micro::store).
     pub(crate) fn store(
         self,
         sums: &[[u32; LANES]],

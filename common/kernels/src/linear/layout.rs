@@ -4,7 +4,9 @@
 //! A row holds its planes one after the other; an element takes `element` bytes of each plane (one byte of the share,
 //! one 16-bit digit, or all four bytes), so a unit is 4, 2 or 1 neighbouring elements. Units may start at any byte.
 
-use crate::{Conv, Fc, Geometry, Input, grown};
+use twinmask_layer::{Conv, Fc, Geometry};
+
+use crate::linear::kernel::Input;
 
 /// Lanes of a block: output channels that share one weight vector of 16 units.
 pub(crate) const LANES: usize = 16;
@@ -208,9 +210,9 @@ impl Layout {
         let item_len = self.conv.c_in as usize * self.conv.h as usize * self.conv.w as usize;
         assert!(matches!(self.geometry, Geometry::Fc(_)) || xs.len() == 1, "a convolution takes one input at a time");
         assert!(xs.iter().all(|x| x.len() == per_input), "input length of {:?}", self.geometry);
-        input.items = xs.len() * (per_input / item_len);
+        let items = xs.len() * (per_input / item_len);
         // Units at the end of a row may reach past it, by less than a unit.
-        let bytes = grown(&mut input.bytes, input.items * self.item_bytes + 4);
+        let bytes = input.fill_bytes(items, items * self.item_bytes + 4);
         let items = xs.iter().flat_map(|x| x.chunks_exact(item_len));
         for (x, bytes) in items.zip(bytes.chunks_exact_mut(self.item_bytes)) {
             self.load_item(x, bytes, &split);

@@ -1,11 +1,11 @@
 //! Safe Rust, vectorised by the compiler: 16 lanes of wrapping u32 products, compiled once more for each instruction
 //! set that the CPU may have.
 
-use crate::direct::{Micro, Tile, store_plain};
-use crate::layout::{LANES, Row};
-use crate::planes::{self, Whole};
+use crate::linear::direct::{Micro, Tile, store_plain};
+use crate::linear::layout::{LANES, Row};
+use crate::linear::planes::{self, Whole};
 #[cfg(target_arch = "x86_64")]
-use crate::transpose::Avx512;
+use crate::linear::transpose::Avx512;
 
 /// The instruction sets that the inner loop is compiled for. Only [`Wrapping::detect`] makes one.
 #[derive(Clone, Copy)]
@@ -48,7 +48,7 @@ impl Micro for Wrapping {
     fn tile_size(self, _: usize, blocks: usize) -> (usize, usize) {
         let most = match self.0 {
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512(_) => crate::direct::MAX_BLOCKS,
+            Isa::Avx512(_) => crate::linear::direct::MAX_BLOCKS,
             _ => 1,
         };
         (blocks.min(most), 4)
@@ -152,8 +152,10 @@ fn sums<const B: usize, const P: usize>(tile: &Tile<'_, i16>, out: &mut [[u32; L
 #[cfg(target_arch = "x86_64")]
 mod tests {
     use super::*;
-    use crate::direct::Direct;
-    use crate::{Conv, Geometry, Scratch, naive};
+    use crate::linear::direct::Direct;
+    use crate::linear::kernel::Scratch;
+    use crate::linear::naive;
+    use twinmask_layer::{Conv, Geometry};
 
     /// `detect` takes the widest; the others are held against the oracle here.
     #[test]

@@ -1,7 +1,13 @@
-//! Every kernel of this build on this CPU against the naive oracle.
+//! Every kernel that `super::offered` has on this CPU against the naive oracle; crates that bring a kernel include this
+//! file.
 #![allow(clippy::unwrap_used)]
 
-use super::*;
+use std::sync::Arc;
+
+use twinmask_layer::{Conv, Fc, Geometry};
+
+use super::offered;
+use super::oracle::*;
 
 /// Splitmix64: seeded, so that a failure names its case.
 struct Rng(u64);
@@ -65,7 +71,8 @@ impl Rng {
 }
 
 fn kernels() -> Vec<Arc<dyn Kernel>> {
-    kernel_names().into_iter().map(|name| kernel(name).unwrap()).collect()
+    let kernels = offered();
+    kernels.names().into_iter().map(|name| kernels.named(name).unwrap()).collect()
 }
 
 fn expected(geometry: &Geometry, weights: &[i16], x: &[u32]) -> Vec<u32> {
@@ -360,11 +367,12 @@ fn misuse_is_refused() {
 
 #[test]
 fn kernels_are_known_by_name() {
-    for name in kernel_names() {
-        assert_eq!(kernel(name).unwrap().name(), name);
+    let kernels = offered();
+    for name in kernels.names() {
+        assert_eq!(kernels.named(name).unwrap().name(), name);
     }
-    let error = kernel("cuda").err().unwrap();
-    assert_eq!(error.offered, kernel_names());
+    let error = kernels.named("cuda").err().unwrap();
+    assert_eq!(error.offered, kernels.names());
     assert!(error.to_string().contains("'cuda'") && error.to_string().contains("portable"), "{error}");
-    assert!(kernel_names().contains(&default_kernel().name()));
+    assert!(kernels.names().contains(&default_kernel().name()));
 }

@@ -1,0 +1,9 @@
+//! The kernels: exact integer linear layers on the edges ([`linear`]), and the device's loops over shares
+//! ([`elementwise`]). With the leaf binding crates this is the one room of the workspace in which `unsafe` may appear.
+
+pub mod elementwise;
+pub mod linear;
+
+pub use linear::{
+    Input, Kernel, Kernels, Linear, MAX_WEIGHT_BITS, Scratch, UnknownKernel, check, default_kernel, item, naive, split,
+};
