@@ -9,7 +9,8 @@ unexport OPENBLAS_L2_SIZE
 .PHONY: build demo test bench lint fmt deps doc fuzz arm arm-deps
 
 build: deps
-	$(CARGO) build --release -p twinmask-owner-keygen -p twinmask-edge-a -p twinmask-edge-b -p twinmask-device
+	$(CARGO) build --release -p twinmask-owner-keygen -p twinmask-edge-a -p twinmask-edge-b -p twinmask-device \
+	  --features twinmask-device/cli
 
 demo: build
 	target/release/device demo

@@ -46,8 +46,8 @@ arm_cargo() {
 
 packages=()
 for crate in ring codec layer kernels masking wire transport model device; do packages+=(-p "twinmask-$crate"); done
-arm_cargo test --lib --bins --tests "${packages[@]}"
-arm_cargo build -p twinmask-device
+arm_cargo test --lib --bins --tests "${packages[@]}" --features twinmask-device/cli
+arm_cargo build -p twinmask-device --features cli
 
 device=target/arm/device
 printf '#!/bin/sh\nexec %s %s "$@"\n' "$qemu" "$PWD/target/arm/$target/release/device" >$device

@@ -1,96 +1,155 @@
-//! Everything an application needs in one place: a device that classifies.
+//! Everything an application needs in one place: a device that runs inferences.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use twinmask_transport::Identity;
+use tokio::sync::Mutex as AsyncMutex;
+use twinmask_transport::{Connection, Identity, Role};
 
 use crate::error::DeviceError;
 use crate::exec::Values;
-use crate::infer::{Outcome, infer};
-use crate::network::Network;
-use crate::remote::Glimpse;
-use crate::session::{Edges, Session, Usage};
+use crate::inference::{Inference, Times};
+use crate::input::{Input, InputSpec, TensorSpec};
+use crate::local::Local;
+use crate::mode::Mode;
+use crate::model::Model;
+use crate::run::{Outcome, infer};
+use crate::session::{Edges, Glimpse, Session, SessionOptions, Usage};
 
 /// Times that an inference is begun anew when an edge has no place for it.
 const BUSY_RETRIES: usize = 5;
 /// Longest wait that an edge may ask for.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(5);
 
-/// An inference's result with what it cost.
-#[derive(Debug, Clone)]
-pub struct Inference {
-    /// Outputs and times.
-    pub outcome: Outcome,
-    /// Bytes and compute time of each edge.
-    pub usage: Usage,
-    /// Mode that was really used.
-    pub mode: &'static str,
-    /// Rounds of mode `relay` that both edges had to answer.
-    pub fallbacks: u32,
-    /// What [`Device::watch`] asked for.
-    pub glimpses: Vec<Glimpse>,
+/// Makes a connection to an edge within this process.
+pub(crate) type Dial = dyn Fn(Role) -> Connection + Send + Sync;
+
+/// Where the linear layers are computed.
+pub(crate) enum Way {
+    /// By two edges.
+    Edges(Box<(Identity, Edges)>),
+    /// By two edges in this process.
+    Memory { dial: Arc<Dial>, options: SessionOptions },
+    /// On this device, one inference at a time.
+    Local(Box<AsyncMutex<Local>>),
 }
 
-/// A network, an identity and two edges. Opens a session when the first inference needs one; after any failure the
-/// session is closed, and the next inference opens a new one.
-pub struct Device {
-    network: Arc<Network>,
-    identity: Identity,
-    edges: Edges,
-    session: Option<Session>,
-    values: Values,
+impl Way {
+    pub(crate) fn local(local: Local) -> Self {
+        Self::Local(Box::new(AsyncMutex::new(local)))
+    }
+}
+
+/// A model, an identity and two edges: runs inferences that neither edge learns anything from.
+///
+/// Cheap to clone; clones share the model and the session, and may run inferences side by side (as many as both edges
+/// allow). A session is opened when an inference needs one; after a failure it is closed, and the next inference opens a
+/// new one.
+#[derive(Clone)]
+pub struct Device(Arc<Inner>);
+
+struct Inner {
+    model: Arc<Model>,
+    labels: Arc<[String]>,
+    way: Way,
+    session: AsyncMutex<Option<Session>>,
+    /// Tensors of inferences that have ended, for the next ones.
+    values: Mutex<Vec<Values>>,
     watch: usize,
 }
 
 impl Device {
-    /// A device that has not contacted anybody yet.
+    pub(crate) fn new(model: Arc<Model>, way: Way, watch: usize) -> Self {
+        let labels = model.bundle().labels.as_slice().into();
+        let (session, values) = (AsyncMutex::new(None), Mutex::default());
+        Self(Arc::new(Inner { model, labels, way, session, values, watch }))
+    }
+
+    /// The model.
     #[must_use]
-    pub fn new(network: Arc<Network>, identity: Identity, edges: Edges) -> Self {
-        let values = Values::new(Arc::clone(&network.program));
-        Self { network, identity, edges, session: None, values, watch: 0 }
+    pub fn model(&self) -> &Arc<Model> {
+        &self.0.model
     }
 
-    /// The network.
+    /// What an inference takes.
     #[must_use]
-    pub fn network(&self) -> &Arc<Network> {
-        &self.network
+    pub fn inputs(&self) -> &InputSpec {
+        self.0.model.inputs()
     }
 
-    /// Keeps the first `n` elements of each exchange in [`Inference::glimpses`].
-    pub const fn watch(&mut self, n: usize) {
-        self.watch = n;
+    /// What an inference gives.
+    #[must_use]
+    pub fn outputs(&self) -> &[TensorSpec] {
+        self.0.model.outputs()
     }
 
-    /// The open session, opened now if there is none.
+    /// Opens a session now, unless there is one or no edge is needed.
     ///
     /// # Errors
     /// [`DeviceError`] naming the edge.
-    pub async fn session(&mut self) -> Result<&Session, DeviceError> {
-        if self.session.is_none() {
-            self.session = Some(Session::open(Arc::clone(&self.network), &self.identity, &self.edges).await?);
-        }
-        Ok(self.session.as_ref().expect("opened above"))
+    pub async fn connect(&self) -> Result<(), DeviceError> {
+        self.session().await.map(drop)
     }
 
-    /// Classifies `input`, the elements of the network's input tensor, privately.
+    /// The open session, opened now if there is none; none for a device that computes alone.
     ///
     /// # Errors
-    /// [`DeviceError`]; the session is closed then, and nothing is retried except what an edge was too busy to begin.
-    pub async fn infer(&mut self, input: &[f32]) -> Result<Inference, DeviceError> {
+    /// [`DeviceError`] naming the edge.
+    pub async fn session(&self) -> Result<Option<Session>, DeviceError> {
+        let mut open = self.0.session.lock().await;
+        if open.is_none() {
+            let model = Arc::clone(&self.0.model);
+            *open = match &self.0.way {
+                Way::Local(_) => None,
+                Way::Edges(way) => Some(Session::open(model, &way.0, &way.1).await?),
+                Way::Memory { dial, options } => {
+                    let (a, b) = (dial(Role::EdgeA), dial(Role::EdgeB));
+                    Some(Session::over(model, a, b, options.clone()).await?)
+                }
+            };
+        }
+        Ok(open.clone())
+    }
+
+    /// Runs the model on `input`: an [`Image`](crate::Image), a [`Tensor`](crate::Tensor), or any other [`Input`].
+    ///
+    /// Cancel safe: dropping the future gives the inference up. Its counter is burnt, so no mask is used twice, the edges
+    /// are told, and the session goes on.
+    ///
+    /// # Errors
+    /// [`DeviceError`]; the session is closed then (but not for an input that cannot be used, which is not sent), and
+    /// nothing is repeated except what an edge was too busy to begin.
+    pub fn run(&self, input: impl Into<Input>) -> impl Future<Output = Result<Inference, DeviceError>> + Send + '_ {
+        let input = input.into();
+        async move {
+            let inputs = input.resolve(self.inputs())?;
+            let mut values = self.values();
+            let done = self.retried(&inputs, &mut values).await;
+            self.0.values.lock().unwrap_or_else(PoisonError::into_inner).push(values);
+            done
+        }
+    }
+
+    fn values(&self) -> Values {
+        let spare = self.0.values.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        spare.unwrap_or_else(|| self.0.model.values())
+    }
+
+    async fn retried(&self, inputs: &[Vec<f32>], values: &mut Values) -> Result<Inference, DeviceError> {
         let mut retries = 0;
         loop {
-            match self.attempt(input).await {
+            let Some(session) = self.session().await? else { return self.alone(inputs, values).await };
+            match self.attempt(&session, inputs, values).await {
                 Err(DeviceError::Busy { retry_after_ms, .. }) if retries < BUSY_RETRIES => {
                     retries += 1;
                     let wait = Duration::from_millis(retry_after_ms.into()).min(MAX_RETRY_AFTER);
-                    tracing::info!(retries, ?wait, "an edge is busy");
+                    tracing::info!(retries, wait_ms = wait.as_millis() as u64, "an edge is busy");
                     tokio::time::sleep(wait).await;
                 }
                 Err(e) => {
-                    if let Some(session) = self.session.take() {
-                        session.abort().await;
-                    }
+                    self.0.session.lock().await.take_if(|open| open.is(&session));
+                    session.abort().await;
                     return Err(e);
                 }
                 done => return done,
@@ -98,25 +157,53 @@ impl Device {
         }
     }
 
-    async fn attempt(&mut self, input: &[f32]) -> Result<Inference, DeviceError> {
-        let watch = self.watch;
-        let session = self.session().await?.clone();
-        let before = session.usage();
+    /// One inference with the edges.
+    async fn attempt(
+        &self,
+        session: &Session,
+        inputs: &[Vec<f32>],
+        values: &mut Values,
+    ) -> Result<Inference, DeviceError> {
+        let (begun, before) = (Instant::now(), session.usage());
         let mut remote = session.begin().await?;
-        if watch > 0 {
-            remote.watch(watch);
+        let claim = begun.elapsed();
+        if self.0.watch > 0 {
+            remote.watch(self.0.watch);
         }
-        let outcome = infer(&self.network, &mut self.values, input, &mut remote).await?;
-        let glimpses = remote.glimpses().to_vec();
-        let fallbacks = remote.fallbacks();
+        let outcome = infer(&self.0.model, values, inputs, &mut remote).await?;
+        let (glimpses, fallbacks) = (remote.glimpses().to_vec(), remote.fallbacks());
         remote.finish().await?;
+        let total = begun.elapsed();
         session.look_ahead().await?;
-        Ok(Inference { outcome, usage: session.usage() - before, mode: session.mode(), fallbacks, glimpses })
+        let times = Times { total, claim, rounds: outcome.rounds.clone() };
+        let usage = session.usage() - before;
+        Ok(Inference { fallbacks, usage, glimpses, ..self.inference(outcome, session.mode(), times) })
     }
 
-    /// Ends the session, if there is one, as planned.
-    pub async fn close(&mut self) {
-        if let Some(session) = self.session.take() {
+    /// One inference on this very device.
+    async fn alone(&self, inputs: &[Vec<f32>], values: &mut Values) -> Result<Inference, DeviceError> {
+        let Way::Local(local) = &self.0.way else { unreachable!("a device with edges has a session") };
+        let outcome = infer(&self.0.model, values, inputs, &mut *local.lock().await).await?;
+        let times = Times { total: outcome.total, claim: Duration::ZERO, rounds: outcome.rounds.clone() };
+        Ok(self.inference(outcome, Mode::Local, times))
+    }
+
+    fn inference(&self, outcome: Outcome, mode: Mode, times: Times) -> Inference {
+        Inference {
+            rounds: outcome.rounds.len(),
+            outputs: outcome.outputs,
+            mode,
+            fallbacks: 0,
+            usage: Usage::default(),
+            times,
+            glimpses: Vec::<Glimpse>::new(),
+            labels: Arc::clone(&self.0.labels),
+        }
+    }
+
+    /// Ends the session, if there is one, as planned: both edges hear of it at once.
+    pub async fn close(&self) {
+        if let Some(session) = self.0.session.lock().await.take() {
             session.close().await;
         }
     }

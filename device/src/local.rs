@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 
-use twinmask_kernels::{Linear, Scratch, elementwise};
+use twinmask_kernels::{Kernels, Linear, Scratch, elementwise};
 use twinmask_model::bundle::DeviceBundle;
 use twinmask_model::plan::Plan;
 
-use crate::error::DeviceError;
-use crate::infer::{Exchange, Input};
-use crate::network::Network;
+use crate::error::{DeviceError, ModelError};
+use crate::exchange::{Exchange, GroupInput};
+use crate::model::Model;
 
 /// Computes linear layers on this device.
 pub struct Local {
@@ -25,14 +25,10 @@ impl Local {
     /// When the bundle was issued without all weights.
     pub fn new(bundle: &DeviceBundle) -> Result<Self, DeviceError> {
         if !bundle.has_all_weights() {
-            return Err(DeviceError::Config(format!(
-                "--local needs all weights of {} on this device: issue it with `owner-keygen add-device --weights`",
-                bundle.model.model
-            )));
+            return Err(DeviceError::Model { model: bundle.model.model.clone(), source: ModelError::NoWeights });
         }
         let plan = bundle.model.plan.clone();
-        let kernel =
-            twinmask_kernels::Kernels::native().named("portable").map_err(|e| DeviceError::Config(e.to_string()))?;
+        let kernel = Kernels::native().named("portable").expect("every CPU has the portable kernel");
         let prepare = |(l, rows): (usize, &twinmask_model::bundle::Rows)| {
             kernel.prepare(&plan.layers[l].geometry, &rows.weights, plan.k_of(l))
         };
@@ -44,9 +40,9 @@ impl Local {
 impl Exchange for Local {
     async fn round(
         &mut self,
-        network: &Network,
+        model: &Model,
         _r: usize,
-        inputs: &[Input<'_>],
+        inputs: &[GroupInput<'_>],
         outputs: &mut [Vec<f32>],
     ) -> Result<(), DeviceError> {
         let mut outputs = outputs.iter_mut();
@@ -60,7 +56,7 @@ impl Exchange for Local {
                 self.layers[l].apply(&x, &mut y, &mut self.scratch);
                 let k = self.plan.k_of(l);
                 let y: Vec<i32> = y.into_iter().map(|v| twinmask_ring::centre(v, k)).collect();
-                network.rescale(l, input.scale.step()).push(&y, output);
+                model.rescale(l, input.scale.step()).push(&y, output);
             }
         }
         Ok(())

@@ -27,7 +27,7 @@ impl DeviceDir {
                 "is no folder: name the folder that `owner-keygen add-device` wrote with --dir",
             ));
         }
-        check_private_permissions(path, 0o700).map_err(|e| DeviceError::Config(e.to_string()))?;
+        check_private_permissions(path, 0o700)?;
         let owner_file = path.join("owner.pub");
         let text = std::fs::read_to_string(&owner_file).map_err(|e| DeviceError::file(&owner_file, e))?;
         let owner = parse_owner(text.trim())
@@ -40,7 +40,7 @@ impl DeviceDir {
     /// # Errors
     /// When it is missing, expired, or others may read it.
     pub fn identity(&self) -> Result<Identity, DeviceError> {
-        Identity::load(&self.path.join("identity")).map_err(|e| DeviceError::Config(e.to_string()))
+        Ok(Identity::load(&self.path.join("identity"))?)
     }
 
     /// Names of the models that the folder holds, sorted.
@@ -77,7 +77,7 @@ impl DeviceDir {
             }
         };
         let file = self.path.join("models").join(format!("{name}.twm"));
-        check_private_permissions(&file, 0o600).map_err(|e| DeviceError::Config(e.to_string()))?;
+        check_private_permissions(&file, 0o600)?;
         let bytes = Zeroizing::new(std::fs::read(&file).map_err(|e| DeviceError::file(&file, e))?);
         DeviceBundle::read(&bytes, &self.owner).map_err(|e| DeviceError::file(&file, e))
     }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
-use twinmask_device::DeviceDir;
-use twinmask_device::input::npy;
+use twinmask_device::engine::DeviceDir;
+use twinmask_device::npy;
 use twinmask_model::bundle::DeviceBundle;
 
 use crate::process::{Output, Running, command, run};

@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use twinmask_device::Model;
+use twinmask_device::engine::infer;
+use twinmask_device::engine::{DeviceDir, Local};
 use twinmask_device::exec::{Program, Values};
-use twinmask_device::infer::infer;
-use twinmask_device::input::npy;
-use twinmask_device::{DeviceDir, Local, Network};
+use twinmask_device::npy;
 use twinmask_masking::Integrity;
 use twinmask_model::bundle::MEMORY_CAP;
 use twinmask_owner_keygen::onnx::{ImportOptions, import};
@@ -66,13 +67,13 @@ fn local_logits(deployment: &Deployment, model: &str, inputs: &[Vec<f32>]) -> Ve
     let state = || {
         let bundle = folder.load(Some(model)).expect("a bundle");
         let local = Local::new(&bundle).expect("all weights");
-        let network = Network::new(bundle, "none".parse::<Integrity>().expect("a check")).expect("a network");
+        let network = Model::new(bundle, "none".parse::<Integrity>().expect("a check")).expect("a network");
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         (network.values(), network, local, runtime)
     };
     in_parallel(inputs, state, |(values, network, local, runtime), input| {
-        let outcome = runtime.block_on(infer(network, values, input, local)).expect("infers");
-        outcome.outputs.into_iter().next().expect("one output").data
+        let outcome = runtime.block_on(infer(network, values, &[input.to_vec()], local)).expect("infers");
+        outcome.outputs.into_iter().next().expect("one output").tensor.to_f32()
     })
 }
 

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use in_process::{InProcess, Wire};
-use twinmask_device::infer::{self, Exchange, infer};
-use twinmask_device::{DeviceError, Network, RemoteInference};
+use twinmask_device::engine::{Exchange, GroupInput, RemoteInference, infer};
+use twinmask_device::{DeviceError, Model};
 use twinmask_kernels::{Input, Kernel, Linear, Scratch};
 use twinmask_layer::Geometry;
 use twinmask_model::analysis::{Checks, analyse};
@@ -97,9 +97,9 @@ struct CountingExchange {
 impl Exchange for CountingExchange {
     async fn round(
         &mut self,
-        network: &Network,
+        network: &Model,
         r: usize,
-        inputs: &[infer::Input<'_>],
+        inputs: &[GroupInput<'_>],
         outputs: &mut [Vec<f32>],
     ) -> Result<(), DeviceError> {
         self.remote.round(network, r, inputs, outputs).await?;
@@ -140,8 +140,8 @@ async fn the_formulas_are_what_a_run_counts() {
     let session = session.await.expect("opens");
 
     let mut exchange = CountingExchange { remote: session.begin().await.expect("granted"), up: 0, down: 0 };
-    let input = numbers("analysis", network.input_spec().shape.iter().product::<u32>() as usize);
-    infer(&network, &mut network.values(), &input, &mut exchange).await.expect("an inference");
+    let input = numbers("analysis", network.inputs().tensors[0].shape.iter().product::<u32>() as usize);
+    infer(&network, &mut network.values(), &[input], &mut exchange).await.expect("an inference");
 
     let plan = network.plan();
     let table = analyse(plan, None, Checks::default());

@@ -2,9 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use twinmask_device::infer::infer;
-use twinmask_device::{DeviceDir, Local, Network, Similarity, input};
-use twinmask_masking::Integrity;
+use twinmask_device::{Device, Image, Mode, Output, Similarity, Tensor, blocking};
 use twinmask_tests::data::{data_or_skip, rows};
 use twinmask_tests::networks::{save, tiny};
 use twinmask_tests::onnx::{Network as Onnx, ints};
@@ -99,19 +97,14 @@ impl Faces {
 
 /// Embeddings by the library, the linear layers in plain on this machine.
 fn embed(deployment: &Deployment, pictures: &[PathBuf]) -> Vec<Vec<f32>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-    let folder = DeviceDir::open(&deployment.path("devices").join(DEVICE)).expect("the device's folder");
+    let folder = deployment.path("devices").join(DEVICE);
     let half = |pictures: &[PathBuf]| -> Vec<Vec<f32>> {
-        let bundle = folder.load(None).expect("the only model");
-        let mut local = Local::new(&bundle).expect("all weights");
-        let network = Network::new(bundle, Integrity::NONE).expect("a good bundle");
-        let (spec, mut values) = (network.input_spec(), network.values());
-        let mut one = |picture: &PathBuf| {
-            let tensor = input::load(picture, &spec).expect("a picture");
-            let outcome = runtime.handle().block_on(infer(&network, &mut values, &tensor, &mut local));
-            outcome.expect("an inference").outputs.swap_remove(0).data
+        let device = blocking::Device::open(Device::builder(&folder).mode(Mode::Local)).expect("all weights");
+        let one = |picture: &PathBuf| {
+            let inference = device.run(Image::path(picture).expect("a picture")).expect("an inference");
+            inference.outputs[0].tensor.to_f32()
         };
-        pictures.iter().map(&mut one).collect()
+        pictures.iter().map(one).collect()
     };
     let (first, second) = pictures.split_at(pictures.len() / 2);
     std::thread::scope(|scope| {
@@ -204,7 +197,7 @@ fn an_output_that_is_no_vector() {
 /// If this fails, applications get other numbers from the library than the command gives.
 #[test]
 fn the_librarys_comparison() {
-    let output = |data: &[f32]| twinmask_device::Output { name: "y".into(), shape: vec![1, 3], data: data.to_vec() };
+    let output = |data: &[f32]| Output { name: "y".into(), tensor: Tensor::new([1, 3], data.to_vec()).expect("fits") };
     let (a, b) = ([1.0, -2.0, 0.5], [0.25, 1.0, 3.0]);
     let found = Similarity::of(&output(&a), &output(&b)).expect("vectors");
     assert!((found.cosine - cosine(&a, &b)).abs() < 1e-15);

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use twinmask_device::input::npy;
+use twinmask_device::npy;
 use twinmask_tests::data::{argmax, data_or_skip, mnist, parse_npy, photos};
 use twinmask_tests::{Deployment, Pair};
 

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
-use twinmask_device::{Device, DeviceDir, Edges, Network, SessionOptions};
+use twinmask_device::{Device, Tensor};
 use twinmask_edge::{Config, Daemon, Role};
 use twinmask_kernels::{Input, Kernel, Linear, Scratch, default_kernel};
 use twinmask_layer::Geometry;
@@ -13,7 +13,6 @@ use twinmask_ring::prf::Key;
 use twinmask_tests::data::data_or_skip;
 use twinmask_tests::networks::{mixed, save};
 use twinmask_tests::{DEVICE, Deployment};
-use twinmask_transport::TransportLimits;
 
 /// What the next computation of one layer does wrong, once.
 #[derive(Clone, Copy)]
@@ -91,19 +90,14 @@ async fn two_hundred_single_errors_over_the_wire_are_all_found() {
     let b = Daemon::start(config("edge-b", Role::B), Role::B, Arc::new(flipper)).await.expect("edge B starts");
 
     let integrity = Integrity { samples: 0, freivalds: true };
-    let network = Arc::new(Network::new(deployment.bundle("mixed"), integrity).expect("fits"));
-    let identity = DeviceDir::open(&deployment.path(&format!("devices/{DEVICE}"))).and_then(|d| d.identity());
-    let edges = Edges {
-        a: a.addr().to_string(),
-        b: b.addr().to_string(),
-        limits: TransportLimits::default(),
-        options: SessionOptions::default(),
-    };
-    let layers = network.plan().layers.len();
-    let shape = network.input_spec().shape;
+    let folder = deployment.path(&format!("devices/{DEVICE}"));
+    let edges = Device::builder(folder).edges(a.addr().to_string(), b.addr().to_string());
+    let device = edges.integrity(integrity).open().await.expect("a session");
+    let layers = device.model().plan().layers.len();
+    let shape = device.inputs().tensors[0].shape.clone();
     let input: Vec<f32> = (0..shape.iter().product::<u32>()).map(|i| (i % 17) as f32 / 8.0 - 1.0).collect();
-    let mut device = Device::new(network, identity.expect("the device's identity"), edges);
-    let honest = device.infer(&input).await.expect("honest").outcome.outputs;
+    let input = Tensor::new(shape, input).expect("fits");
+    let honest = device.run(input.clone()).await.expect("honest").outputs;
 
     let mut random = Key::derive("test", &[b"flips"]).stream(0);
     for trial in 0..200u64 {
@@ -114,13 +108,13 @@ async fn two_hundred_single_errors_over_the_wire_are_all_found() {
             bit: (word >> 50) as u32,
         };
         *next.lock().expect("no panic") = Some(flip);
-        let error = device.infer(&input).await.expect_err("one element is wrong");
+        let error = device.run(input.clone()).await.expect_err("one element is wrong");
         assert!(error.to_string().contains("Freivalds"), "trial {trial}: {error}");
         assert_eq!(error.exit_code(), 6);
         assert_eq!(done.load(Relaxed), trial + 1, "the error was really made");
     }
     // The edge is as honest as before, and so is the result.
-    assert_eq!(device.infer(&input).await.expect("honest").outcome.outputs, honest);
+    assert_eq!(device.run(input).await.expect("honest").outputs, honest);
     device.close().await;
     a.shutdown().await;
     b.shutdown().await;

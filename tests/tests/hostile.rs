@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::task::JoinSet;
-use twinmask_device::infer::infer;
-use twinmask_device::{DeviceError, Network, Session, SessionOptions};
+use twinmask_device::engine::infer;
+use twinmask_device::engine::{Session, SessionOptions};
+use twinmask_device::{DeviceError, Model};
 use twinmask_edge::{Config, Edge, Limits};
 use twinmask_masking::Integrity;
 use twinmask_ring::prf::Key;
@@ -39,7 +40,7 @@ fn count_panics() -> &'static AtomicUsize {
 struct Scene {
     a: Arc<Edge>,
     b: Arc<Edge>,
-    network: Arc<Network>,
+    network: Arc<Model>,
 }
 
 /// Which wire a flip is on.
@@ -63,7 +64,7 @@ impl Scene {
         };
         let (a, b) = (edge("edge-a", twinmask_edge::Role::A), edge("edge-b", twinmask_edge::Role::B));
         let every: Integrity = "sample:4096".parse().expect("a check");
-        let network = Arc::new(Network::new(deployment.bundle("tiny"), every).expect("a network"));
+        let network = Arc::new(Model::new(deployment.bundle("tiny"), every).expect("a network"));
         Scene { a, b, network }
     }
 
@@ -89,11 +90,11 @@ impl Scene {
         let session = Session::over(Arc::clone(&self.network), a, b, options).await?;
         let mut remote = session.begin().await?;
         let mut values = self.network.values();
-        let outcome = infer(&self.network, &mut values, &Self::input(), &mut remote).await?;
+        let outcome = infer(&self.network, &mut values, &[Self::input()], &mut remote).await?;
         remote.finish().await?;
         // Gives the ends of both streams the time to pass.
         tokio::time::sleep(Duration::from_millis(20)).await;
-        Ok(outcome.outputs.into_iter().next().expect("one output").data)
+        Ok(outcome.outputs.into_iter().next().expect("one output").tensor.to_f32())
     }
 }
 

@@ -7,24 +7,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use in_process::{InProcess, Passed, Wire};
-use twinmask_device::infer::infer;
-use twinmask_device::{Glimpse, Network, Session};
+use twinmask_device::engine::Session;
+use twinmask_device::engine::infer;
+use twinmask_device::{Glimpse, Model};
 use twinmask_kernels::default_kernel;
 use twinmask_masking::SessionSeed;
 use twinmask_masking::mask::session_id;
 use twinmask_tests::{binaries, networks, numbers};
 use twinmask_wire::FrameType;
 
-fn input(network: &Network, label: &str) -> Vec<f32> {
-    numbers(label, network.input_spec().shape.iter().product::<u32>() as usize)
+fn input(network: &Model, label: &str) -> Vec<f32> {
+    numbers(label, network.inputs().tensors[0].shape.iter().product::<u32>() as usize)
 }
 
-async fn open_session(
-    deployment: &InProcess,
-    network: &Arc<Network>,
-    wires: [&Arc<Wire>; 2],
-    wait: Duration,
-) -> Session {
+async fn open_session(deployment: &InProcess, network: &Arc<Model>, wires: [&Arc<Wire>; 2], wait: Duration) -> Session {
     let kernels = [default_kernel(), default_kernel()];
     deployment.session(network, wires, kernels, wait).await.expect("opens")
 }
@@ -44,7 +40,7 @@ async fn what_edges_get_has_the_same_shape_whatever_the_data() {
     let zeros = vec![0.0; input(&network, "").len()];
     for input in [input(&network, "first"), input(&network, "second"), zeros] {
         let mut remote = session.begin().await.expect("granted");
-        infer(&network, &mut network.values(), &input, &mut remote).await.expect("an inference");
+        infer(&network, &mut network.values(), std::slice::from_ref(&input), &mut remote).await.expect("an inference");
         remote.finish().await.expect("both edges are there");
         for (wire, seen) in [(&a, &mut to_a), (&b, &mut to_b)] {
             // END comes last on both, and may be on its way still.
@@ -132,7 +128,7 @@ async fn both_edges_together_recover_s_in_and_one_alone_does_not() {
         let mut remote = session.begin().await.expect("granted");
         remote.watch(usize::MAX);
         let input = input(&network, &format!("request {r}"));
-        infer(&network, &mut network.values(), &input, &mut remote).await.expect("an inference");
+        infer(&network, &mut network.values(), std::slice::from_ref(&input), &mut remote).await.expect("an inference");
         requests.push(remote.glimpses().to_vec());
         remote.finish().await.expect("both edges are there");
     }

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::Value;
+use twinmask_device::Model;
+use twinmask_device::engine::Local;
+use twinmask_device::engine::infer;
 use twinmask_device::exec::{Program, Values};
-use twinmask_device::infer::infer;
-use twinmask_device::{Local, Network};
 use twinmask_masking::Integrity;
 use twinmask_model::bundle::{DeviceBundle, DeviceModel, Rows};
 use twinmask_model::preprocess::Preprocess;
@@ -156,12 +157,14 @@ fn run_integers(case: &Case) -> Result<f32, String> {
     let parts = partition(case.import()?.graph, Profile::Precise, &Offload::All).map_err(|e| e.to_string())?;
     let bundle = bundle(&case.name, parts);
     let mut local = Local::new(&bundle).map_err(|e| e.to_string())?;
-    let network = Network::new(bundle, Integrity::NONE).map_err(|e| e.to_string())?;
+    let network = Model::new(bundle, Integrity::NONE).map_err(|e| e.to_string())?;
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let mut values = network.values();
-    let run = infer(&network, &mut values, &case.input, &mut local);
+    let run = infer(&network, &mut values, std::slice::from_ref(&case.input), &mut local);
     let outcome = runtime.block_on(run).map_err(|e| e.to_string())?;
-    case.compare(&outcome.outputs.into_iter().map(|o| (o.shape, o.data)).collect::<Vec<_>>())
+    case.compare(
+        &outcome.outputs.into_iter().map(|o| (o.tensor.shape().to_vec(), o.tensor.to_f32())).collect::<Vec<_>>(),
+    )
 }
 
 /// If this fails, the importer or an operator of the device means something else than ONNX does.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
-use twinmask_device::DeviceDir;
+use twinmask_device::engine::DeviceDir;
 use twinmask_device::exec::Values;
 use twinmask_ring::prf::Key;
 use twinmask_transport::{Client, Connection, RecvHalf, Role, SendHalf, TransportLimits};

@@ -5,11 +5,11 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Parser;
 use serde_json::json;
 use twinmask_device::cli::Settings;
-use twinmask_device::{Device, EdgeUsage};
+use twinmask_device::{Device, EdgeUsage, Input, Tensor};
 use twinmask_ring::prf::Key;
 
 #[derive(Parser)]
@@ -29,20 +29,22 @@ fn main() -> Result<()> {
 }
 
 async fn serve(cli: &Cli) -> Result<()> {
-    let mut device = cli.settings.device()?;
-    let elements = device.network().input_spec().shape.iter().map(|&d| d as usize).product();
+    let device = cli.settings.device()?;
+    let shape = device.inputs().tensors[0].shape.clone();
+    let elements = shape.iter().map(|&d| d as usize).product();
     let mut words = vec![0; elements];
     Key::derive("bench", &[b"input"]).fill(0, 24, &mut words);
     let input: Vec<f32> = words.into_iter().map(|w| w as f32 / (1 << 22) as f32 - 2.0).collect();
+    let input = Input::from(Tensor::new(shape, input)?);
     for _ in 0..cli.warmup {
-        device.infer(&input).await?;
+        device.run(input.clone()).await?;
     }
-    let (model, rounds) = (device.network().name().to_owned(), device.network().plan().rounds.len());
-    let session = device.session().await?;
-    say(&json!({"model": model, "rounds": rounds, "mode": session.mode(), "kernels": session.kernels()}));
+    let (model, rounds) = (device.model().name().to_owned(), device.model().plan().rounds.len());
+    let session = device.session().await?.context("a device with edges has a session")?;
+    say(&json!({"model": model, "rounds": rounds, "mode": session.mode().name(), "kernels": session.kernels()}));
     let mut lines = lines();
     while lines.recv().await.is_some() {
-        run(&mut device, &input).await?;
+        run(&device, input.clone()).await?;
     }
     device.close().await;
     Ok(())
@@ -60,14 +62,14 @@ fn lines() -> tokio::sync::mpsc::Receiver<()> {
     receiver
 }
 
-async fn run(device: &mut Device, input: &[f32]) -> Result<()> {
+async fn run(device: &Device, input: Input) -> Result<()> {
     let (begun, cpu) = (Instant::now(), cpu_time());
-    let done = device.infer(input).await?;
+    let done = device.run(input).await?;
     let (elapsed, cpu) = (begun.elapsed(), cpu_time().saturating_sub(cpu));
     let bytes = |e: EdgeUsage| json!({"up": e.up, "down": e.down});
     say(&json!({
-        "ms": ms(elapsed), "cpu_ms": ms(cpu), "device_ms": ms(done.outcome.device()),
-        "mode": done.mode, "fallbacks": done.fallbacks,
+        "ms": ms(elapsed), "cpu_ms": ms(cpu), "device_ms": ms(done.times.device()),
+        "mode": done.mode.name(), "fallbacks": done.fallbacks,
         "bytes": {"edge_a": bytes(done.usage.a), "edge_b": bytes(done.usage.b)},
         "edge_ms": {"edge_a": ms(done.usage.a.compute), "edge_b": ms(done.usage.b.compute)},
     }));

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Result;
-use twinmask_device::DeviceDir;
+use twinmask_device::engine::DeviceDir;
 use twinmask_model::plan::Plan;
 
 use super::Link;

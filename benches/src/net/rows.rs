@@ -161,7 +161,7 @@ impl Plans {
     /// # Errors
     /// When its bundles cannot be read.
     pub fn of(site: &Site) -> Result<Self> {
-        let dir = twinmask_device::DeviceDir::open(&site.device_dir())?;
+        let dir = twinmask_device::engine::DeviceDir::open(&site.device_dir())?;
         let graph = dir.load(Some("balanced"))?.model.graph;
         let len = |id: u32| graph.value(id).len();
         let (input, output) = (len(graph.input), len(graph.outputs[0]));

@@ -1,20 +1,21 @@
 //! `device bench`: latency, bytes and CPU time on seeded random input.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
-use twinmask_ring::prf::Key;
 
-use super::report::{EdgeBytes, UpDown, ms};
-use super::{Settings, print_json};
+use crate::cli::load::random_input;
+use crate::cli::print::{self, say};
+use crate::cli::report::{EdgeBytes, UpDown, cpu_time, ms};
+use crate::cli::settings::Settings;
 use crate::device::Device;
 use crate::error::DeviceError;
-use crate::exec::Values;
-use crate::infer::{Outcome, infer};
-use crate::network::Network;
-use crate::session::Session;
+use crate::inference::Inference;
+use crate::input::Input;
+use crate::model::Model;
+use crate::session::{Session, Usage};
 
 /// Arguments of `device bench`.
 #[derive(Debug, Args)]
@@ -95,65 +96,69 @@ struct EdgeMs {
     edge_b: f64,
 }
 
-pub(crate) async fn run(settings: Settings, args: BenchArgs) -> Result<(), DeviceError> {
-    let mut device = settings.device()?;
-    let session = device.session().await?.clone();
-    let result = measure(&settings, &args, &device, &session).await;
-    match &result {
-        Ok(_) => device.close().await,
-        Err(_) => session.abort().await,
-    }
+pub(crate) async fn run(settings: Settings, args: BenchArgs) -> Result<()> {
+    let builder = settings.builder_for(false)?;
+    let check = builder.checks().to_string();
+    let device = builder.open().await?;
+    let result = measure(&check, &args, &device).await;
+    device.close().await;
     let report = result?;
     if let Some(path) = &args.html {
         std::fs::write(path, page(&report)).map_err(|e| DeviceError::file(path, e))?;
     }
     if args.json {
-        print_json(&report)
+        print::json(&report);
     } else {
-        print_text(&report)
+        print_text(&report);
     }
     Ok(())
 }
 
-async fn measure(
-    settings: &Settings,
-    args: &BenchArgs,
-    device: &Device,
-    session: &Session,
-) -> Result<BenchReport, DeviceError> {
-    let network = device.network();
+async fn measure(check: &str, args: &BenchArgs, device: &Device) -> Result<BenchReport> {
+    let model = device.model();
+    let session = device.session().await?.expect("a device with edges has a session");
     let lanes = args.concurrency.min(u32::from(session.max_in_flight())).min(args.runs);
-    let input = random_input(network, args.seed);
-    lane(session, network, &input, args.warmup).await?;
+    let input = random_input(model, args.seed);
+    lane(device.clone(), input.clone(), args.warmup).await?;
     let before = session.usage();
     let cpu = cpu_time();
     let mut tasks = tokio::task::JoinSet::new();
     for i in 0..lanes {
-        let (session, network, input) = (session.clone(), Arc::clone(network), input.clone());
         let runs = args.runs / lanes + u32::from(i < args.runs % lanes);
-        tasks.spawn(async move { lane(&session, &network, &input, runs).await });
+        tasks.spawn(lane(device.clone(), input.clone(), runs));
     }
     let mut runs = Vec::new();
     while let Some(done) = tasks.join_next().await {
-        runs.extend(done.map_err(|e| DeviceError::Session(format!("bench task: {e}")))??);
+        runs.extend(done??);
     }
     let cpu_total = cpu_time().saturating_sub(cpu);
-    let usage = session.usage() - before;
+    Ok(report(check, args, model, (&session, lanes), session.usage() - before, cpu_total, &runs))
+}
+
+fn report(
+    check: &str,
+    args: &BenchArgs,
+    model: &Model,
+    (session, lanes): (&Session, u32),
+    usage: Usage,
+    cpu_total: Duration,
+    runs: &[Run],
+) -> BenchReport {
     let n = u64::from(args.runs);
     let per_run = |total: u64| total / n;
-    let latencies: Vec<Duration> = runs.iter().map(|r| r.outcome.total).collect();
+    let latencies: Vec<Duration> = runs.iter().map(|r| r.inference.times.total).collect();
     let cpu_ms = if lanes == 1 {
         quantile(&runs.iter().map(|r| r.cpu).collect::<Vec<_>>(), 0.5)
     } else {
         ms(cpu_total) / n as f64
     };
-    Ok(BenchReport {
-        model: network.name().to_owned(),
-        mode: session.mode().to_owned(),
-        fallbacks: runs.iter().map(|r| r.fallbacks).sum(),
+    BenchReport {
+        model: model.name().to_owned(),
+        mode: session.mode().to_string(),
+        fallbacks: runs.iter().map(|r| r.inference.fallbacks).sum(),
         kernel: session.kernels().0.to_owned(),
-        ring: network.model().profile.to_string(),
-        integrity: settings.integrity().to_string(),
+        ring: model.bundle().profile.to_string(),
+        integrity: check.to_owned(),
         runs: args.runs,
         warmup: args.warmup,
         concurrency: lanes,
@@ -170,47 +175,32 @@ async fn measure(
             edge_a: UpDown { up: per_run(usage.a.up), down: per_run(usage.a.down) },
             edge_b: UpDown { up: per_run(usage.b.up), down: per_run(usage.b.down) },
         },
-        rounds: network.plan().rounds.len(),
-        mmac: Mmac { offloaded: network.plan().macs() as f64 / 1e6, local: network.local_macs() as f64 / 1e6 },
-        layers: layers(network, &runs),
-    })
+        rounds: model.plan().rounds.len(),
+        mmac: Mmac { offloaded: model.plan().macs() as f64 / 1e6, local: model.local_macs() as f64 / 1e6 },
+        layers: layers(model, runs),
+    }
 }
 
 struct Run {
-    outcome: Outcome,
-    fallbacks: u32,
+    inference: Inference,
     cpu: Duration,
 }
 
-async fn lane(session: &Session, network: &Network, input: &[f32], runs: u32) -> Result<Vec<Run>, DeviceError> {
-    let mut values = Values::new(Arc::clone(&network.program));
+async fn lane(device: Device, input: Input, runs: u32) -> Result<Vec<Run>, DeviceError> {
     let mut out = Vec::with_capacity(runs as usize);
     for _ in 0..runs {
-        let (begun, cpu) = (Instant::now(), cpu_time());
-        let mut remote = session.begin().await?;
-        let mut outcome = infer(network, &mut values, input, &mut remote).await?;
-        let fallbacks = remote.fallbacks();
-        remote.finish().await?;
-        outcome.total = begun.elapsed();
-        session.look_ahead().await?;
-        out.push(Run { outcome, fallbacks, cpu: cpu_time().saturating_sub(cpu) });
+        let (input, cpu) = (input.clone(), cpu_time());
+        let inference = device.run(input).await?;
+        out.push(Run { inference, cpu: cpu_time().saturating_sub(cpu) });
     }
     Ok(out)
 }
 
-/// Seeded input, uniform in [-2, 2): about the range of normalised pictures.
-pub(super) fn random_input(network: &Network, seed: u64) -> Vec<f32> {
-    let n = twinmask_model::graph::elements(&network.input_spec().shape);
-    let mut words = vec![0; n];
-    Key::derive("bench", &[&seed.to_le_bytes()]).fill(0, 24, &mut words);
-    words.into_iter().map(|w| w as f32 / (1 << 22) as f32 - 2.0).collect()
-}
-
-fn layers(network: &Network, runs: &[Run]) -> Vec<LayerReport> {
-    let plan = network.plan();
+fn layers(model: &Model, runs: &[Run]) -> Vec<LayerReport> {
+    let plan = model.plan();
     let mut out = Vec::new();
     for (round, groups) in plan.rounds.iter().enumerate() {
-        let times: Vec<Duration> = runs.iter().map(|r| r.outcome.rounds[round]).collect();
+        let times: Vec<Duration> = runs.iter().map(|r| r.inference.times.rounds[round]).collect();
         for &g in groups {
             let group = &plan.groups[g as usize];
             let k = u32::from(group.k);
@@ -233,12 +223,6 @@ fn quantile(times: &[Duration], q: f64) -> f64 {
     sorted.sort_unstable();
     let rank = ((sorted.len() as f64 * q).ceil() as usize).clamp(1, sorted.len().max(1));
     sorted.get(rank - 1).map_or(0.0, |&t| ms(t))
-}
-
-/// CPU time of this process.
-pub(super) fn cpu_time() -> Duration {
-    let t = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    Duration::new(t.tv_sec.try_into().unwrap_or(0), t.tv_nsec.try_into().unwrap_or(0))
 }
 
 /// Largest resident set of this process so far, in MB; 0 where the system does not tell.

@@ -6,10 +6,12 @@ use std::time::Instant;
 use serde::Serialize;
 use twinmask_model::graph::{Op, Window};
 
-use super::Settings;
-use super::bench::{cpu_time, random_input};
+use crate::cli::load::random_input;
+use crate::cli::report::cpu_time;
+use crate::cli::settings::Settings;
 use crate::error::DeviceError;
 use crate::exec::{View, apply};
+use crate::mode::Mode;
 
 /// Inferences measured after the first.
 const RUNS: u32 = 5;
@@ -24,22 +26,22 @@ struct Profile {
 }
 
 /// Measures and writes the profile; needs both edges.
-pub(super) async fn run(settings: &Settings, path: &Path) -> Result<String, DeviceError> {
+pub(super) async fn run(settings: &Settings, path: &Path) -> anyhow::Result<String> {
     let macs_per_s = macs_per_s()?;
-    let mut device = settings.device()?;
-    let input = random_input(device.network(), 1);
-    let (up, down) = device.network().plan().elements();
-    let mut mode = device.infer(&input).await?.mode;
+    let device = settings.device()?;
+    let input = random_input(device.model(), 1);
+    let (up, down) = device.model().plan().elements();
+    let mut mode = device.run(input.clone()).await?.mode;
     let before = cpu_time();
     for _ in 0..RUNS {
-        mode = device.infer(&input).await?.mode;
+        mode = device.run(input.clone()).await?.mode;
     }
     let spent = cpu_time().saturating_sub(before);
     device.close().await;
-    let answers = if mode == "relay" { down } else { 2 * down };
+    let answers = if mode == Mode::Relay { down } else { 2 * down };
     let ns_per_element = spent.as_secs_f64() * 1e9 / f64::from(RUNS) / (up + answers) as f64;
     let profile = Profile { macs_per_s, ns_per_element };
-    let text = toml::to_string(&profile).map_err(|e| DeviceError::file(path, e))?;
+    let text = toml::to_string(&profile)?;
     std::fs::write(path, text).map_err(|e| DeviceError::file(path, e))?;
     Ok(format!(
         "{:.2} GMAC/s in convolutions, {ns_per_element:.1} ns per element; wrote {}",
@@ -58,7 +60,7 @@ fn macs_per_s() -> Result<f64, DeviceError> {
     let mut best = f64::MAX;
     for _ in 0..RUNS {
         let begun = Instant::now();
-        apply(&op, &views, &y).map_err(|e| DeviceError::Config(e.to_string()))?;
+        apply(&op, &views, &y)?;
         best = best.min(begun.elapsed().as_secs_f64());
     }
     Ok((64 * 28 * 28 * 64 * 9) as f64 / best)

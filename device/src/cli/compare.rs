@@ -2,15 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::{Result, anyhow};
 use clap::Args;
 use serde::Serialize;
 
-use super::infer::Runner;
-use super::{Settings, print_json};
+use crate::cli::load::input;
+use crate::cli::print::{self, say};
+use crate::cli::settings::Settings;
+use crate::device::Device;
 use crate::embedding::Similarity;
-use crate::error::DeviceError;
-use crate::infer::Output;
-use crate::input;
+use crate::run::Output;
 
 /// Arguments of `device compare`.
 #[derive(Debug, Args)]
@@ -30,7 +31,7 @@ pub(crate) struct CompareArgs {
     local: bool,
 }
 
-fn cosine(text: &str) -> Result<f32, String> {
+fn cosine(text: &str) -> std::result::Result<f32, String> {
     let parsed = text.parse().ok().filter(|t| (-1.0..=1.0).contains(t));
     parsed.ok_or_else(|| format!("'{text}' is no cosine: it lies between -1 and 1"))
 }
@@ -45,27 +46,25 @@ struct CompareReport {
     same: bool,
 }
 
-pub(crate) async fn run(settings: Settings, args: CompareArgs) -> Result<(), DeviceError> {
-    let mut runner = Runner::new(&settings, args.local)?;
-    let model = runner.network().model();
+pub(crate) async fn run(settings: Settings, args: CompareArgs) -> Result<()> {
+    let device = settings.builder_for(args.local)?.build()?;
+    let model = device.model().bundle();
     let threshold = args.threshold.or(model.threshold).ok_or_else(|| {
-        DeviceError::Config(format!(
+        anyhow!(
             "the model {} has no threshold: say --threshold COSINE, or have the owner store one with \
              `owner-keygen add-model --threshold COSINE`",
             model.model
-        ))
+        )
     })?;
-    let result = embed_both(&mut runner, &args.a, &args.b).await;
-    if let Runner::Private(device, ..) = &mut runner {
-        device.close().await;
-    }
+    let result = embed_both(&device, &args.a, &args.b).await;
+    device.close().await;
     let (a, b) = result?;
     let Similarity { cosine, l2 } = Similarity::of(&a, &b)?;
     let name = |path: &Path| path.display().to_string();
     let same = cosine >= f64::from(threshold);
     let report = CompareReport { a: name(&args.a), b: name(&args.b), cosine, l2, threshold, same };
     if args.json {
-        print_json(&report);
+        print::json(&report);
     } else {
         let verdict = if same { "same" } else { "different" };
         say!("{verdict}: cosine {cosine:.4}, L2 distance {l2:.4}, threshold {threshold}");
@@ -74,11 +73,9 @@ pub(crate) async fn run(settings: Settings, args: CompareArgs) -> Result<(), Dev
 }
 
 /// The first output of each, in one session. Both files are read before anything is sent.
-async fn embed_both(runner: &mut Runner, a: &Path, b: &Path) -> Result<(Output, Output), DeviceError> {
-    let spec = runner.network().input_spec();
-    let load = |path: &Path| input::load(path, &spec).map_err(|e| DeviceError::Config(e.to_string()));
-    let (a, b) = (load(a)?, load(b)?);
-    let (a, b) = (runner.infer(a).await?.0, runner.infer(b).await?.0);
+async fn embed_both(device: &Device, a: &Path, b: &Path) -> Result<(Output, Output)> {
+    let (a, b) = (input(device, a)?, input(device, b)?);
+    let (a, b) = (device.run(a).await?, device.run(b).await?);
     let first = |mut outputs: Vec<Output>| outputs.swap_remove(0);
     Ok((first(a.outputs), first(b.outputs)))
 }

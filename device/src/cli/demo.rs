@@ -3,23 +3,21 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::{Result, anyhow, bail};
 use clap::Args;
 use serde::Serialize;
-use twinmask_masking::Integrity;
 
-use super::report::{How, InferReport, ms};
-use super::{Settings, print_json};
-use crate::device::{Device, Inference};
-use crate::error::DeviceError;
-use crate::exec::Values;
-use crate::infer::{Outcome, infer};
-use crate::input;
-use crate::local::Local;
-use crate::network::Network;
-use crate::store::DeviceDir;
+use crate::cli::print::{self, say};
+use crate::cli::report::{InferReport, ms};
+use crate::cli::settings::Settings;
+use crate::device::Device;
+use crate::error::{CheckError, DeviceError};
+use crate::inference::Inference;
+use crate::input::Image;
+use crate::model::Model;
+use crate::session::Glimpse;
 
 /// A lake with a boat, drawn by `examples/draw_demo.rs`.
 const PICTURE: &[u8] = include_bytes!("../../assets/demo.png");
@@ -54,10 +52,22 @@ struct ExchangeReport {
     edge_b_share: Vec<u32>,
 }
 
-pub(crate) async fn run(settings: Settings, args: DemoArgs) -> Result<(), DeviceError> {
+impl From<&Glimpse> for ExchangeReport {
+    fn from(g: &Glimpse) -> Self {
+        Self {
+            layer: g.layer.clone(),
+            k: g.k,
+            activation: g.x.clone(),
+            edge_a_share: g.share_a.clone(),
+            edge_b_share: g.share_b.clone(),
+        }
+    }
+}
+
+pub(crate) async fn run(settings: Settings, args: DemoArgs) -> Result<()> {
     let arch = settings.model.clone().unwrap_or_else(|| "alexnet".into());
     let temp =
-        tempfile::Builder::new().prefix("twinmask-demo-").tempdir().map_err(|e| config("a temporary folder", e))?;
+        tempfile::Builder::new().prefix("twinmask-demo-").tempdir().map_err(|e| failed("a temporary folder", e))?;
     let say = |text: &str| {
         if !args.json {
             say!("{text}");
@@ -71,83 +81,69 @@ pub(crate) async fn run(settings: Settings, args: DemoArgs) -> Result<(), Device
     say(&format!("edge-a   listens on {} (process {})", edge_a.address, edge_a.child.id()));
     say(&format!("edge-b   listens on {} (process {})", edge_b.address, edge_b.child.id()));
 
-    let settings = Settings {
-        dir: Some(root.join("devices/demo")),
-        edge_a: Some(edge_a.address.clone()),
-        edge_b: Some(edge_b.address.clone()),
-        model: None,
-        ..settings
-    };
-    let picture = root.join("demo.png");
-    std::fs::write(&picture, PICTURE).map_err(|e| DeviceError::file(&picture, e))?;
-    let mut device = settings.device()?;
-    let input =
-        input::load(&picture, &device.network().input_spec()).map_err(|e| DeviceError::Config(e.to_string()))?;
-    let result = inferences(&mut device, &input).await;
+    let folder = root.join("devices/demo");
+    let builder = Settings { model: None, ..settings }.builder_in(&folder)?;
+    let builder = builder.edges(&edge_a.address, &edge_b.address).watch(SHOWN);
+    let check = builder.checks().to_string();
+    let device = builder.build()?;
+    let picture = Image::encoded(PICTURE).map_err(DeviceError::from)?;
+    let result = inferences(&device, &picture).await;
     device.close().await;
     let (first, median) = result?;
-    let local = local(&settings.open_dir()?, &input).await?;
-    let equal = first.outcome.outputs == local.outputs;
+    let local = Device::local(&folder)?.run(picture).await?;
+    let equal = first.outputs == local.outputs;
 
-    let network = Arc::clone(device.network());
-    let how = How { mode: first.mode, fallbacks: first.fallbacks, check: settings.integrity().to_string() };
-    let report = InferReport::new("demo.png".into(), &network, &how, &first.outcome, first.usage, 3);
+    let report = InferReport::new("demo.png".into(), device.model(), &check, &first, 3);
     if args.json {
-        let exchanges = exchanges(&first);
-        print_json(&DemoReport {
+        let exchanges: Vec<ExchangeReport> = first.glimpses.iter().map(ExchangeReport::from).collect();
+        print::json(&DemoReport {
             inference: report,
             median_ms: ms(median),
             equal_to_local: equal,
             exchanges: &exchanges,
         });
     } else {
-        show(&network, &first, median, &report);
+        show(device.model(), &first, median, &report);
         say!(
             "result   {} to --local, the same network computed on the device alone",
             if equal { "equal bit for bit" } else { "NOT EQUAL" }
         );
     }
-    if equal { Ok(()) } else { Err(DeviceError::Integrity("the private result differs from the local one".into())) }
+    if !equal {
+        return Err(DeviceError::Integrity(CheckError::NotEqual).into());
+    }
+    Ok(())
 }
 
-fn config(what: &str, e: impl std::fmt::Display) -> DeviceError {
-    DeviceError::Config(format!("demo: {what}: {e}"))
+fn failed(what: &str, e: impl std::fmt::Display) -> anyhow::Error {
+    anyhow!("demo: {what}: {e}")
 }
 
-/// One inference that is watched, then some more for the median latency.
-async fn inferences(device: &mut Device, input: &[f32]) -> Result<(Inference, Duration), DeviceError> {
-    device.watch(SHOWN);
-    let first = device.infer(input).await?;
+/// One inference, then some more for the median latency.
+async fn inferences(device: &Device, picture: &Image) -> Result<(Inference, Duration)> {
+    let first = device.run(picture.clone()).await?;
     let mut times = Vec::with_capacity(RUNS);
     for _ in 0..RUNS {
-        times.push(device.infer(input).await?.outcome.total);
+        times.push(device.run(picture.clone()).await?.times.total);
     }
     times.sort_unstable();
     Ok((first, times[RUNS / 2]))
 }
 
-async fn local(dir: &DeviceDir, input: &[f32]) -> Result<Outcome, DeviceError> {
-    let bundle = dir.load(None)?;
-    let mut exchange = Local::new(&bundle)?;
-    let network = Network::new(bundle, Integrity::NONE)?;
-    let mut values = Values::new(Arc::clone(&network.program));
-    infer(&network, &mut values, input, &mut exchange).await
-}
-
 /// The program `name` beside this one.
-fn sibling(name: &str) -> Result<PathBuf, DeviceError> {
-    let own = std::env::current_exe().map_err(|e| config("own path", e))?;
+fn sibling(name: &str) -> Result<PathBuf> {
+    let own = std::env::current_exe().map_err(|e| failed("own path", e))?;
     let path = own.with_file_name(format!("{name}{}", std::env::consts::EXE_SUFFIX));
     if path.is_file() {
         return Ok(path);
     }
-    Err(DeviceError::file(
-        path,
-        "is missing: demo needs owner-keygen, edge-a and edge-b beside device (`make build` puts them there)",
-    ))
+    bail!(
+        "{}: is missing: demo needs owner-keygen, edge-a and edge-b beside device (`make build` puts them there)",
+        path.display()
+    )
 }
 
-fn issue(root: &Path, arch: &str) -> Result<(), DeviceError> {
+fn issue(root: &Path, arch: &str) -> Result<()> {
     let keygen = sibling("owner-keygen")?;
     let dir = root.as_os_str();
     let steps: [&[&str]; 3] = [
@@ -157,9 +153,9 @@ fn issue(root: &Path, arch: &str) -> Result<(), DeviceError> {
     ];
     for step in steps {
         let out = Command::new(&keygen).arg(step[0]).arg(dir).args(&step[1..]).output();
-        let out = out.map_err(|e| config("owner-keygen", e))?;
+        let out = out.map_err(|e| failed("owner-keygen", e))?;
         if !out.status.success() {
-            return Err(config("owner-keygen", String::from_utf8_lossy(&out.stderr).trim()));
+            return Err(failed("owner-keygen", String::from_utf8_lossy(&out.stderr).trim()));
         }
     }
     Ok(())
@@ -172,7 +168,7 @@ struct Edge {
 }
 
 impl Edge {
-    fn start(name: &str, root: &Path) -> Result<Self, DeviceError> {
+    fn start(name: &str, root: &Path) -> Result<Self> {
         let mut child = Command::new(sibling(name)?)
             .arg("--dir")
             .arg(root.join(name))
@@ -180,13 +176,13 @@ impl Edge {
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
-            .map_err(|e| config(name, e))?;
+            .map_err(|e| failed(name, e))?;
         let mut line = String::new();
         if let Some(stdout) = child.stdout.take() {
-            BufReader::new(stdout).read_line(&mut line).map_err(|e| config(name, e))?;
+            BufReader::new(stdout).read_line(&mut line).map_err(|e| failed(name, e))?;
         }
         let mut edge = Self { child, address: String::new() };
-        let address = line.trim().strip_prefix("listening on ").ok_or_else(|| config(name, "it did not start"))?;
+        let address = line.trim().strip_prefix("listening on ").ok_or_else(|| failed(name, "it did not start"))?;
         address.clone_into(&mut edge.address);
         Ok(edge)
     }
@@ -200,18 +196,7 @@ impl Drop for Edge {
     }
 }
 
-fn exchanges(first: &Inference) -> Vec<ExchangeReport> {
-    let report = |g: &crate::Glimpse| ExchangeReport {
-        layer: g.layer.clone(),
-        k: g.k,
-        activation: g.x.clone(),
-        edge_a_share: g.share_a.clone(),
-        edge_b_share: g.share_b.clone(),
-    };
-    first.glimpses.iter().map(report).collect()
-}
-
-fn show(network: &Network, first: &Inference, median: Duration, report: &InferReport) {
+fn show(model: &Model, first: &Inference, median: Duration, report: &InferReport) {
     say!("\nwhat the device knows (first integers of each round's tensor), and what each edge got instead:");
     say!(
         "round layer            k  activation                edge-a (from its seed)                       edge-b (uploaded)"
@@ -222,12 +207,12 @@ fn show(network: &Network, first: &Inference, median: Duration, report: &InferRe
         say!("{r:>5} {:<14} {:>3} {x}   {}  {}", g.layer, g.k, list(&g.share_a), list(&g.share_b));
     }
     let mb = |b: u64| b as f64 / 1e6;
-    let (b, plan) = (&report.bytes, network.plan());
+    let (b, plan) = (&report.bytes, model.plan());
     say!(
         "\nrounds   {} ({:.0} million multiply-accumulates outsourced, {:.2} kept)",
         report.rounds,
         plan.macs() as f64 / 1e6,
-        network.local_macs() as f64 / 1e6
+        model.local_macs() as f64 / 1e6
     );
     say!(
         "bytes    edge-a {:.3} MB up, {:.3} MB down; edge-b {:.3} MB up, {:.3} MB down",

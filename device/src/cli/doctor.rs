@@ -4,19 +4,22 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use anyhow::{Result, anyhow};
 use clap::Args;
 use serde::Serialize;
 use twinmask_model::bundle::short;
 use twinmask_transport::{Client, Connection, Identity, Role, check_private_permissions, utc};
 use twinmask_wire::CloseCode;
 
-use super::bench::random_input;
-use super::{Settings, print_json};
-use crate::device::Device;
-use crate::error::DeviceError;
-use crate::link::transport_error;
-use crate::network::Network;
-use crate::session::{Edges, Session};
+use crate::builder::Builder;
+use crate::cli::calibrate;
+use crate::cli::exit::exit_code;
+use crate::cli::load::random_input;
+use crate::cli::print::{self, say};
+use crate::cli::settings::Settings;
+use crate::error::{DeviceError, LinkError, SettingError};
+use crate::model::Model;
+use crate::session::{Edges, Session, transport_error};
 use crate::store::DeviceDir;
 
 const DAY_S: i64 = 24 * 3600;
@@ -71,7 +74,7 @@ struct Findings {
     json: bool,
     all: Vec<Finding>,
     /// The failure with the highest exit code.
-    worst: Option<DeviceError>,
+    worst: Option<anyhow::Error>,
 }
 
 impl Findings {
@@ -100,13 +103,14 @@ impl Findings {
     }
 
     /// The value, or nothing and a failure.
-    fn need<T>(&mut self, check: &str, result: Result<T, DeviceError>) -> Option<T> {
+    fn need<T, E: Into<anyhow::Error>>(&mut self, check: &str, result: Result<T, E>) -> Option<T> {
         result.map_err(|e| self.fail(check, e)).ok()
     }
 
-    fn fail(&mut self, check: &str, error: DeviceError) {
+    fn fail(&mut self, check: &str, error: impl Into<anyhow::Error>) {
+        let error = error.into();
         self.say(check, Status::Fail, error.to_string());
-        if self.worst.as_ref().is_none_or(|w| w.exit_code() < error.exit_code()) {
+        if self.worst.as_ref().is_none_or(|w| exit_code(w) < exit_code(&error)) {
             self.worst = Some(error);
         }
     }
@@ -114,17 +118,17 @@ impl Findings {
 
 /// # Errors
 /// The worst finding, if there is a failure among them: it has the exit code.
-pub(crate) async fn run(settings: Settings, args: DoctorArgs) -> Result<(), DeviceError> {
+pub(crate) async fn run(settings: Settings, args: DoctorArgs) -> Result<()> {
     let mut findings = Findings { json: args.json, all: Vec::new(), worst: None };
     examine(&settings, args.infer, &mut findings).await;
     if let Some(path) = args.calibrate.as_ref().filter(|_| findings.worst.is_none()) {
-        let measured = super::calibrate::run(&settings, path).await;
+        let measured = calibrate::run(&settings, path).await;
         if let Some(text) = findings.need("calibration", measured) {
             findings.say("calibration", Status::Ok, text);
         }
     }
     if args.json {
-        print_json(&DoctorReport { ok: findings.worst.is_none(), checks: findings.all });
+        print::json(&DoctorReport { ok: findings.worst.is_none(), checks: findings.all });
     }
     findings.worst.map_or(Ok(()), Err)
 }
@@ -132,15 +136,16 @@ pub(crate) async fn run(settings: Settings, args: DoctorArgs) -> Result<(), Devi
 async fn examine(settings: &Settings, infer: bool, findings: &mut Findings) {
     let dir = folder(settings, findings);
     let identity = dir.as_ref().and_then(|d| identity(settings, d, findings));
-    let networks = dir.as_ref().map(|d| models(settings, d, findings)).unwrap_or_default();
-    let edges = findings.need("addresses", settings.edges());
-    let (Some(identity), Some(edges)) = (identity, edges) else { return };
-    if !both_edges(&identity, &edges, &networks, findings).await {
+    let models = dir.as_ref().map(|d| models(settings, d, findings)).unwrap_or_default();
+    let builder = findings.need("addresses", settings.builder_in(settings.dir.as_deref().unwrap_or(Path::new(""))));
+    let edges = builder.as_ref().and_then(|b| findings.need("addresses", b.addresses()));
+    let (Some(identity), Some(edges), Some(builder)) = (identity, edges, builder) else { return };
+    if !both_edges(&identity, &edges, &models, findings).await {
         return;
     }
-    for network in &networks {
-        let check = format!("session {}", network.name());
-        let opened = Session::open(Arc::clone(network), &identity, &edges).await;
+    for model in &models {
+        let check = format!("session {}", model.name());
+        let opened = Session::open(Arc::clone(model), &identity, &edges).await;
         let Some(session) = findings.need(&check, opened) else { continue };
         let (a, b) = session.kernels();
         let text = format!(
@@ -150,7 +155,7 @@ async fn examine(settings: &Settings, infer: bool, findings: &mut Findings) {
         findings.ok(&check, text);
         session.close().await;
         if infer {
-            try_out(network, &identity, &edges, findings).await;
+            try_out(model, builder.clone(), findings).await;
         }
     }
 }
@@ -161,10 +166,9 @@ fn folder(settings: &Settings, findings: &mut Findings) -> Option<DeviceDir> {
             let text = "is no folder: name the folder that `owner-keygen add-device` wrote with --dir";
             return Err(DeviceError::file(path, text));
         }
-        check_private_permissions(path, 0o700).map_err(|e| DeviceError::Config(e.to_string()))
+        Ok(check_private_permissions(path, 0o700)?)
     };
-    let missing = || DeviceError::Config("no device folder: name it with --dir DIR".into());
-    let path = findings.need("folder", settings.dir.as_deref().ok_or_else(missing))?;
+    let path = findings.need("folder", settings.dir.as_deref().ok_or(DeviceError::from(SettingError::NoFolder)))?;
     findings.need("folder", usable(path))?;
     findings.ok("folder", format!("{}, for its owner only", path.display()));
     let dir = findings.need("owner key", DeviceDir::open(path))?;
@@ -175,8 +179,8 @@ fn folder(settings: &Settings, findings: &mut Findings) -> Option<DeviceDir> {
 fn identity(settings: &Settings, dir: &DeviceDir, findings: &mut Findings) -> Option<Identity> {
     let identity = findings.need("identity", dir.identity())?;
     if !matches!(identity.role(), Role::Device(_)) {
-        let text = format!("this is the identity of {}, not of a device: copy devices/NAME here", identity.role());
-        findings.fail("identity", DeviceError::Config(text));
+        let wrong = anyhow!("this is the identity of {}, not of a device: copy devices/NAME here", identity.role());
+        findings.fail("identity", wrong);
         return None;
     }
     let (validity, concern) = validity(identity.not_after_s(), &identity.role().to_string());
@@ -211,7 +215,7 @@ fn now_s() -> i64 {
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
-fn models(settings: &Settings, dir: &DeviceDir, findings: &mut Findings) -> Vec<Arc<Network>> {
+fn models(settings: &Settings, dir: &DeviceDir, findings: &mut Findings) -> Vec<Arc<Model>> {
     let names = match &settings.model {
         Some(name) => vec![name.clone()],
         None => findings.need("models", dir.models()).unwrap_or_default(),
@@ -222,7 +226,7 @@ fn models(settings: &Settings, dir: &DeviceDir, findings: &mut Findings) -> Vec<
     names.iter().filter_map(|name| model(settings, dir, name, findings)).collect()
 }
 
-fn model(settings: &Settings, dir: &DeviceDir, name: &str, findings: &mut Findings) -> Option<Arc<Network>> {
+fn model(settings: &Settings, dir: &DeviceDir, name: &str, findings: &mut Findings) -> Option<Arc<Model>> {
     let check = format!("model {name}");
     let bundle = findings.need(&check, dir.load(Some(name)))?;
     let size = settings.dir.as_deref().and_then(|d| d.join(format!("models/{name}.twm")).metadata().ok());
@@ -233,24 +237,24 @@ fn model(settings: &Settings, dir: &DeviceDir, name: &str, findings: &mut Findin
         "version {version}, digest {digest}, ring {ring}, {} layers, {size:.1} MB",
         bundle.model.plan.layers.len()
     );
-    let integrity = settings.integrity();
-    let network = findings.need(&check, Network::new(bundle, integrity))?;
+    let integrity = findings.need(&check, settings.builder_in(Path::new("")))?.checks();
+    let model = findings.need(&check, Model::new(bundle, integrity))?;
     let weights =
         if all { "all weights, --local works".to_owned() } else { format!("at least {rows} sample rows per layer") };
     findings.ok(&check, format!("{text}; {weights}; has what the check {integrity} needs"));
-    Some(Arc::new(network))
+    Some(Arc::new(model))
 }
 
 /// Connects to both edges and looks at who and how far they are.
-async fn both_edges(identity: &Identity, edges: &Edges, networks: &[Arc<Network>], findings: &mut Findings) -> bool {
+async fn both_edges(identity: &Identity, edges: &Edges, models: &[Arc<Model>], findings: &mut Findings) -> bool {
     let dial = async |address: &str, role: Role| {
         let connected = Client::connect(address, &role, identity, &edges.limits, edges.options.timeout).await;
-        connected.map_err(|e| transport_error(&role, &e))
+        connected.map_err(|e| transport_error(&role, e))
     };
     let (a, b) = tokio::join!(dial(&edges.a, Role::EdgeA), dial(&edges.b, Role::EdgeB));
     let (a, b) = (findings.need("edge-a", a), findings.need("edge-b", b));
     tokio::time::sleep(DISCOVERY).await;
-    let rounds = networks.iter().map(|n| n.plan().rounds.len()).max().unwrap_or(0);
+    let rounds = models.iter().map(|m| m.plan().rounds.len()).max().unwrap_or(0);
     for (name, connection) in [("edge-a", &a), ("edge-b", &b)] {
         if let Some(connection) = connection {
             edge(name, connection, rounds, findings);
@@ -258,8 +262,8 @@ async fn both_edges(identity: &Identity, edges: &Edges, networks: &[Arc<Network>
     }
     if let (Some(a), Some(b)) = (&a, &b) {
         if a.peer().key_fingerprint == b.peer().key_fingerprint {
-            let reason = "holds the same key as edge A: one host must not be both edges".to_owned();
-            findings.fail("two hosts", DeviceError::Protocol { edge: Role::EdgeB, reason });
+            let same = DeviceError::Protocol { edge: Role::EdgeB, source: LinkError::SameKey };
+            findings.fail("two hosts", same);
         } else {
             findings.ok("two hosts", "the edges have different keys");
         }
@@ -291,13 +295,13 @@ fn edge(name: &str, connection: &Connection, rounds: usize, findings: &mut Findi
     findings.ok_but(&format!("{name} network"), text, small.map(str::to_owned).or(far));
 }
 
-async fn try_out(network: &Arc<Network>, identity: &Identity, edges: &Edges, findings: &mut Findings) {
-    let check = format!("inference {}", network.name());
-    let mut device = Device::new(Arc::clone(network), identity.clone(), edges.clone());
-    let result = device.infer(&random_input(network, 1)).await;
+async fn try_out(model: &Arc<Model>, builder: Builder, findings: &mut Findings) {
+    let check = format!("inference {}", model.name());
+    let Some(device) = findings.need(&check, builder.model(model.name()).build()) else { return };
+    let result = device.run(random_input(model, 1)).await;
     device.close().await;
     if let Some(inference) = findings.need(&check, result) {
-        let ms = inference.outcome.total.as_secs_f64() * 1e3;
+        let ms = inference.times.total.as_secs_f64() * 1e3;
         findings
             .ok(&check, format!("random input, {ms:.1} ms, mode {}, every answer passed its check", inference.mode));
     }

@@ -1,20 +1,16 @@
 //! `device infer`.
 
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 
+use anyhow::Result;
 use clap::Args;
-use twinmask_masking::Integrity;
 
-use super::report::{How, InferReport};
-use super::{Settings, print_json};
-use crate::error::DeviceError;
-use crate::exec::Values;
-use crate::infer::{Outcome, infer};
-use crate::input::{self, npy};
-use crate::local::Local;
-use crate::network::Network;
-use crate::session::Usage;
+use crate::cli::print::{self, say};
+use crate::cli::report::InferReport;
+use crate::cli::settings::Settings;
+use crate::device::Device;
+use crate::input::{Input, npy};
+use crate::run::Output;
 
 /// Arguments of `device infer`.
 #[derive(Debug, Args)]
@@ -36,73 +32,30 @@ pub(crate) struct InferArgs {
     local: bool,
 }
 
-pub(crate) async fn run(settings: Settings, args: InferArgs) -> Result<(), DeviceError> {
-    let mut runner = Runner::new(&settings, args.local)?;
-    let result = all(&mut runner, &args).await;
-    if let Runner::Private(device, ..) = &mut runner {
-        device.close().await;
-    }
+pub(crate) async fn run(settings: Settings, args: InferArgs) -> Result<()> {
+    let builder = settings.builder_for(args.local)?;
+    let check = builder.checks().to_string();
+    let device = builder.build()?;
+    let result = all(&device, &check, &args).await;
+    device.close().await;
     result
 }
 
-async fn all(runner: &mut Runner, args: &InferArgs) -> Result<(), DeviceError> {
-    let network = Arc::clone(runner.network());
-    let spec = network.input_spec();
+async fn all(device: &Device, check: &str, args: &InferArgs) -> Result<()> {
     let mut saved = Vec::new();
     for path in &args.inputs {
-        let tensor = input::load(path, &spec).map_err(|e| DeviceError::Config(e.to_string()))?;
-        let (outcome, usage, how) = runner.infer(tensor).await?;
-        let name = path.display().to_string();
-        let report = InferReport::new(name, &network, &how, &outcome, usage, args.top);
+        let inference = device.run(Input::file(path)).await?;
+        let report = InferReport::new(path.display().to_string(), device.model(), check, &inference, args.top);
         if args.json {
-            print_json(&report)
+            print::json(&report);
         } else {
-            print_text(&report)
+            print_text(&report);
         }
-        saved.push(outcome.outputs.into_iter().next());
+        saved.extend(inference.outputs.into_iter().next());
     }
     match &args.save_output {
-        Some(path) => save(path, saved.into_iter().flatten().collect()),
+        Some(path) => save(path, &saved),
         None => Ok(()),
-    }
-}
-
-/// Where the linear layers are computed.
-pub(super) enum Runner {
-    Private(Box<crate::device::Device>, String),
-    Local { network: Arc<Network>, local: Box<Local>, values: Values },
-}
-
-impl Runner {
-    pub(super) fn new(settings: &Settings, local: bool) -> Result<Self, DeviceError> {
-        if !local {
-            return Ok(Self::Private(Box::new(settings.device()?), settings.integrity().to_string()));
-        }
-        let bundle = settings.load(&settings.open_dir()?)?;
-        let local = Box::new(Local::new(&bundle)?);
-        let network = Arc::new(Network::new(bundle, Integrity::NONE)?);
-        let values = Values::new(Arc::clone(&network.program));
-        Ok(Self::Local { network, local, values })
-    }
-
-    pub(super) fn network(&self) -> &Arc<Network> {
-        match self {
-            Self::Private(device, _) => device.network(),
-            Self::Local { network, .. } => network,
-        }
-    }
-
-    pub(super) async fn infer(&mut self, tensor: Vec<f32>) -> Result<(Outcome, Usage, How), DeviceError> {
-        match self {
-            Self::Private(device, check) => {
-                let i = device.infer(&tensor).await?;
-                Ok((i.outcome, i.usage, How { mode: i.mode, fallbacks: i.fallbacks, check: check.clone() }))
-            }
-            Self::Local { network, local, values } => {
-                let how = How { mode: "local", fallbacks: 0, check: Integrity::NONE.to_string() };
-                Ok((infer(network, values, &tensor, local.as_mut()).await?, Usage::default(), how))
-            }
-        }
     }
 }
 
@@ -113,12 +66,12 @@ fn print_text(report: &InferReport) {
     }
 }
 
-fn save(path: &std::path::Path, outputs: Vec<crate::infer::Output>) -> Result<(), DeviceError> {
+fn save(path: &Path, outputs: &[Output]) -> Result<()> {
     let Some(first) = outputs.first() else { return Ok(()) };
-    let mut shape: Vec<u32> = first.shape.clone();
+    let mut shape: Vec<u32> = first.tensor.shape().to_vec();
     if outputs.len() > 1 {
         shape.insert(0, outputs.len() as u32);
     }
-    let data: Vec<f32> = outputs.iter().flat_map(|o| o.data.iter().copied()).collect();
-    npy::write(path, &shape, &data).map_err(|e| DeviceError::Config(e.to_string()))
+    let data: Vec<f32> = outputs.iter().flat_map(|o| o.tensor.to_f32()).collect();
+    Ok(npy::write(path, &shape, &data)?)
 }

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::infer::{Outcome, Output};
-use crate::network::Network;
+use crate::inference::{Class, Inference};
+use crate::mode::Mode;
+use crate::model::Model;
+use crate::run::Output;
 use crate::session::Usage;
 
 /// UDP payload bytes.
@@ -33,6 +35,12 @@ pub(crate) fn ms(d: Duration) -> f64 {
     (d.as_secs_f64() * 1e6).round() / 1e3
 }
 
+/// CPU time of this process.
+pub(super) fn cpu_time() -> Duration {
+    let t = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(t.tv_sec.try_into().unwrap_or(0), t.tv_nsec.try_into().unwrap_or(0))
+}
+
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct OutputShape {
     name: String,
@@ -44,6 +52,12 @@ pub(crate) struct TopEntry {
     pub(crate) index: usize,
     pub(crate) label: String,
     pub(crate) score: f32,
+}
+
+impl From<Class> for TopEntry {
+    fn from(Class { index, label, score }: Class) -> Self {
+        Self { index, label, score }
+    }
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -60,17 +74,6 @@ pub(crate) struct InferMs {
     wait: f64,
     edge_a: f64,
     edge_b: f64,
-}
-
-/// How an inference really ran.
-#[derive(Debug, Clone)]
-pub(crate) struct How {
-    /// split, relay or local.
-    pub(crate) mode: &'static str,
-    /// Rounds of relay that fell back.
-    pub(crate) fallbacks: u32,
-    /// Integrity check.
-    pub(crate) check: String,
 }
 
 /// One line of `device infer --json`.
@@ -90,73 +93,29 @@ pub(crate) struct InferReport {
 }
 
 impl InferReport {
-    pub(crate) fn new(
-        input: String,
-        network: &Network,
-        how: &How,
-        outcome: &Outcome,
-        usage: Usage,
-        top: usize,
-    ) -> Self {
-        let wait: Duration = outcome.rounds.iter().sum();
-        let local = how.mode == "local";
+    /// Of an inference whose answers were held against `check`; `top` classes are told.
+    pub(crate) fn new(input: String, model: &Model, check: &str, inference: &Inference, top: usize) -> Self {
+        let Inference { outputs, mode, rounds, fallbacks, usage, times, .. } = inference;
+        let local = *mode == Mode::Local;
+        let shape = |o: &Output| OutputShape { name: o.name.clone(), shape: o.tensor.shape().to_vec() };
         Self {
             input,
-            model: network.name().to_owned(),
-            mode: how.mode.to_owned(),
-            fallbacks: how.fallbacks,
-            ring: network.model().profile.to_string(),
-            outputs: outcome
-                .outputs
-                .iter()
-                .map(|o| OutputShape { name: o.name.clone(), shape: o.shape.clone() })
-                .collect(),
-            top: best(&outcome.outputs[0], &network.model().labels, top),
-            integrity: IntegrityReport { check: how.check.clone(), layers: network.plan().layers.len(), ok: true },
-            rounds: outcome.rounds.len(),
+            model: model.name().to_owned(),
+            mode: mode.to_string(),
+            fallbacks: *fallbacks,
+            ring: model.bundle().profile.to_string(),
+            outputs: outputs.iter().map(shape).collect(),
+            top: inference.classes(top).into_iter().map(TopEntry::from).collect(),
+            integrity: IntegrityReport { check: check.to_owned(), layers: model.plan().layers.len(), ok: true },
+            rounds: *rounds,
             ms: InferMs {
-                total: ms(outcome.total),
-                device: ms(if local { outcome.total } else { outcome.device() }),
-                wait: ms(if local { Duration::ZERO } else { wait }),
+                total: ms(times.total),
+                device: ms(if local { times.total } else { times.device() }),
+                wait: ms(if local { Duration::ZERO } else { times.wait() }),
                 edge_a: ms(usage.a.compute),
                 edge_b: ms(usage.b.compute),
             },
-            bytes: usage.into(),
+            bytes: (*usage).into(),
         }
-    }
-}
-
-/// The `n` largest elements of an output, as probabilities: the output itself if it is a distribution, else its softmax.
-pub(crate) fn best(output: &Output, labels: &[String], n: usize) -> Vec<TopEntry> {
-    let sum: f32 = output.data.iter().sum();
-    let distribution = output.data.iter().all(|&v| (0.0..=1.0).contains(&v)) && (sum - 1.0).abs() < 1e-3;
-    let max = output.data.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let total: f32 = output.data.iter().map(|v| (v - max).exp()).sum();
-    let score = |v: f32| if distribution { v } else { (v - max).exp() / total };
-    let mut order: Vec<usize> = (0..output.data.len()).collect();
-    order.sort_by(|&a, &b| output.data[b].total_cmp(&output.data[a]).then(a.cmp(&b)));
-    let entry = |index: usize| TopEntry {
-        index,
-        label: labels.get(index).cloned().unwrap_or_else(|| index.to_string()),
-        score: score(output.data[index]),
-    };
-    order.into_iter().take(n).map(entry).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn output(data: &[f32]) -> Output {
-        Output { name: "y".into(), shape: vec![1, data.len() as u32], data: data.to_vec() }
-    }
-
-    #[test]
-    fn logits_become_probabilities_and_distributions_stay() {
-        let labels = ["a".to_owned(), "b".to_owned()];
-        let top = best(&output(&[0.0, 2.0, 1.0]), &labels, 2);
-        assert_eq!((top[0].index, top[0].label.as_str(), top[1].label.as_str()), (1, "b", "2"));
-        assert!((top[0].score - 0.665_241).abs() < 1e-5);
-        assert_eq!(best(&output(&[0.25, 0.75]), &[], 1)[0].score, 0.75);
     }
 }

@@ -1,20 +1,18 @@
 //! Settings from the command line, `TWINMASK_*` variables and a TOML file; the command line wins.
 
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
 use serde::Deserialize;
 use twinmask_masking::Integrity;
-use twinmask_model::bundle::DeviceBundle;
 use twinmask_transport::{TransportLimits, TransportOverrides};
 use twinmask_wire::CodecChoice;
 
+use crate::builder::Builder;
 use crate::device::Device;
-use crate::error::DeviceError;
-use crate::network::Network;
-use crate::session::{Edges, SessionOptions};
+use crate::error::{DeviceError, SettingError};
+use crate::mode::Mode;
 use crate::store::DeviceDir;
 
 /// Settings that all commands share; the same names serve the command line and the file.
@@ -35,7 +33,7 @@ pub struct Settings {
     pub model: Option<String>,
     /// How the edges are used: split (the paper's scheme) or relay (edge B answers for both) [default: split].
     #[arg(long, global = true, env = "TWINMASK_MODE", value_name = "MODE")]
-    pub mode: Option<Mode>,
+    pub mode: Option<EdgeMode>,
     /// Checks on the edges' answers: none, sample:N, freivalds or sample:N+freivalds [default: sample:16+freivalds].
     #[arg(long, global = true, env = "TWINMASK_INTEGRITY", value_name = "CHECK")]
     #[serde(deserialize_with = "from_text")]
@@ -67,7 +65,7 @@ pub struct Settings {
 /// How the edges are used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Mode {
+pub enum EdgeMode {
     /// The paper's scheme: both edges answer the device.
     #[default]
     Split,
@@ -111,7 +109,7 @@ impl Settings {
     pub fn with_file(self) -> Result<Self, DeviceError> {
         let Some(path) = self.config.clone() else { return Ok(self) };
         let text = std::fs::read_to_string(&path).map_err(|e| DeviceError::file(&path, e))?;
-        let file: Self = toml::from_str(&text).map_err(|e| DeviceError::file(&path, e))?;
+        let file: Self = toml::from_str(&text).map_err(|e| DeviceError::file(&path, e.to_string()))?;
         Ok(Self {
             dir: self.dir.or(file.dir),
             edge_a: self.edge_a.or(file.edge_a),
@@ -134,57 +132,66 @@ impl Settings {
     /// # Errors
     /// When none is named, or it cannot be used.
     pub fn open_dir(&self) -> Result<DeviceDir, DeviceError> {
-        let dir = self.dir.as_ref();
-        let dir = dir.ok_or_else(|| DeviceError::Config("no device folder: name it with --dir DIR".into()))?;
-        DeviceDir::open(dir)
-    }
-
-    /// The model's bundle.
-    ///
-    /// # Errors
-    /// When it cannot be loaded.
-    pub fn load(&self, dir: &DeviceDir) -> Result<DeviceBundle, DeviceError> {
-        dir.load(self.model.as_deref())
-    }
-
-    /// Checks on the edges' answers: by default all that dropped bits allow.
-    #[must_use]
-    pub fn integrity(&self) -> Integrity {
-        let all = Integrity::default();
-        self.integrity.unwrap_or(Integrity { freivalds: all.freivalds && !self.drops_bits(), ..all })
+        DeviceDir::open(self.dir.as_ref().ok_or(SettingError::NoFolder)?)
     }
 
     fn drops_bits(&self) -> bool {
         self.drop_bits == Some(DropBits::Auto)
     }
 
-    /// Where the edges are.
+    /// These settings for a device of the folder `dir`; what is left open has the library's defaults.
     ///
     /// # Errors
-    /// When an address is missing.
-    pub fn edges(&self) -> Result<Edges, DeviceError> {
-        let need = |address: &Option<String>, flag: &str| {
-            address
-                .clone()
-                .ok_or_else(|| DeviceError::Config(format!("no address of an edge: name it with {flag} HOST:PORT")))
-        };
+    /// When a transport setting makes no sense.
+    pub fn builder_in(&self, dir: &Path) -> Result<Builder, DeviceError> {
         let preset = match self.network.unwrap_or_default() {
             NetworkPreset::Lan => TransportLimits::lan(),
             NetworkPreset::Wifi => TransportLimits::wifi(),
             NetworkPreset::Wan => TransportLimits::wan(),
         };
-        Ok(Edges {
-            a: need(&self.edge_a, "--edge-a")?,
-            b: need(&self.edge_b, "--edge-b")?,
-            limits: self.transport.unwrap_or_default().apply(preset).map_err(DeviceError::Config)?,
-            options: SessionOptions {
-                codec: self.codec.unwrap_or(CodecChoice::Auto),
-                timeout: Duration::from_secs(self.timeout_s.unwrap_or(30)),
-                relay: self.mode == Some(Mode::Relay),
-                drop_bits: self.drops_bits(),
-                prefetch: self.prefetch.unwrap_or(0) as usize,
-            },
-        })
+        let limits = self.transport.unwrap_or_default().apply(preset).map_err(SettingError::Transport)?;
+        let mode = match self.mode.unwrap_or_default() {
+            EdgeMode::Split => Mode::Split,
+            EdgeMode::Relay => Mode::Relay,
+        };
+        let address = |a: &Option<String>| a.clone().unwrap_or_default();
+        let mut builder = Device::builder(dir)
+            .edges(address(&self.edge_a), address(&self.edge_b))
+            .transport(limits)
+            .mode(mode)
+            .drop_bits(self.drops_bits());
+        if let Some(name) = &self.model {
+            builder = builder.model(name);
+        }
+        if let Some(integrity) = self.integrity {
+            builder = builder.integrity(integrity);
+        }
+        if let Some(codec) = self.codec {
+            builder = builder.codec(codec);
+        }
+        if let Some(inferences) = self.prefetch {
+            builder = builder.prefetch(inferences as usize);
+        }
+        if let Some(seconds) = self.timeout_s {
+            builder = builder.timeout(Duration::from_secs(seconds));
+        }
+        Ok(builder)
+    }
+
+    /// As [`builder_in`](Self::builder_in) for the folder that is named; `local` computes everything on this device.
+    ///
+    /// # Errors
+    /// When no folder is named, or a setting makes no sense.
+    pub fn builder_for(&self, local: bool) -> Result<Builder, DeviceError> {
+        // An address that is missing is told before a folder that is no good.
+        let builder = self.builder_in(self.dir.as_deref().unwrap_or(Path::new("")))?;
+        if !local {
+            builder.addresses()?;
+        }
+        if self.dir.is_none() {
+            return Err(SettingError::NoFolder.into());
+        }
+        Ok(if local { builder.mode(Mode::Local) } else { builder })
     }
 
     /// A device that computes with the edges.
@@ -192,11 +199,7 @@ impl Settings {
     /// # Errors
     /// When folder, bundle, identity or addresses cannot be used.
     pub fn device(&self) -> Result<Device, DeviceError> {
-        let edges = self.edges()?;
-        let dir = self.open_dir()?;
-        let identity = dir.identity()?;
-        let network = Arc::new(Network::new(self.load(&dir)?, self.integrity())?);
-        Ok(Device::new(network, identity, edges))
+        self.builder_for(false)?.build()
     }
 }
 
@@ -216,7 +219,7 @@ mod tests {
         let line = Settings { edge_a: Some("c:3".into()), config: Some(file.clone()), ..Settings::default() };
         let merged = line.clone().with_file().expect("valid file");
         assert_eq!((merged.edge_a.as_deref(), merged.edge_b.as_deref()), (Some("c:3"), Some("b:2")));
-        assert_eq!(merged.integrity().samples, 3);
+        assert_eq!(merged.builder_in(dir.path()).expect("good settings").checks().samples, 3);
         for (bad, key) in [
             ("edge_c = \"x\"", "edge_c"),
             ("integrity = \"often\"", "often"),

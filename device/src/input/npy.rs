@@ -1,24 +1,30 @@
-//! NumPy's .npy files: float32, little-endian, C order.
+//! NumPy's .npy files: float32, int32 or int64, little-endian, C order.
 
 use std::io::{self, BufWriter, Read, Write};
 use std::path::Path;
 
-use super::InputError;
+use crate::input::error::InputError;
+use crate::input::tensor::{Data, Element, Tensor};
 
 /// First bytes of every .npy file.
-pub(super) const MAGIC: &[u8] = b"\x93NUMPY";
+pub(crate) const MAGIC: &[u8] = b"\x93NUMPY";
 /// Most bytes of a header: NumPy's own take 128.
 const MAX_HEADER: usize = 1 << 16;
 
-/// Reads an array of exactly this shape.
+/// Reads an array of exactly this shape and element type.
 ///
 /// # Errors
 /// Says what is wrong with the array, and the mend.
-pub(super) fn read(mut file: impl Read, shape: &[u32]) -> Result<Vec<f32>, String> {
+pub(crate) fn read(mut file: impl Read, shape: &[u32], element: Element) -> Result<Tensor, String> {
     let header = read_header(&mut file)?;
     let found = parse(&header).ok_or("has a header that cannot be understood: save it again with numpy.save")?;
-    if found.descr != "<f4" {
-        return Err(format!("holds {}: convert it with .astype('<f4')", dtype(found.descr)));
+    let (wanted, size) = match element {
+        Element::F32 => ("<f4", 4u64),
+        Element::I32 => ("<i4", 4),
+        Element::I64 => ("<i8", 8),
+    };
+    if found.descr != wanted {
+        return Err(format!("holds {}: convert it with .astype('{wanted}')", dtype(found.descr)));
     }
     if found.fortran {
         return Err("is in Fortran order: convert it with numpy.ascontiguousarray".into());
@@ -26,17 +32,27 @@ pub(super) fn read(mut file: impl Read, shape: &[u32]) -> Result<Vec<f32>, Strin
     if found.shape.len() != shape.len() || found.shape.iter().zip(shape).any(|(a, &b)| *a != u64::from(b)) {
         return Err(format!("has the shape {:?}, the model takes {shape:?}: reshape it", found.shape));
     }
-    let len = shape.iter().fold(4u64, |n, &d| n.saturating_mul(u64::from(d)));
+    let len = shape.iter().fold(size, |n, &d| n.saturating_mul(u64::from(d)));
     let mut bytes = Vec::new();
     file.take(len.saturating_add(1)).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 != len {
         let state = if (bytes.len() as u64) < len { "is cut off" } else { "has bytes after its elements" };
         return Err(format!("{state}: {shape:?} takes {len} bytes; save it again"));
     }
-    let data: Vec<f32> = bytes.as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)).collect();
-    match data.iter().position(|v| !v.is_finite()) {
-        Some(i) => Err(format!("holds {} at element {i}: inputs must be finite", data[i])),
-        None => Ok(data),
+    Tensor::new(shape, elements(&bytes, element)?).map_err(|e| e.to_string())
+}
+
+fn elements(bytes: &[u8], element: Element) -> Result<Data, String> {
+    match element {
+        Element::F32 => {
+            let data: Vec<f32> = bytes.as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)).collect();
+            match data.iter().position(|v| !v.is_finite()) {
+                Some(i) => Err(format!("holds {} at element {i}: inputs must be finite", data[i])),
+                None => Ok(Data::F32(data)),
+            }
+        }
+        Element::I32 => Ok(Data::I32(bytes.as_chunks().0.iter().map(|&b| i32::from_le_bytes(b)).collect())),
+        Element::I64 => Ok(Data::I64(bytes.as_chunks().0.iter().map(|&b| i64::from_le_bytes(b)).collect())),
     }
 }
 

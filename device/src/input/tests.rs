@@ -5,11 +5,20 @@ use std::fs;
 use image::{DynamicImage, ImageFormat, RgbImage};
 use twinmask_model::preprocess::{Layout, Order};
 
+use std::path::{Path, PathBuf};
+
+use twinmask_model::preprocess::Preprocess;
+
 use super::resample::{Picture, fit};
 use super::*;
 
 fn spec(shape: &[u32], preset: &str) -> InputSpec {
-    InputSpec { shape: shape.to_vec(), preprocess: Preprocess::preset(preset).unwrap() }
+    let input = TensorSpec { name: "x".into(), shape: shape.to_vec(), element: Element::F32 };
+    InputSpec { tensors: vec![input], preprocess: Preprocess::preset(preset).unwrap() }
+}
+
+fn load(path: &Path, spec: &InputSpec) -> Result<Vec<f32>, InputError> {
+    Input::file(path).resolve(spec).map(|mut tensors| tensors.remove(0))
 }
 
 /// A picture of every kind of slope; Pillow's answers below are for exactly this one.
@@ -143,7 +152,7 @@ fn damaged_and_huge_pictures_are_refused() {
         let path = folder.path().join(name);
         fs::write(&path, bytes).unwrap();
         let e = load(&path, &model).unwrap_err();
-        assert!(matches!(&e, InputError::Unknown { path } if path.ends_with(name)), "{e}");
+        assert!(matches!(&e, InputError::Unknown { origin: Origin::File(path) } if path.ends_with(name)), "{e}");
     }
     assert!(matches!(load(&folder.path().join("missing.png"), &model), Err(InputError::Read { .. })));
     assert!(matches!(load(folder.path(), &model), Err(InputError::Read { .. })), "a folder");
@@ -250,4 +259,60 @@ fn photos_of_the_models_size_are_left_alone() {
     assert!(seen > 0);
     let array = data.join("reference/squeezenet1.1.zoo_set0.input.npy");
     assert_eq!(load(&array, &model).unwrap().len(), 3 * 224 * 224);
+}
+
+#[test]
+fn pictures_from_bytes_and_pixels_are_those_from_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = pattern(9, 7, 3);
+    let rgb = DynamicImage::from(RgbImage::from_raw(9, 7, data.clone()).unwrap());
+    let path = saved(&folder, "rgb.png", &rgb, ImageFormat::Png);
+    let model = spec(&[1, 3, 5, 5], "unit");
+    let from_file = load(&path, &model).unwrap();
+    let encoded = Image::encoded(&fs::read(&path).unwrap()).unwrap();
+    for image in [Image::path(&path).unwrap(), encoded, Image::rgb8(9, 7, &data).unwrap()] {
+        assert_eq!(Input::from(image).resolve(&model).unwrap(), std::slice::from_ref(&from_file));
+    }
+    let grey = Image::grey8(2, 1, &[10, 200]).unwrap();
+    assert_eq!(Input::from(grey).resolve(&spec(&[1, 1, 1, 2], "raw")).unwrap(), [[10.0, 200.0]]);
+    assert!(matches!(Image::rgb8(9, 7, &data[1..]), Err(InputError::Pixels { .. })));
+    assert!(matches!(Image::rgb8(9, 6, &data), Err(InputError::Pixels { .. })));
+    assert!(matches!(Image::grey8(u32::MAX, u32::MAX, &[1]), Err(InputError::Pixels { .. })));
+    let error = Image::encoded(b"nothing").unwrap_err().to_string();
+    assert!(error.starts_with("in memory is no PNG"), "{error}");
+}
+
+#[test]
+fn tensors_are_given_by_name() {
+    let tensor = |name: &str, element| TensorSpec { name: name.into(), shape: vec![1, 2], element };
+    let mut model = spec(&[1, 2], "raw");
+    model.tensors = vec![tensor("ids", Element::I64), tensor("mask", Element::I32), tensor("x", Element::F32)];
+    let ids = || Tensor::new([1, 2], vec![5i64, -1]).unwrap();
+    let mask = || Tensor::new([1, 2], vec![1i32, 0]).unwrap();
+    let x = || Tensor::new([1, 2], vec![0.5f32, 0.25]).unwrap();
+    let any_order = Input::named([("x", x()), ("ids", ids()), ("mask", mask())]);
+    assert_eq!(any_order.resolve(&model).unwrap(), [[5.0, -1.0], [1.0, 0.0], [0.5, 0.25]]);
+    let said = |input: Input| input.resolve(&model).unwrap_err().to_string();
+    assert!(said(x().into()).contains("ids, mask, x"));
+    assert!(said(Input::named([("ids", ids()), ("ids", ids()), ("x", x())])).contains("ids, mask, x"));
+    let wrong_type = said(Input::named([("ids", x()), ("mask", mask()), ("x", x())]));
+    assert!(wrong_type.contains("'ids' holds float32") && wrong_type.contains("int64"), "{wrong_type}");
+    let wrong_shape = Tensor::new([2], vec![5i64, 1]).unwrap();
+    let said = said(Input::named([("ids", wrong_shape), ("mask", mask()), ("x", x())]));
+    assert!(said.contains("shape [2]") && said.contains("[1, 2]"), "{said}");
+}
+
+#[test]
+fn integer_arrays_are_read_as_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ids.npy");
+    let dictionary = "{'descr': '<i8', 'fortran_order': False, 'shape': (1, 2), }\n";
+    let mut bytes = array(1, dictionary, &[]);
+    bytes.extend([7i64, -3].iter().flat_map(|v| v.to_le_bytes()));
+    fs::write(&path, bytes).unwrap();
+    let mut model = spec(&[1, 2], "raw");
+    let float = load(&path, &model).unwrap_err().to_string();
+    assert!(float.contains("holds int64: convert it with .astype('<f4')"), "{float}");
+    model.tensors[0].element = Element::I64;
+    assert_eq!(load(&path, &model).unwrap(), [7.0, -3.0]);
 }

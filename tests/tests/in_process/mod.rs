@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use twinmask_device::{DeviceError, Network, Session, SessionOptions};
+use twinmask_device::engine::{Session, SessionOptions};
+use twinmask_device::{DeviceError, Model};
 use twinmask_edge::{Config, Edge, Role};
 use twinmask_kernels::Kernel;
 use twinmask_masking::Integrity;
@@ -105,14 +106,14 @@ impl InProcess {
     }
 
     /// The device's network with the default checks.
-    pub(crate) fn network(&self) -> Arc<Network> {
-        Arc::new(Network::new(self.0.bundle(MODEL), Integrity::default()).expect("fits"))
+    pub(crate) fn network(&self) -> Arc<Model> {
+        Arc::new(Model::new(self.0.bundle(MODEL), Integrity::default()).expect("fits"))
     }
 
     /// A session over `wires` to edges A and B that compute with `kernels`; waits for answers as long as `timeout`.
     pub(crate) async fn session(
         &self,
-        network: &Arc<Network>,
+        network: &Arc<Model>,
         wires: [&Arc<Wire>; 2],
         [kernel_a, kernel_b]: [Arc<dyn Kernel>; 2],
         timeout: Duration,

@@ -1,4 +1,4 @@
-//! A loaded network: the device's graph as a program, scales, keys and checks. Shared by all inferences.
+//! A loaded model: the device's graph as a program, scales, keys and checks. Shared by all inferences.
 
 use std::sync::Arc;
 
@@ -8,9 +8,9 @@ use twinmask_model::bundle::{DeviceBundle, DeviceModel, LayerScales, MEMORY_CAP}
 use twinmask_model::graph::{Graph, Op, ValueId};
 use twinmask_model::plan::Plan;
 
-use crate::error::DeviceError;
+use crate::error::{DeviceError, ModelError};
 use crate::exec::{Program, Values};
-use crate::input::InputSpec;
+use crate::input::{Element, InputSpec, TensorSpec};
 use crate::rescale::Rescale;
 
 /// The value that a layer's answer is put in as.
@@ -21,9 +21,11 @@ pub(crate) struct LayerOutput {
     relu: bool,
 }
 
-/// A network, ready for inferences.
-pub struct Network {
-    pub(crate) model: DeviceModel,
+/// A model, ready for inferences.
+pub struct Model {
+    bundle: DeviceModel,
+    inputs: InputSpec,
+    outputs: Vec<TensorSpec>,
     pub(crate) program: Arc<Program>,
     pub(crate) keys: Arc<DeviceKeys>,
     pub(crate) checker: Checker,
@@ -35,34 +37,40 @@ pub struct Network {
     shifts: Vec<Vec<f32>>,
 }
 
-impl Network {
+impl Model {
     /// Expands keys and sorts the graph of a verified bundle.
     ///
     /// # Errors
     /// When the bundle lacks what `integrity` needs, or does not fit together.
     pub fn new(mut bundle: DeviceBundle, integrity: Integrity) -> Result<Self, DeviceError> {
-        let config = |e: &dyn std::fmt::Display| DeviceError::Config(format!("model {}: {e}", bundle.model.model));
-        let keys = Arc::new(DeviceKeys::expand(&bundle).map_err(|e| config(&e))?);
-        let program = Program::new(bundle.model.graph.clone(), MEMORY_CAP).map_err(|e| config(&e))?;
+        let name = bundle.model.model.clone();
+        let of_model = |source: ModelError| DeviceError::Model { model: name.clone(), source };
+        let keys = Arc::new(DeviceKeys::expand(&bundle).map_err(|e| of_model(e.into()))?);
+        let program = Program::new(bundle.model.graph.clone(), MEMORY_CAP).map_err(|e| of_model(e.into()))?;
         let (program, relus) = program.without_first_relus();
         let (group_input, layers) = holes(program.graph(), &bundle.model.plan);
         let with_relu = |v: ValueId| {
             relus.get(&v).map_or(LayerOutput { value: v, relu: false }, |&value| LayerOutput { value, relu: true })
         };
         let layer_output = layers.into_iter().map(with_relu).collect();
-        let checker = Checker::new(integrity, &mut bundle).map_err(|e| DeviceError::Config(e.to_string()))?;
+        let checker = Checker::new(integrity, &mut bundle).map_err(|e| of_model(e.into()))?;
         let shifts = |l: &LayerScales| l.bias.clone().unwrap_or_else(|| vec![0.0; l.scales.len()]);
         let shifts = bundle.model.layers.iter().map(shifts).collect();
-        let mut model = bundle.model;
+        let spec = |&id: &ValueId| tensor_spec(program.graph(), id);
+        let tensors = std::iter::once(&program.graph().input).map(spec).collect();
+        let inputs = InputSpec { tensors, preprocess: bundle.model.preprocess.clone() };
+        let outputs = program.graph().outputs.iter().map(spec).collect();
+        let mut bundle = bundle.model;
         // The program owns the graph from here on.
-        model.graph = Graph::default();
-        Ok(Self { model, program: Arc::new(program), keys, checker, group_input, layer_output, shifts })
+        bundle.graph = Graph::default();
+        let program = Arc::new(program);
+        Ok(Self { bundle, inputs, outputs, program, keys, checker, group_input, layer_output, shifts })
     }
 
     /// The plan.
     #[must_use]
     pub const fn plan(&self) -> &Plan {
-        &self.model.plan
+        &self.bundle.plan
     }
 
     /// The layers of round `r`, group by group.
@@ -75,29 +83,34 @@ impl Network {
     pub(crate) fn rescale(&self, l: usize, step: f32) -> Rescale<'_> {
         let geometry = &self.plan().layers[l].geometry;
         let low = if self.layer_output[l].relu { 0.0 } else { f32::NEG_INFINITY };
-        Rescale::new(geometry, &self.model.layers[l].scales, &self.shifts[l], step, low)
+        Rescale::new(geometry, &self.bundle.layers[l].scales, &self.shifts[l], step, low)
     }
 
     /// Model name.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.model.model
+        &self.bundle.model
     }
 
     /// The model part of the bundle (its graph has moved into the program).
     #[must_use]
-    pub const fn model(&self) -> &DeviceModel {
-        &self.model
+    pub const fn bundle(&self) -> &DeviceModel {
+        &self.bundle
     }
 
     /// What an input must look like.
     #[must_use]
-    pub fn input_spec(&self) -> InputSpec {
-        let graph = self.program.graph();
-        InputSpec { shape: graph.shape(graph.input).to_vec(), preprocess: self.model.preprocess.clone() }
+    pub const fn inputs(&self) -> &InputSpec {
+        &self.inputs
     }
 
-    /// Empty tensors for inferences with [`infer`](crate::infer::infer), one at a time.
+    /// The tensors that an inference gives, in the file's order.
+    #[must_use]
+    pub fn outputs(&self) -> &[TensorSpec] {
+        &self.outputs
+    }
+
+    /// Empty tensors for inferences with [`infer`](crate::engine::infer), one at a time.
     #[must_use]
     pub fn values(&self) -> Values {
         Values::new(Arc::clone(&self.program))
@@ -121,6 +134,11 @@ impl Network {
         };
         graph.nodes.iter().map(macs).sum()
     }
+}
+
+fn tensor_spec(graph: &Graph, id: ValueId) -> TensorSpec {
+    let value = graph.value(id);
+    TensorSpec { name: value.name.clone(), shape: value.shape.clone(), element: Element::F32 }
 }
 
 fn holes(graph: &Graph, plan: &Plan) -> (Vec<ValueId>, Vec<ValueId>) {

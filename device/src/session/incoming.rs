@@ -8,7 +8,7 @@ use twinmask_transport::frame_io::Frame;
 use twinmask_wire::{Codec, payload};
 
 use crate::error::DeviceError;
-use crate::link::EdgeLink;
+use crate::session::link::EdgeLink;
 
 /// Bytes that are taken from the stream at a time, at most: few enough to stay in a near cache.
 const STEP: usize = 64 * 1024;
@@ -27,8 +27,8 @@ pub(crate) struct Incoming<'a> {
 }
 
 impl<'a> Incoming<'a> {
-    /// The answer that `head` announces, of these parts (elements, ring width), all of it due at `deadline`. Only packed elements can be used as they
-    /// arrive.
+    /// The answer that `head` announces, of these parts (elements, ring width), all of it due at `deadline`. Only packed
+    /// elements can be used as they arrive.
     pub(crate) async fn new(
         link: &'a EdgeLink,
         recv: &'a mut RecvHalf,
@@ -43,7 +43,7 @@ impl<'a> Incoming<'a> {
             while left > 0 {
                 left -= link.read_some(recv, &mut head.payload, head.header.payload_len, deadline).await?;
             }
-            let elements = payload::decode(&head.payload, codec, parts).map_err(|e| link.broke(&e))?;
+            let elements = payload::decode(&head.payload, codec, parts).map_err(|e| link.broke(e))?;
             let parts: Vec<(&[u32], u32)> = elements.iter().zip(parts).map(|(e, &(_, k))| (e.as_slice(), k)).collect();
             payload::encode(&parts, Codec::Packed)
         };
@@ -63,7 +63,7 @@ impl<'a> Incoming<'a> {
         let piece = &mut self.piece[..n];
         let packed = &self.buffer[self.start..self.start + bytes];
         pack::unpack(packed, k, piece)
-            .map_err(|e| self.link.broke(&twinmask_wire::WireError::Malformed(e.to_string())))?;
+            .map_err(|e| self.link.broke(twinmask_wire::WireError::Malformed(e.to_string())))?;
         self.start += bytes;
         Ok(piece)
     }

@@ -2,149 +2,56 @@
 //! counters").
 
 use std::collections::VecDeque;
+use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::Mutex;
 use twinmask_codec::packed_parts_len;
 use twinmask_masking::mask::session_id;
 use twinmask_masking::{InferenceMasks, Masker, SessionSeed};
-use twinmask_transport::{Client, Connection, Identity, RecvHalf, Role, SendHalf, TransportLimits};
+use twinmask_transport::{Client, Connection, Identity, Role};
 use twinmask_wire::message::{Claim, Claimed, Infer, Open, Prefetch, Prf, Secret};
 use twinmask_wire::payload::Encoder;
 use twinmask_wire::session::DeviceSession;
-use twinmask_wire::{CloseCode, CodecChoice, FrameType, WireError};
+use twinmask_wire::{CloseCode, FrameType, WireError};
 
-use crate::error::DeviceError;
-use crate::link::{EdgeLink, transport_error};
-use crate::network::Network;
-use crate::remote::RemoteInference;
-
-/// Where the edges are and how to talk to them.
-#[derive(Debug, Clone)]
-pub struct Edges {
-    /// HOST:PORT of edge A.
-    pub a: String,
-    /// HOST:PORT of edge B.
-    pub b: String,
-    /// Transport settings.
-    pub limits: TransportLimits,
-    /// How sessions run.
-    pub options: SessionOptions,
-}
-
-/// How a session runs.
-#[derive(Debug, Clone)]
-pub struct SessionOptions {
-    /// How payloads are encoded.
-    pub codec: CodecChoice,
-    /// Longest wait for a connection, and for each answer.
-    pub timeout: Duration,
-    /// Whether edge B is to answer for both, if the edges are connected (mode `relay`).
-    pub relay: bool,
-    /// Whether answers leave out low bits (never with Freivalds).
-    pub drop_bits: bool,
-    /// Inferences whose answers edge A sends ahead, while the link is idle (mode `split`).
-    pub prefetch: usize,
-}
-
-impl Default for SessionOptions {
-    fn default() -> Self {
-        Self { codec: CodecChoice::Auto, timeout: Duration::from_secs(30), relay: false, drop_bits: false, prefetch: 0 }
-    }
-}
-
-/// An inference whose counter is reserved and whose stream to edge A is open.
-struct Prepared {
-    counter: u64,
-    masks: InferenceMasks,
-    a: (SendHalf, RecvHalf),
-}
-
-/// What inferences share with their session.
-pub(crate) struct Shared {
-    pub(crate) network: Arc<Network>,
-    pub(crate) a: EdgeLink,
-    pub(crate) b: EdgeLink,
-    pub(crate) uploads: Mutex<Encoder>,
-    pub(crate) options: SessionOptions,
-    begun: Instant,
-    state: Mutex<(DeviceSession, Masker)>,
-    ahead: Mutex<VecDeque<Prepared>>,
-}
-
-impl Shared {
-    /// Whether edge B answers for both.
-    pub(crate) const fn relay(&self) -> bool {
-        self.options.relay && self.a.opened.relay && self.b.opened.relay
-    }
-}
+use crate::error::{DeviceError, LinkError, SessionError, SettingError};
+use crate::mode::Mode;
+use crate::model::Model;
+use crate::session::link::{EdgeLink, transport_error};
+use crate::session::remote::RemoteInference;
+use crate::session::shared::{Edges, Prepared, SessionOptions, Shared, Usage};
 
 /// An open session. Inferences may run side by side on clones.
 #[derive(Clone)]
 pub struct Session(Arc<Shared>);
 
-/// What one edge did for a session so far.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct EdgeUsage {
-    /// UDP payload bytes sent to it, by the QUIC stack's own counters.
-    pub up: u64,
-    /// UDP payload bytes received from it.
-    pub down: u64,
-    /// Time that it computed, by its own account.
-    pub compute: Duration,
-}
-
-/// Counters of a session so far: take the difference around an inference.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Usage {
-    /// Edge A's.
-    pub a: EdgeUsage,
-    /// Edge B's.
-    pub b: EdgeUsage,
-}
-
-impl std::ops::Sub for Usage {
-    type Output = Self;
-
-    fn sub(self, before: Self) -> Self {
-        let minus = |now: EdgeUsage, then: EdgeUsage| EdgeUsage {
-            up: now.up - then.up,
-            down: now.down - then.down,
-            compute: now.compute.saturating_sub(then.compute),
-        };
-        Self { a: minus(self.a, before.a), b: minus(self.b, before.b) }
-    }
-}
-
 /// Refuses options that contradict each other.
-fn check_options(network: &Network, options: &SessionOptions) -> Result<(), DeviceError> {
-    if options.drop_bits && network.checker.integrity().freivalds {
-        let text =
-            "dropped bits change the results, so the Freivalds check cannot hold: use --integrity none or sample:N";
-        return Err(DeviceError::Config(text.into()));
+fn check_options(model: &Model, options: &SessionOptions) -> Result<(), DeviceError> {
+    if options.drop_bits && model.checker.integrity().freivalds {
+        return Err(SettingError::DroppedBitsUnderFreivalds.into());
     }
     Ok(())
 }
 
 impl Session {
-    /// Connects to both edges and opens a session for `network`.
+    /// Connects to both edges and opens a session for `model`.
     ///
     /// # Errors
-    /// [`DeviceError::Network`] or [`DeviceError::Protocol`] naming the edge.
-    pub async fn open(network: Arc<Network>, identity: &Identity, edges: &Edges) -> Result<Self, DeviceError> {
-        check_options(&network, &edges.options)?; // before anybody is called
-        let plan = network.plan();
+    /// [`DeviceError::Unreachable`] or [`DeviceError::Protocol`] naming the edge.
+    pub async fn open(model: Arc<Model>, identity: &Identity, edges: &Edges) -> Result<Self, DeviceError> {
+        check_options(&model, &edges.options)?; // before anybody is called
+        let plan = model.plan();
         let answers = (0..plan.rounds.len()).map(|r| packed_parts_len(&plan.answer_parts(r))).sum();
         let limits = edges.limits.clone().for_answers(answers, edges.options.prefetch);
         let connect = async |address: &str, role: Role| {
             Client::connect(address, &role, identity, &limits, edges.options.timeout)
                 .await
-                .map_err(|e| transport_error(&role, &e))
+                .map_err(|e| transport_error(&role, e))
         };
         let (a, b) = tokio::try_join!(connect(&edges.a, Role::EdgeA), connect(&edges.b, Role::EdgeB))?;
-        Self::over(network, a, b, edges.options.clone()).await
+        Self::over(model, a, b, edges.options.clone()).await
     }
 
     /// Opens a session over two connections (also in-memory ones).
@@ -152,20 +59,19 @@ impl Session {
     /// # Errors
     /// As [`open`](Self::open).
     pub async fn over(
-        network: Arc<Network>,
+        model: Arc<Model>,
         a: Connection,
         b: Connection,
         options: SessionOptions,
     ) -> Result<Self, DeviceError> {
-        check_options(&network, &options)?;
+        check_options(&model, &options)?;
         if a.peer().key_fingerprint == b.peer().key_fingerprint {
-            let reason = "holds the same key as edge A: one host must not be both edges".to_owned();
-            return Err(DeviceError::Protocol { edge: Role::EdgeB, reason });
+            return Err(DeviceError::Protocol { edge: Role::EdgeB, source: LinkError::SameKey });
         }
         let seed = SessionSeed::generate();
         let open = Open {
             session: session_id(),
-            digest: network.model.digest,
+            digest: model.bundle().digest,
             seed: Some(Secret(*seed.expose())),
             prfs: Prf::available(),
             codec: options.codec,
@@ -176,9 +82,9 @@ impl Session {
             EdgeLink::open(Role::EdgeA, a, &open, options.timeout),
             EdgeLink::open(Role::EdgeB, b, &for_b, options.timeout)
         )?;
-        let masker = Masker::new(Arc::clone(&network.keys), a.opened.prf.algorithm(), seed);
+        let masker = Masker::new(Arc::clone(&model.keys), a.opened.prf.algorithm(), seed);
         let session = Self(Arc::new(Shared {
-            network,
+            model,
             a,
             b,
             uploads: Mutex::new(Encoder::new(options.codec)),
@@ -193,8 +99,13 @@ impl Session {
 
     /// Mode that inferences of this session run in: `relay` only if it was asked for and the edges are connected.
     #[must_use]
-    pub fn mode(&self) -> &'static str {
-        if self.0.relay() { "relay" } else { "split" }
+    pub fn mode(&self) -> Mode {
+        if self.0.relay() { Mode::Relay } else { Mode::Split }
+    }
+
+    /// Whether both are handles of one session.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// Kernels that the two edges compute with.
@@ -212,14 +123,12 @@ impl Session {
     /// Counters so far.
     #[must_use]
     pub fn usage(&self) -> Usage {
-        let of = |link: &EdgeLink| {
-            let (up, down) = link.connection.udp_bytes();
-            EdgeUsage { up, down, compute: Duration::from_micros(link.compute_us.load(Ordering::Relaxed)) }
-        };
-        Usage { a: of(&self.0.a), b: of(&self.0.b) }
+        self.0.usage()
     }
 
     /// Claims the next counter at edge A and opens both inference streams. No share leaves before the grant.
+    ///
+    /// Cancel safe: dropped half way, the counter is burnt and the session goes on.
     ///
     /// # Errors
     /// [`DeviceError`]; the counter is burnt.
@@ -231,7 +140,8 @@ impl Session {
             Some(prepared) => prepared,
             None => self.prepare(false).await?,
         };
-        claim(&shared.a, counter).await?;
+        let control = Arc::clone(shared);
+        to_its_end(async move { claim(&control.a, counter).await }).await?;
         let b = shared.b.open_stream(&self.infer_frame(counter)).await?;
         Ok(RemoteInference::new(Arc::clone(shared), masks, a, b))
     }
@@ -258,18 +168,23 @@ impl Session {
     /// Reserves the next counter with its masks and opens its stream to edge A.
     async fn prepare(&self, prefetch: bool) -> Result<Prepared, DeviceError> {
         let shared = &self.0;
-        let (counter, masks) = {
-            let mut state = shared.state.lock().await;
-            let session = |e: &dyn std::fmt::Display| DeviceError::Session(e.to_string());
-            let counter = state.0.next_counter(std::process::id(), shared.begun.elapsed()).map_err(|e| session(&e))?;
-            (counter, state.1.begin(counter).map_err(|e| session(&e))?)
-        };
+        let (counter, masks) = self.reserve().await?;
         if prefetch {
-            let mut control = shared.a.control.lock().await;
-            shared.a.write(&mut control.0, FrameType::Prefetch, &Prefetch { counter }).await?;
+            let control = Arc::clone(shared);
+            to_its_end(async move {
+                let mut stream = control.a.control.lock().await;
+                control.a.write(&mut stream.0, FrameType::Prefetch, &Prefetch { counter }).await
+            })
+            .await?;
         }
         let a = shared.a.open_stream(&self.infer_frame(counter)).await?;
         Ok(Prepared { counter, masks, a })
+    }
+
+    async fn reserve(&self) -> Result<(u64, InferenceMasks), SessionError> {
+        let mut state = self.0.state.lock().await;
+        let counter = state.0.next_counter(std::process::id(), self.0.begun.elapsed())?;
+        Ok((counter, state.1.begin(counter)?))
     }
 
     /// Ends the session after a failure; the edges see one code whatever the reason.
@@ -288,18 +203,22 @@ impl Session {
     }
 }
 
-impl Drop for Shared {
-    fn drop(&mut self) {
-        self.a.connection.close(CloseCode::Done as u32, "");
-        self.b.connection.close(CloseCode::Done as u32, "");
-    }
-}
-
 /// Asks edge A for `counter` and waits for the grant.
 async fn claim(a: &EdgeLink, counter: u64) -> Result<(), DeviceError> {
     let mut control = a.control.lock().await;
     a.write(&mut control.0, FrameType::Claim, &Claim { counter }).await?;
     let frame = a.read(&mut control.1, FrameType::Claimed, "a grant of the counter").await?;
-    let granted: Claimed = frame.body().map_err(|e| a.broke(&e))?;
-    if granted.counter == counter { Ok(()) } else { Err(a.broke(&WireError::Counter(granted.counter))) }
+    let granted: Claimed = frame.body().map_err(|e| a.broke(e))?;
+    if granted.counter == counter { Ok(()) } else { Err(a.broke(WireError::Counter(granted.counter))) }
+}
+
+/// Runs `step` to its end even if the caller is dropped meanwhile: half a frame on the control stream would end the
+/// session for all its inferences.
+async fn to_its_end<T: Send + 'static>(step: impl Future<Output = T> + Send + 'static) -> T {
+    match tokio::spawn(step).await {
+        Ok(done) => done,
+        Err(e) if e.is_panic() => std::panic::resume_unwind(e.into_panic()),
+        // The runtime is going down, and the caller with it.
+        Err(_) => std::future::pending().await,
+    }
 }

@@ -13,7 +13,8 @@ use twinmask_wire::frame::FrameHeader;
 use twinmask_wire::message::{Busy, Infer, Open, Opened};
 use twinmask_wire::{CloseCode, Codec, FrameType, WireError};
 
-use crate::error::DeviceError;
+use crate::error::{DeviceError, LinkError};
+use crate::session::streams::Streams;
 
 /// Time that a connection is given to tell why a stream on it failed.
 const LAST_WORDS: Duration = Duration::from_millis(200);
@@ -37,7 +38,7 @@ impl EdgeLink {
         open: &Open,
         timeout: Duration,
     ) -> Result<Self, DeviceError> {
-        let control = connection.open_bi().await.map_err(|e| transport_error(&role, &e))?;
+        let control = connection.open_bi().await.map_err(|e| transport_error(&role, e))?;
         let opened = Opened { prf: open.prfs[0], max_in_flight: 1, kernel: String::new(), relay: false };
         let mut link =
             Self { role, connection, control: Mutex::new(control), opened, compute_us: AtomicU64::new(0), timeout };
@@ -45,20 +46,21 @@ impl EdgeLink {
             let mut control = link.control.lock().await;
             link.write(&mut control.0, FrameType::Open, open).await?;
             let frame = link.read(&mut control.1, FrameType::Opened, "the session's acceptance").await?;
-            frame.body::<Opened>().map_err(|e| link.broke(&e))?
+            frame.body::<Opened>().map_err(|e| link.broke(e))?
         };
         if !open.prfs.contains(&opened.prf) {
-            return Err(link.broke(&WireError::Malformed("it picked a PRF that was not offered".into())));
+            return Err(link.broke(WireError::Malformed("it picked a PRF that was not offered".into())));
         }
         link.opened = opened;
         Ok(link)
     }
 
     /// Opens a stream of an inference with its first frame.
-    pub(crate) async fn open_stream(&self, first: &Infer) -> Result<(SendHalf, RecvHalf), DeviceError> {
-        let (mut send, recv) = self.connection.open_bi().await.map_err(|e| transport_error(&self.role, &e))?;
-        self.write(&mut send, FrameType::Infer, first).await?;
-        Ok((send, recv))
+    pub(crate) async fn open_stream(&self, first: &Infer) -> Result<Streams, DeviceError> {
+        let opened = self.connection.open_bi().await.map_err(|e| transport_error(&self.role, e))?;
+        let mut streams = Streams::new(opened);
+        self.write(&mut streams.send, FrameType::Infer, first).await?;
+        Ok(streams)
     }
 
     /// Writes a frame without payload.
@@ -131,7 +133,7 @@ impl EdgeLink {
         };
         match self.in_time(due, deadline, read_head(recv, busy_or)).await? {
             Ok(frame) if frame.header.kind == FrameType::Busy => {
-                let Busy { retry_after_ms } = frame.body().map_err(|e| self.broke(&e))?;
+                let Busy { retry_after_ms } = frame.body().map_err(|e| self.broke(e))?;
                 Err(DeviceError::Busy { edge: self.role.clone(), retry_after_ms })
             }
             Ok(frame) => Ok(frame),
@@ -155,13 +157,9 @@ impl EdgeLink {
     }
 
     async fn in_time<T>(&self, due: &str, deadline: Instant, work: impl Future<Output = T>) -> Result<T, DeviceError> {
-        timeout_at(deadline, work).await.map_err(|_| DeviceError::Network {
+        timeout_at(deadline, work).await.map_err(|_| DeviceError::Unreachable {
             edge: self.role.clone(),
-            reason: format!(
-                "{} did not send {due} within {:?}: it is overloaded or stuck, see its log",
-                self.at(),
-                self.timeout
-            ),
+            source: LinkError::Stalled { at: self.at(), due: due.to_owned(), timeout: self.timeout },
         })
     }
 
@@ -170,50 +168,52 @@ impl EdgeLink {
     }
 
     /// The edge broke the protocol.
-    pub(crate) fn broke(&self, e: &WireError) -> DeviceError {
-        DeviceError::Protocol { edge: self.role.clone(), reason: format!("{} broke the protocol: {e}", self.at()) }
+    pub(crate) fn broke(&self, source: WireError) -> DeviceError {
+        DeviceError::Protocol { edge: self.role.clone(), source: LinkError::Broke { at: self.at(), source } }
     }
 
     /// A stream failed: the connection's end says more than the stream's.
     async fn failed(&self, e: FrameIoError) -> DeviceError {
         if let FrameIoError::Wire(e) = e {
-            return self.broke(&e);
+            return self.broke(e);
         }
         match tokio::time::timeout(LAST_WORDS, self.connection.closed()).await {
-            Ok(reason) => close_error(&self.role, &self.at(), &reason),
-            Err(_) => DeviceError::Network { edge: self.role.clone(), reason: format!("{}: {e}", self.at()) },
+            Ok(reason) => close_error(&self.role, self.at(), reason),
+            Err(_) => {
+                let source = LinkError::Stream { at: self.at(), source: e };
+                DeviceError::Unreachable { edge: self.role.clone(), source }
+            }
         }
     }
 }
 
 /// How a connection ended, as an error of the device.
-fn close_error(role: &Role, at: &str, reason: &CloseReason) -> DeviceError {
+fn close_error(role: &Role, at: String, reason: CloseReason) -> DeviceError {
     let edge = role.clone();
-    if let CloseReason::RefusedUs(_) = reason {
-        return DeviceError::Protocol { edge, reason: format!("{at}: {reason}") };
-    }
-    let CloseReason::Peer { code, text } = reason else {
-        return DeviceError::Network {
-            edge,
-            reason: format!("{at}: {reason}; check that the edge runs, then try again"),
-        };
-    };
-    let reason = format!("{at} ended the session: {}", if text.is_empty() { "no reason given" } else { text });
-    match CloseCode::from_code(u64::from(*code)) {
-        Some(CloseCode::Done | CloseCode::Draining | CloseCode::Limit) => DeviceError::Network { edge, reason },
-        _ => DeviceError::Protocol { edge, reason },
+    match reason {
+        CloseReason::RefusedUs(_) => DeviceError::Protocol { edge, source: LinkError::Refused { at, reason } },
+        CloseReason::Peer { code, text } => {
+            let source = LinkError::Ended { at, text };
+            match CloseCode::from_code(u64::from(code)) {
+                Some(CloseCode::Done | CloseCode::Draining | CloseCode::Limit) => {
+                    DeviceError::Unreachable { edge, source }
+                }
+                _ => DeviceError::Protocol { edge, source },
+            }
+        }
+        reason => DeviceError::Unreachable { edge, source: LinkError::Lost { at, reason } },
     }
 }
 
-/// A failure to connect, as an error of the device: nobody there (network), somebody else there (protocol), or
-/// something wrong on this side (configuration).
-pub(crate) fn transport_error(role: &Role, e: &TransportError) -> DeviceError {
+/// A failure to connect, as an error of the device: nobody there (unreachable), somebody else there (protocol), or
+/// something wrong on this side.
+pub(crate) fn transport_error(role: &Role, e: TransportError) -> DeviceError {
     use TransportError as T;
-    let (edge, reason) = (role.clone(), e.to_string());
+    let edge = role.clone();
     match e {
         T::Closed { address, reason } => close_error(role, address, reason),
         T::Resolve { .. } | T::Socket { .. } | T::Unreachable { .. } | T::HandshakeTimeout { .. } | T::Busy { .. } => {
-            DeviceError::Network { edge, reason }
+            DeviceError::Unreachable { edge, source: LinkError::Transport(e) }
         }
         T::WrongIssuer { .. }
         | T::RefusedUs { .. }
@@ -224,15 +224,15 @@ pub(crate) fn transport_error(role: &Role, e: &TransportError) -> DeviceError {
         | T::PeerRevoked { .. }
         | T::PeerNotYetValid { .. }
         | T::BadCertificate { .. }
-        | T::Version { .. } => DeviceError::Protocol { edge, reason },
-        T::NotADialer { .. } | T::Tls(_) => DeviceError::Config(reason),
+        | T::Version { .. } => DeviceError::Protocol { edge, source: LinkError::Transport(e) },
+        T::NotADialer { .. } | T::Tls(_) => DeviceError::Transport(e),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::incoming::Incoming;
+    use crate::session::incoming::Incoming;
     use tokio::io::AsyncWriteExt;
     use twinmask_transport::memory_pair;
     use twinmask_wire::frame;

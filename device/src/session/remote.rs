@@ -10,18 +10,19 @@ use twinmask_masking::mask::PIECE;
 use twinmask_masking::{Answer, InferenceMasks, Pending};
 use twinmask_model::plan::Plan;
 use twinmask_ring::pack;
+use twinmask_transport::RecvHalf;
 use twinmask_transport::frame_io::Frame;
-use twinmask_transport::{RecvHalf, SendHalf};
 use twinmask_wire::frame::{self, FrameHeader};
 use twinmask_wire::message::{self, End, Miss, Round};
 use twinmask_wire::{Codec, FrameType, WireError, payload};
 
-use crate::error::DeviceError;
-use crate::incoming::Incoming;
-use crate::infer::{Exchange, Input};
-use crate::link::EdgeLink;
-use crate::network::Network;
-use crate::session::Shared;
+use crate::error::{CheckError, DeviceError, SessionError};
+use crate::exchange::{Exchange, GroupInput};
+use crate::model::Model;
+use crate::session::incoming::Incoming;
+use crate::session::link::EdgeLink;
+use crate::session::shared::Shared;
+use crate::session::streams::Streams;
 
 /// Packed bytes that are handed to the stream at a time, and how many more a piece may add.
 const UPLOAD_STEP: usize = 60 * 1024;
@@ -46,19 +47,14 @@ pub struct Glimpse {
 pub struct RemoteInference {
     shared: Arc<Shared>,
     masks: InferenceMasks,
-    a: (SendHalf, RecvHalf),
-    b: (SendHalf, RecvHalf),
+    a: Streams,
+    b: Streams,
     fallbacks: u32,
     watch: Option<(usize, Vec<Glimpse>)>,
 }
 
 impl RemoteInference {
-    pub(crate) const fn new(
-        shared: Arc<Shared>,
-        masks: InferenceMasks,
-        a: (SendHalf, RecvHalf),
-        b: (SendHalf, RecvHalf),
-    ) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, masks: InferenceMasks, a: Streams, b: Streams) -> Self {
         Self { shared, masks, a, b, fallbacks: 0, watch: None }
     }
 
@@ -84,19 +80,23 @@ impl RemoteInference {
     /// # Errors
     /// [`DeviceError`] when an edge has gone.
     pub async fn finish(mut self) -> Result<(), DeviceError> {
-        for (link, send) in [(&self.shared.a, &mut self.a.0), (&self.shared.b, &mut self.b.0)] {
-            link.write(send, FrameType::End, &End {}).await?;
-            // A stream that the edge has ended already needs no end from us.
-            let _ = send.finish();
+        for (link, streams) in [(&self.shared.a, &mut self.a), (&self.shared.b, &mut self.b)] {
+            link.write(&mut streams.send, FrameType::End, &End {}).await?;
+            streams.done();
         }
         Ok(())
     }
 
     /// Masks and uploads the tensors of round `r`, frames leaving while the rest is masked.
-    async fn upload(&mut self, network: &Network, r: usize, inputs: &[Input<'_>]) -> Result<Vec<Pending>, DeviceError> {
-        let session = |e: twinmask_masking::MaskError| DeviceError::Session(e.to_string());
-        let (shared, plan) = (Arc::clone(&self.shared), network.plan());
-        let (link, send, round) = (&shared.b, &mut self.b.0, Round { round: r as u32 });
+    async fn upload(
+        &mut self,
+        model: &Model,
+        r: usize,
+        inputs: &[GroupInput<'_>],
+    ) -> Result<Vec<Pending>, DeviceError> {
+        let session = SessionError::Mask;
+        let (shared, plan) = (Arc::clone(&self.shared), model.plan());
+        let (link, send, round) = (&shared.b, &mut self.b.send, Round { round: r as u32 });
         let parts = plan.upload_parts(r);
         // What else than packed is wanted, or whether, is found out on whole payloads.
         let streaming = shared.uploads.lock().await.settled() == Some(Codec::Packed);
@@ -108,7 +108,7 @@ impl RemoteInference {
             packed.extend(frame::encode_head(FrameType::Round, &round, Codec::Packed, announced));
         }
         for input in inputs {
-            let mut masking = self.masks.mask(input.group, &shared.network.checker).map_err(session)?;
+            let mut masking = self.masks.mask(input.group, &shared.model.checker).map_err(session)?;
             let mut glimpse = self.watch.as_ref().map(|_| packed.len());
             for piece in input.tensor.chunks(PIECE) {
                 let x = &mut x[..piece.len()];
@@ -129,7 +129,7 @@ impl RemoteInference {
         if streaming && !packed.is_empty() {
             link.write_some(send, packed, deadline).await?;
         } else if !streaming {
-            let elements = payload::decode(&packed, Codec::Packed, &parts).map_err(|e| link.broke(&e))?;
+            let elements = payload::decode(&packed, Codec::Packed, &parts).map_err(|e| link.broke(e))?;
             let parts: Vec<(&[u32], u32)> = elements.iter().zip(parts).map(|(e, (_, k))| (e.as_slice(), k)).collect();
             let (codec, payload) = shared.uploads.lock().await.encode(&parts);
             link.upload(send, FrameType::Round, &round, codec, &payload).await?;
@@ -159,41 +159,41 @@ impl Glimpse {
 impl Exchange for RemoteInference {
     async fn round(
         &mut self,
-        network: &Network,
+        model: &Model,
         r: usize,
-        inputs: &[Input<'_>],
+        inputs: &[GroupInput<'_>],
         outputs: &mut [Vec<f32>],
     ) -> Result<(), DeviceError> {
-        let pending = self.upload(network, r, inputs).await?;
+        let pending = self.upload(model, r, inputs).await?;
         let shared = Arc::clone(&self.shared);
-        let (plan, dropped) = (network.plan(), shared.options.drop_bits);
+        let (plan, dropped) = (model.plan(), shared.options.drop_bits);
         // Edge B has its share to read and to compute with; meanwhile the masks are expanded that are needed next.
         tokio::task::yield_now().await;
-        let (next, now) = (plan.rounds.get(r + 1), if shared.relay() { network.layers_of(r) } else { Vec::new() });
+        let (next, now) = (plan.rounds.get(r + 1), if shared.relay() { model.layers_of(r) } else { Vec::new() });
         self.masks.expand_ahead(next.map_or(&[], Vec::as_slice), &now);
         let parts = if dropped { plan.answer_parts_dropped(r) } else { plan.answer_parts(r) };
         let mut from_both = !shared.relay();
         let mut due = shared.b.deadline();
-        let mut head = answer(&shared.b, &mut self.b.1, r, &parts, due, shared.relay()).await?;
+        let mut head = answer(&shared.b, &mut self.b.recv, r, &parts, due, shared.relay()).await?;
         if head.header.kind == FrameType::Miss {
             // Nothing is uploaded again: edge A answers what it would have answered in mode `split`.
             from_both = true;
             self.fallbacks += 1;
-            shared.a.write(&mut self.a.0, FrameType::Round, &Round { round: r as u32 }).await?;
+            shared.a.write(&mut self.a.send, FrameType::Round, &Round { round: r as u32 }).await?;
             due = shared.b.deadline();
-            head = answer(&shared.b, &mut self.b.1, r, &parts, due, false).await?;
+            head = answer(&shared.b, &mut self.b.recv, r, &parts, due, false).await?;
         }
-        let mut from_b = Incoming::new(&shared.b, &mut self.b.1, head, &parts, due).await?;
+        let mut from_b = Incoming::new(&shared.b, &mut self.b.recv, head, &parts, due).await?;
         let mut from_a = None;
         if from_both {
             let due = shared.a.deadline();
-            let head = answer(&shared.a, &mut self.a.1, r, &parts, due, false).await?;
-            from_a = Some(Incoming::new(&shared.a, &mut self.a.1, head, &parts, due).await?);
+            let head = answer(&shared.a, &mut self.a.recv, r, &parts, due, false).await?;
+            from_a = Some(Incoming::new(&shared.a, &mut self.a.recv, head, &parts, due).await?);
         }
         let mut y = [0; PIECE];
         for ((layer, output), (n, k)) in layers(plan, inputs).into_iter().zip(outputs).zip(parts) {
-            let mut opening = self.masks.open(&pending[layer.input], &shared.network.checker, layer.i, dropped);
-            let mut rescale = network.rescale(layer.l, inputs[layer.input].scale.step());
+            let mut opening = self.masks.open(&pending[layer.input], &shared.model.checker, layer.i, dropped);
+            let mut rescale = model.rescale(layer.l, inputs[layer.input].scale.step());
             let mut at = 0;
             while at < n {
                 let z_b = from_b.next(n - at, k).await?;
@@ -205,7 +205,7 @@ impl Exchange for RemoteInference {
                 rescale.push(y, &mut output[at..at + y.len()]);
                 at += y.len();
             }
-            opening.finish().map_err(|e| DeviceError::Integrity(e.to_string()))?;
+            opening.finish().map_err(CheckError::Answer)?;
         }
         Ok(())
     }
@@ -220,9 +220,9 @@ struct Layer {
     l: usize,
 }
 
-fn layers(plan: &Plan, inputs: &[Input<'_>]) -> Vec<Layer> {
+fn layers(plan: &Plan, inputs: &[GroupInput<'_>]) -> Vec<Layer> {
     let mut out = Vec::new();
-    for (input, Input { group, .. }) in inputs.iter().enumerate() {
+    for (input, GroupInput { group, .. }) in inputs.iter().enumerate() {
         let layers = plan.groups[*group].layers.iter().enumerate();
         out.extend(layers.map(|(i, &l)| Layer { input, i, l: l as usize }));
     }
@@ -245,14 +245,14 @@ async fn answer(
     };
     let head = link.read_head(recv, due, deadline, accept).await?;
     let round = if head.header.kind == FrameType::Miss {
-        head.body::<Miss>().map_err(|e| link.broke(&e))?.round
+        head.body::<Miss>().map_err(|e| link.broke(e))?.round
     } else {
-        let body: message::Answer = head.body().map_err(|e| link.broke(&e))?;
+        let body: message::Answer = head.body().map_err(|e| link.broke(e))?;
         link.compute_us.fetch_add(u64::from(body.compute_us), Ordering::Relaxed);
         body.round
     };
     if round as usize == r {
         return Ok(head);
     }
-    Err(link.broke(&WireError::Malformed(format!("it answered round {round} instead of {r}"))))
+    Err(link.broke(WireError::Malformed(format!("it answered round {round} instead of {r}"))))
 }

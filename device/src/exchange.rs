@@ -1,0 +1,30 @@
+//! Where the linear layers of a round are computed: two edges, or this very device.
+
+use twinmask_ring::fixed::Scale;
+
+use crate::error::DeviceError;
+use crate::model::Model;
+
+/// A group's tensor.
+pub struct GroupInput<'a> {
+    /// Index of the group.
+    pub group: usize,
+    /// Elements.
+    pub tensor: &'a [f32],
+    /// How they become integers.
+    pub scale: Scale,
+}
+
+/// Computes the linear layers of an inference.
+pub trait Exchange {
+    /// Computes round `r`: for each group of `inputs`, for each of its layers, the activations of the exact integers `W·x`
+    /// into the next of `outputs`.
+    #[expect(async_fn_in_trait, reason = "its futures are Send where both implementations' are, which tests hold")]
+    async fn round(
+        &mut self,
+        model: &Model,
+        r: usize,
+        inputs: &[GroupInput<'_>],
+        outputs: &mut [Vec<f32>],
+    ) -> Result<(), DeviceError>;
+}

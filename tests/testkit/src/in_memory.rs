@@ -1,0 +1,88 @@
+//! A deployment whose two edges run in this process, connected in memory.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tempfile::TempDir;
+use twinmask_edge::{Config, Edge};
+use twinmask_kernels::{Kernel, default_kernel};
+use twinmask_owner_keygen::issue::{DeviceRequest, ModelRequest, SAMPLE_ROWS, Source, add_device, add_model};
+use twinmask_owner_keygen::partition::Offload;
+use twinmask_owner_keygen::store::Store;
+use twinmask_owner_keygen::zoo::Arch;
+use twinmask_transport::{Connection, Role, memory_pair};
+
+/// Name of the one device.
+const DEVICE: &str = "cam1";
+/// Name of the one model.
+const MODEL: &str = "model";
+
+/// An owner's deployment of one model to one device, with both edges in this process.
+pub struct InMemory {
+    root: TempDir,
+    a: Arc<Edge>,
+    b: Arc<Edge>,
+}
+
+impl InMemory {
+    /// LeNet (1x28x28 grey pictures, ten classes) with seeded random weights.
+    #[must_use]
+    pub fn lenet() -> Self {
+        Self::issue(Source::Zoo(Arch::LeNet, 1), &[])
+    }
+
+    /// The ONNX network of these bytes.
+    ///
+    /// # Panics
+    /// If it does not import.
+    #[must_use]
+    pub fn onnx(bytes: &[u8], labels: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let path = folder.path().join("network.onnx");
+        std::fs::write(&path, bytes).expect("writes");
+        Self::issue(Source::Onnx(path), labels)
+    }
+
+    fn issue(source: Source, labels: &[&str]) -> Self {
+        let root = tempfile::tempdir().expect("temporary folder");
+        let mut store = Store::init(&root.path().join("deployment")).expect("a new deployment");
+        let request = ModelRequest {
+            name: MODEL.into(),
+            source,
+            profile: "balanced".parse().expect("a profile"),
+            offload: Offload::All,
+            input_size: None,
+            preprocess: None,
+            labels: labels.iter().map(|&l| l.to_owned()).collect(),
+            threshold: Some(0.5),
+        };
+        add_model(&mut store, request).expect("the model imports");
+        let device =
+            DeviceRequest { name: DEVICE.into(), model: MODEL.into(), all_weights: true, sample_rows: SAMPLE_ROWS };
+        add_device(&mut store, &device).expect("the device is issued");
+        let edge = |name: &str, role| load(&store.edge_dir(name), role, default_kernel());
+        let (a, b) = (edge("edge-a", twinmask_edge::Role::A), edge("edge-b", twinmask_edge::Role::B));
+        Self { root, a, b }
+    }
+
+    /// The device's folder.
+    #[must_use]
+    pub fn device_dir(&self) -> PathBuf {
+        self.root.path().join("deployment/devices").join(DEVICE)
+    }
+
+    /// Gives new connections to the two edges; must be called within a tokio runtime.
+    pub fn dial(&self) -> impl Fn(Role) -> Connection + Send + Sync + 'static {
+        let (a, b) = (Arc::clone(&self.a), Arc::clone(&self.b));
+        move |role| {
+            let edge = if role == Role::EdgeA { &a } else { &b };
+            let (ours, theirs) = memory_pair(Role::device(DEVICE).expect("a good name"), role);
+            tokio::spawn(Arc::clone(edge).serve(theirs));
+            ours
+        }
+    }
+}
+
+fn load(dir: &Path, role: twinmask_edge::Role, kernel: Arc<dyn Kernel>) -> Arc<Edge> {
+    Edge::load(&Config::new(dir, role), role, kernel).expect("the edge's folder")
+}
