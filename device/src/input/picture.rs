@@ -58,7 +58,7 @@ impl Image {
     /// # Errors
     /// [`InputError::Pixels`] when there are not `3 * width * height` bytes.
     pub fn rgb8(width: u32, height: u32, pixels: &[u8]) -> Result<Self, InputError> {
-        let picture = RgbImage::from_raw(width, height, pixels.to_vec()).filter(|p| p.as_raw().len() == pixels.len());
+        let picture = fills(pixels, width, height, 3).and_then(|()| RgbImage::from_raw(width, height, pixels.to_vec()));
         let pixels = picture.ok_or_else(|| wrong_size(pixels, width, height, 3))?;
         Ok(Self { pixels, origin: Origin::Memory })
     }
@@ -68,7 +68,8 @@ impl Image {
     /// # Errors
     /// [`InputError::Pixels`] when there are not `width * height` bytes.
     pub fn grey8(width: u32, height: u32, pixels: &[u8]) -> Result<Self, InputError> {
-        let picture = GrayImage::from_raw(width, height, pixels.to_vec()).filter(|p| p.as_raw().len() == pixels.len());
+        let picture =
+            fills(pixels, width, height, 1).and_then(|()| GrayImage::from_raw(width, height, pixels.to_vec()));
         let picture = picture.ok_or_else(|| wrong_size(pixels, width, height, 1))?;
         Ok(Self { pixels: DynamicImage::ImageLuma8(picture).into_rgb8(), origin: Origin::Memory })
     }
@@ -131,8 +132,14 @@ impl Image {
     }
 }
 
+/// Whether there are as many bytes as the size takes; none are taken for a picture without pixels.
+fn fills(pixels: &[u8], width: u32, height: u32, channels: u64) -> Option<()> {
+    let expected = (u64::from(width) * u64::from(height)).saturating_mul(channels);
+    (expected > 0 && expected == pixels.len() as u64).then_some(())
+}
+
 fn wrong_size(pixels: &[u8], width: u32, height: u32, channels: u64) -> InputError {
-    let expected = u64::from(width) * u64::from(height) * channels;
+    let expected = (u64::from(width) * u64::from(height)).saturating_mul(channels);
     InputError::Pixels { found: pixels.len(), width, height, expected }
 }
 
