@@ -6,7 +6,7 @@ CARGO ?= cargo
 unexport OPENBLAS_CORETYPE
 unexport OPENBLAS_L2_SIZE
 
-.PHONY: build demo test bench lint fmt deps doc fuzz arm arm-deps
+.PHONY: build demo check test bench lint fmt deps doc fuzz arm arm-deps
 
 build: deps
 	$(CARGO) build --release -p twinmask-owner-keygen -p twinmask-edge-a -p twinmask-edge-b -p twinmask-device \
@@ -14,6 +14,10 @@ build: deps
 
 demo: build
 	target/release/device demo
+
+# Unit tests of libraries and programs: no OpenBLAS, no other host, nothing installed. Under two minutes when built before.
+check:
+	$(CARGO) test --workspace --lib --bins --quiet $(addprefix --exclude twinmask-,openblas edge-a edge-b tests benches)
 
 test: build
 	@rm -f target/skipped-tests.txt

@@ -1,5 +1,5 @@
 # The benchmarks; the Makefile includes this. Run them on an idle machine: they are interleaved, but a busy neighbour shows.
-# Results: benches/results/*.md and *.json, plots beside them as SVG.
+# Results: benches/results/*.md with their plots (SVG); every row in full in target/benches/*.jsonl, which is not checked in.
 
 BENCH_PYTHON := target/bench-venv/bin/python
 

@@ -1,5 +1,6 @@
 #!/bin/bash
-# Instructions of the device per inference, local against outsourced: benches/results/instructions.{md,json}.
+# Instructions of the device per inference, local against outsourced: benches/results/instructions.md, and every row in
+# target/benches/instructions.jsonl.
 #
 # By callgrind, which does not know AVX-512, so that the device takes AVX2 code by itself; the edges run natively. What a run of
 # three inputs executes more than a run of one is two inferences. Beside it onnxruntime in plaintext, which takes AVX2 there, too.
@@ -123,7 +124,7 @@ numpy.save(sys.argv[1], numpy.random.default_rng(1).uniform(-2, 2, shape).astype
 done
 
 printf '%s' "$rows" | "$python" -c '
-import json, pathlib, platform, sys
+import json, pathlib, platform, sys, textwrap
 command, ring, valgrind, load = sys.argv[1:]
 rows, local = [], {}
 for line in sys.stdin.read().splitlines():
@@ -131,16 +132,18 @@ for line in sys.stdin.read().splitlines():
     local.setdefault(network, int(count))
     rows.append({"network": network, "what": what, "instructions": int(count), "of_onnxruntime": int(count) / local[network]})
 cpu = next(l.split(":", 1)[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name"))
-results = pathlib.Path("benches/results")
+results, raw = pathlib.Path("benches/results"), pathlib.Path("target/benches")
 results.mkdir(exist_ok=True)
+raw.mkdir(parents=True, exist_ok=True)
 machine = {"cpu": cpu, "system": platform.system() + " " + platform.release(), "valgrind": valgrind, "load": float(load)}
-(results / "instructions.json").write_text(
-    json.dumps({"benchmark": "instructions", "command": command, "machine": machine, "results": {"rows": rows}}, indent=2) + "\n")
+lines = [{"benchmark": "instructions", "command": command, "machine": machine}] + [{"rows": row} for row in rows]
+(raw / "instructions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 text = ["# Instructions of the device per inference", "",
-        f"Printed by `{command}` on {cpu}, {valgrind}; load before {load}. Ring {ring}. Counted by callgrind, without AVX-512 "
-        "(the device chooses AVX2 there by itself): (run of three inputs - run of one) / 2; all threads of the device process, the "
-        "operating system not counted. The edges ran natively. onnxruntime: half of two inferences, "
-        "with the Python around them, without its start and end.", "",
+        textwrap.fill(
+            f"Printed by `{command}` on {cpu}, {valgrind}; load before {load}. Ring {ring}. Counted by callgrind, without AVX-512 "
+            "(the device chooses AVX2 there by itself): (run of three inputs - run of one) / 2; all threads of the device process, "
+            "the operating system not counted. The edges ran natively. onnxruntime: half of two inferences, with the Python around "
+            "them, without its start and end.", width=120, break_long_words=False, break_on_hyphens=False), "",
         "| network | what | million instructions | of onnxruntime |", "| --- | --- | ---: | ---: |"]
 text += ["| {network} | {what} | {0:.1f} | {of_onnxruntime:.3f} |".format(r["instructions"] / 1e6, **r) for r in rows]
 (results / "instructions.md").write_text("\n".join(text) + "\n")

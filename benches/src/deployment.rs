@@ -6,9 +6,6 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, anyhow, bail};
 use tempfile::TempDir;
-use twinmask_owner_keygen::zoo::{self, Arch};
-
-use crate::report::workspace;
 
 /// Seed of all networks of the zoo that are measured.
 pub const SEED: u64 = 1;
@@ -21,54 +18,6 @@ pub fn program(name: &str) -> Result<PathBuf> {
     let own = std::env::current_exe().context("this program's own path")?;
     let found = own.ancestors().skip(1).take(2).map(|folder| folder.join(name)).find(|path| path.is_file());
     found.ok_or_else(|| anyhow!("{name} is not beside {}: run `make build`", own.display()))
-}
-
-/// The file of the zoo's network `arch`, written once to `target/bench-models`.
-///
-/// # Errors
-/// When there is no such network or the file cannot be written.
-pub fn zoo_file(arch: &str) -> Result<PathBuf> {
-    let arch: Arch = arch.parse()?;
-    let path = model_path(arch.name())?;
-    if !path.exists() {
-        let part = path.with_extension("part");
-        zoo::write_file(arch, SEED, &part)?;
-        std::fs::rename(&part, &path)?;
-    }
-    Ok(path)
-}
-
-/// Where the network `name` is kept between benchmarks.
-///
-/// # Errors
-/// When the folder cannot be made.
-pub fn model_path(name: &str) -> Result<PathBuf> {
-    let folder = workspace().join("target/bench-models");
-    std::fs::create_dir_all(&folder)?;
-    Ok(folder.join(format!("{name}.onnx")))
-}
-
-/// A file below the folder of real data (`TWINMASK_DATA`, by default `../shared/data` beside the workspace), if it is there.
-#[must_use]
-pub fn data_file(below: &str) -> Option<PathBuf> {
-    let default = || workspace().join("../shared/data");
-    let path = std::env::var_os("TWINMASK_DATA").map_or_else(default, PathBuf::from).join(below);
-    path.is_file().then_some(path)
-}
-
-/// The file of the network `name`: of the zoo, `squeezenet` of the real data, or one of [`mnist`](crate::mnist).
-/// `None` when it is real and not there.
-///
-/// # Errors
-/// When a file that is made here cannot be written.
-pub fn network_file(name: &str) -> Result<Option<PathBuf>> {
-    match name {
-        "squeezenet" => Ok(data_file("models/squeezenet1.1.onnx")),
-        _ => match crate::mnist::NETWORKS.iter().find(|n| n.name == name) {
-            Some(network) => network.file().map(Some),
-            None => zoo_file(name).map(Some),
-        },
-    }
 }
 
 /// What the owner has made, in a temporary folder.

@@ -1,4 +1,4 @@
-//! What the benchmarks of twinmask share: results as JSON and Markdown, medians, the machine's description, processes
+//! What the benchmarks of twinmask share: results as Markdown and raw JSON, medians, the machine's description, processes
 //! that run once per line, deployments, and networks of published systems.
 //!
 //! Every benchmark clears `OPENBLAS_CORETYPE` and `OPENBLAS_L2_SIZE`, warms up, interleaves what it compares, and gives
@@ -6,10 +6,12 @@
 
 pub mod baseline;
 pub mod deployment;
+pub mod folders;
 pub mod lines;
 pub mod machine;
 pub mod mnist;
 pub mod net;
+pub mod networks;
 pub mod report;
 pub mod stats;
 

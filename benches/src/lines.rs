@@ -8,8 +8,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
 
-use crate::deployment::model_path;
-use crate::report::workspace;
+use crate::folders::{model_path, workspace};
 
 /// A program that runs once per line. Killed when dropped.
 pub struct Runner {

@@ -7,6 +7,8 @@ use anyhow::{Context, Result};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde::Serialize;
 
+use crate::folders::workspace;
+
 /// Variables that make OpenBLAS run another CPU's code, or in threads of its own.
 const CLEARED: [&str; 2] = ["OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"];
 
@@ -146,7 +148,7 @@ impl Machine {
 
 fn commit() -> String {
     let git = |args: &[&str]| {
-        let out = Command::new("git").args(args).current_dir(crate::report::workspace()).output().ok()?;
+        let out = Command::new("git").args(args).current_dir(workspace()).output().ok()?;
         out.status.success().then(|| String::from_utf8_lossy(&out.stdout).trim().to_owned())
     };
     let Some(head) = git(&["rev-parse", "--short", "HEAD"]) else { return "unknown".to_owned() };

@@ -11,7 +11,8 @@ use rten_onnx::onnx::{
 use rten_onnx::protobuf::{EncodeMessage, MessageWriter, ProtobufError, ValueWriter, WriteValue};
 use twinmask_ring::prf::Key;
 
-use crate::deployment::{SEED, model_path};
+use crate::deployment::SEED;
+use crate::folders::model_path;
 use crate::report::number;
 
 /// A network of fully connected layers with ReLU between them, on 28x28 grey pictures.

@@ -1,25 +1,18 @@
-//! Results as files: `benches/results/NAME.json` for programs, `NAME.md` for people, both from one run.
+//! Results as files: `benches/results/NAME.md` for people, which is checked in, and every row with all that was measured in
+//! `target/benches/NAME.jsonl` for programs, both from one run.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
+use crate::folders::{raw_dir, results_dir};
 use crate::machine::Machine;
 
-/// The root of the workspace.
-#[must_use]
-pub fn workspace() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or_else(|| Path::new("."))
-}
-
-/// The folder of results.
-#[must_use]
-pub fn results_dir() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("results")
-}
+/// Columns of the Markdown's prose.
+const WIDTH: usize = 120;
 
 /// One benchmark's results, as they grow.
 pub struct Report {
@@ -51,7 +44,7 @@ impl Report {
     /// Adds a paragraph.
     pub fn text(&mut self, text: impl AsRef<str>) {
         eprintln!("{}", text.as_ref());
-        let _ = write!(self.markdown, "\n{}\n", text.as_ref());
+        let _ = write!(self.markdown, "\n{}\n", wrapped(text.as_ref()));
     }
 
     /// Adds a table under a heading; numbers are right-aligned.
@@ -61,7 +54,7 @@ impl Report {
         let _ = write!(self.markdown, "\n## {heading}\n\n{text}");
     }
 
-    /// Adds `value` to the JSON under `key`.
+    /// Adds `value` to the raw results under `key`, in place of what was there; of a list, each element has a line.
     pub fn data(&mut self, key: &str, value: &impl Serialize) {
         let value = serde_json::to_value(value).unwrap_or(Value::Null);
         self.data.insert(key.to_owned(), value);
@@ -72,18 +65,45 @@ impl Report {
     /// # Errors
     /// When they cannot be written.
     pub fn write(&self) -> Result<()> {
-        let dir = results_dir();
-        std::fs::create_dir_all(&dir).with_context(|| format!("creating {}", dir.display()))?;
-        let head = format!("# {}\n\nPrinted by `{}` on {}.\n", self.title, self.command, self.machine.line());
-        let json = serde_json::json!({
-            "benchmark": self.name, "command": self.command, "machine": self.machine, "results": self.data,
-        });
-        for (extension, text) in [("md", head + &self.markdown), ("json", format!("{json:#}\n"))] {
-            let path = dir.join(format!("{}.{extension}", self.name));
-            std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
-        }
-        Ok(())
+        let head = format!("Printed by `{}` on {}.", self.command, self.machine.line());
+        let markdown = format!("# {}\n\n{}\n{}", self.title, wrapped(&head), self.markdown);
+        write_file(results_dir(), &format!("{}.md", self.name), &markdown)?;
+        write_file(raw_dir(), &format!("{}.jsonl", self.name), &self.lines())
     }
+
+    /// The raw results: a line on the benchmark, then one for each datum, `{"KEY": DATUM}`.
+    fn lines(&self) -> String {
+        let head = json!({"benchmark": self.name, "command": self.command, "machine": self.machine});
+        let line = |key: &String, datum: &Value| json!({key: datum});
+        let lines = self.data.iter().flat_map(|(key, value)| match value {
+            Value::Array(data) => data.iter().map(|datum| line(key, datum)).collect(),
+            datum => vec![line(key, datum)],
+        });
+        std::iter::once(head).chain(lines).map(|line| format!("{line}\n")).collect()
+    }
+}
+
+fn write_file(dir: PathBuf, name: &str, text: &str) -> Result<()> {
+    std::fs::create_dir_all(&dir).with_context(|| format!("creating {}", dir.display()))?;
+    let path = dir.join(name);
+    std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))
+}
+
+/// `text` in lines of at most [`WIDTH`] characters, as far as its words allow; none begins with what Markdown takes for
+/// a list or heading.
+fn wrapped(text: &str) -> String {
+    let fits = |line: &str, word: &str| line.chars().count() + 1 + word.chars().count() <= WIDTH;
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if fits(line, word) || ["-", "+", "*", ">", "#"].contains(&word) => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines.join("\n")
 }
 
 /// A Markdown table; columns whose cells all begin with a digit, sign or dash are right-aligned.
@@ -115,6 +135,25 @@ pub fn number(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn prose_is_wrapped_between_words() {
+        assert_eq!(wrapped("short, with  two spaces"), "short, with  two spaces");
+        let long = ["w".repeat(100), "x".repeat(19), "y".to_owned(), "z".repeat(130)];
+        assert_eq!(wrapped(&long.join(" ")), format!("{} {}\n{}\n{}", long[0], long[1], long[2], long[3]));
+        assert_eq!(wrapped(&format!("{} - a", long[3])), format!("{} -\na", long[3]));
+    }
+
+    #[test]
+    fn raw_results_are_lines() {
+        let mut report = Report::new("name", "Title");
+        report.data("rows", &[1, 2]);
+        report.data("rows", &[3, 4]);
+        report.data("sum", &7);
+        let lines: Vec<Value> = report.lines().lines().map(|l| serde_json::from_str(l).expect("JSON")).collect();
+        assert_eq!(lines[0]["benchmark"], "name");
+        assert_eq!(lines[1..], [json!({"rows": 3}), json!({"rows": 4}), json!({"sum": 7})]);
+    }
 
     #[test]
     fn tables_align_numbers() {

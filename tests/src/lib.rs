@@ -8,6 +8,7 @@ pub mod data;
 mod deployment;
 mod edge;
 pub mod flipper;
+pub mod imports;
 mod liar;
 pub mod networks;
 pub mod onnx;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use twinmask_tests::binaries::{cargo, path, workspace};
+use twinmask_tests::imports::{Imports, sources};
 
 /// Names of all packages that `package` is built from, itself included, dev and build dependencies left out.
 fn tree(package: &str) -> BTreeSet<String> {
@@ -101,6 +102,19 @@ fn arrows() {
         let found: BTreeSet<String> = tree(package).into_iter().filter(|n| n.starts_with("twinmask-")).collect();
         assert!(found.is_subset(&expected), "{package} depends on {found:?}");
     }
+}
+
+/// If this fails, two files can only be understood together.
+#[test]
+fn no_files_import_each_other_in_a_circle() {
+    let sources = sources(workspace());
+    let imports = Imports::of(&sources);
+    let (files, pairs) = (imports.files().len(), imports.pairs());
+    assert!(files > 150 && pairs > 300, "only {files} files with {pairs} imports were found");
+    let unread: Vec<_> = sources.keys().filter(|f| !imports.files().contains(*f) && !f.contains("test")).collect();
+    assert!(unread.is_empty(), "no module leads to {unread:?}");
+    let circles = imports.circles();
+    assert!(circles.is_empty(), "{} circles:\n{}", circles.len(), circles.join("\n\n"));
 }
 
 fn manifests(folder: &Path, found: &mut Vec<std::path::PathBuf>) {

@@ -180,7 +180,7 @@ impl FloatNetwork {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::deployment::zoo_file;
+    use crate::networks::zoo_file;
 
     #[test]
     fn the_divided_network_computes_what_the_undivided_one_does() {

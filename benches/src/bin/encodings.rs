@@ -5,8 +5,9 @@ use std::io::Write;
 
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
+use twinmask_benches::machine;
+use twinmask_benches::networks::zoo_file;
 use twinmask_benches::report::Report;
-use twinmask_benches::{deployment, machine};
 use twinmask_layer::{Conv, Geometry};
 use twinmask_model::graph::{Graph, Op};
 use twinmask_owner_keygen::onnx::{ImportOptions, import};
@@ -97,7 +98,7 @@ fn decimal(words: &[u32; 5]) -> String {
 
 /// The activations after the first convolution and ReLU of the paper's AlexNet on a seeded input, `[96, 55, 55]`.
 fn activations() -> Result<Vec<f32>> {
-    let graph = import(&deployment::zoo_file("alexnet227")?, &ImportOptions::default())?.graph;
+    let graph = import(&zoo_file("alexnet227")?, &ImportOptions::default())?.graph;
     let (geometry, weights, bias) = first_convolution(&graph).context("alexnet227 begins with a convolution")?;
     let mut words = vec![0; geometry.in_len()];
     Key::derive("bench", &[b"input"]).fill(0, 24, &mut words);

@@ -8,9 +8,10 @@ use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use serde::Serialize;
 use twinmask_benches::lines::{Runner, int8, onnxruntime};
+use twinmask_benches::networks::network_file;
 use twinmask_benches::report::{Report, number};
 use twinmask_benches::stats::{Spread, median, paired_ratio};
-use twinmask_benches::{deployment, kernels, machine};
+use twinmask_benches::{kernels, machine};
 use twinmask_kernels::Scratch;
 use twinmask_model::graph::Graph;
 use twinmask_model::plan::Plan;
@@ -151,7 +152,7 @@ fn main() -> Result<()> {
     let kernels: Vec<String> = if cli.kernels.is_empty() { names } else { cli.kernels.clone() };
     let mut rows = Vec::new();
     for network in &cli.networks {
-        let path = deployment::network_file(network)?.with_context(|| format!("the file of {network} is not there"))?;
+        let path = network_file(network)?.with_context(|| format!("the file of {network} is not there"))?;
         let graph = import(&path, &ImportOptions::default())?.graph;
         let small = int8(&path)?;
         for ring in &cli.rings {

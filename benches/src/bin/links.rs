@@ -9,14 +9,15 @@ use clap::{Args, Parser, Subcommand};
 use serde_json::json;
 use twinmask_benches::baseline::client::{self, Request, Scheme as Unprotected};
 use twinmask_benches::baseline::{PAPER_WIDTH, server};
-use twinmask_benches::deployment::network_file;
+use twinmask_benches::folders::results_dir;
 use twinmask_benches::lines::{Runner, onnxruntime};
 use twinmask_benches::net::budget::{Budget, Turns};
 use twinmask_benches::net::deploy::{Site, probe};
 use twinmask_benches::net::netns::Topology;
 use twinmask_benches::net::rows::{self, Bench, COLUMNS, Plans, Row, Samples, Scheme};
 use twinmask_benches::net::{LINKS, Link, energy, plot, targets};
-use twinmask_benches::report::{Report, number, results_dir};
+use twinmask_benches::networks::network_file;
+use twinmask_benches::report::{Report, number};
 use twinmask_benches::{machine, mnist};
 use twinmask_transport::TransportLimits;
 

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use serde::Serialize;
 use serde_json::Value;
-use twinmask_benches::deployment::network_file;
+use twinmask_benches::folders::results_dir;
 use twinmask_benches::lines::{Runner, onnxruntime};
 use twinmask_benches::machine;
 use twinmask_benches::net::deploy::{Running, Site};
@@ -15,7 +15,8 @@ use twinmask_benches::net::netns::Topology;
 use twinmask_benches::net::plot::{self, Series};
 use twinmask_benches::net::quota::{Limited, Limiter};
 use twinmask_benches::net::{LINKS, Link, crossing};
-use twinmask_benches::report::{Report, number, results_dir};
+use twinmask_benches::networks::network_file;
+use twinmask_benches::report::{Report, number};
 use twinmask_benches::stats::median;
 
 /// What is compared: (name, mode, profile, check, dropped bits).

@@ -7,15 +7,13 @@ mod throughput;
 
 use anyhow::Result;
 use clap::Parser;
-use twinmask_benches::deployment::{self, Deployment};
+use twinmask_benches::deployment::Deployment;
 use twinmask_benches::lines::{Runner, int8, onnxruntime};
 use twinmask_benches::machine;
+use twinmask_benches::networks::network_file;
 use twinmask_benches::report::{Report, number};
 
-use rows::{Case, Row, measure};
-
-/// Name of the device and of the model in every deployment.
-const NAME: &str = "bench";
+use rows::{Case, NAME, Row, measure};
 
 #[derive(Parser)]
 struct Cli {
@@ -52,7 +50,7 @@ fn main() -> Result<()> {
     );
     let mut rows: Vec<Row> = Vec::new();
     for (i, network) in cli.networks.iter().enumerate() {
-        if deployment::network_file(network)?.is_none() {
+        if network_file(network)?.is_none() {
             report.text(format!("{network}: not measured, because its file is not there (TWINMASK_DATA)."));
             continue;
         }
@@ -76,7 +74,7 @@ fn main() -> Result<()> {
 
 /// The rows of one network; a deployment per ring, edges started anew where their settings change.
 fn network_rows(cli: &Cli, network: &str, cases: &[Case]) -> Result<Vec<Row>> {
-    let Some(onnx) = deployment::network_file(network)? else { return Ok(Vec::new()) };
+    let Some(onnx) = network_file(network)? else { return Ok(Vec::new()) };
     let (small, all, (last, others)) = (int8(&onnx)?, machine::processors_allowed()?, machine::last_and_others()?);
     let mut rows = Vec::new();
     for of_ring in cases.chunk_by(|a, b| a.ring == b.ring) {

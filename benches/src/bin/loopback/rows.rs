@@ -16,6 +16,9 @@ use twinmask_benches::stats::{Spread, median, paired_ratio};
 /// inference took, twice over, and at least this.
 const SETTLE: Duration = Duration::from_millis(40);
 
+/// Name of the device and of the model in every deployment.
+pub(crate) const NAME: &str = "bench";
+
 /// One setting.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Case {

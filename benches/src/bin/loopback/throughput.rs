@@ -4,12 +4,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 use serde::Serialize;
-use twinmask_benches::deployment::{self, Deployment, Pair};
+use twinmask_benches::deployment::{Deployment, Pair};
 use twinmask_benches::lines::Runner;
+use twinmask_benches::networks::network_file;
 use twinmask_benches::report::{Report, number};
 use twinmask_benches::stats::{Spread, paired_ratio};
 
-use crate::rows::{self, Case};
+use crate::rows::{self, Case, NAME};
 
 /// Devices at a time.
 const DEVICES: usize = 8;
@@ -32,12 +33,12 @@ pub(crate) struct Row {
 
 /// One device, then all of them at once, in turn `rounds` times; each does `runs` inferences.
 pub(crate) fn measure(report: &mut Report, network: &str, rounds: usize, runs: usize) -> Result<Vec<Row>> {
-    let Some(onnx) = deployment::network_file(network)? else { return Ok(Vec::new()) };
+    let Some(onnx) = network_file(network)? else { return Ok(Vec::new()) };
     let deployment = Deployment::new()?;
     let names: Vec<String> = (0..DEVICES).map(|i| format!("bench-{i}")).collect();
-    deployment.add(crate::NAME, &onnx, "balanced", crate::NAME)?;
+    deployment.add(NAME, &onnx, "balanced", NAME)?;
     for name in &names {
-        deployment.issue(crate::NAME, name)?;
+        deployment.issue(NAME, name)?;
     }
     let mut rows = Vec::new();
     for case in rows::main_ones().into_iter().filter(|c| c.integrity == "freivalds" && c.threads == 2) {
