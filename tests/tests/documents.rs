@@ -50,7 +50,8 @@ fn dead_links(text: &str, folder: &Path) -> Vec<String> {
         let (file, anchor) = link.split_once('#').map_or((*link, None), |(file, anchor)| (file, Some(anchor)));
         let target = if file.is_empty() { Ok(text.to_owned()) } else { std::fs::read_to_string(folder.join(file)) };
         let known = anchor.is_none_or(|a| target.is_ok_and(|t| anchors(&t).contains(a)));
-        !link.starts_with("http") && !(known && folder.join(file).exists())
+        let here = known && folder.join(file).exists();
+        !here && !link.starts_with("http")
     };
     links.filter(dead).map(str::to_owned).collect()
 }
