@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use crate::onnx::ImportError;
 use crate::partition::PartitionError;
 use crate::pki::PkiError;
 use crate::secure_file::WriteError;
 use crate::zoo::ZooError;
+use twinmask_onnx::ImportError;
 
 /// An error of the owner's tool. Each text names the file or name and says what to do.
 #[derive(Debug, thiserror::Error)]

@@ -14,10 +14,10 @@ use twinmask_model::ring_plan::Profile;
 use zeroize::Zeroizing;
 
 use crate::error::OwnerError;
-use crate::onnx::{ImportOptions, import};
 use crate::partition::{Offload, partition};
 use crate::predict::Costs;
 use crate::store::Store;
+use twinmask_onnx::{ImportOptions, import};
 
 /// One layer of a report.
 #[derive(Debug, Clone, Serialize)]

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use super::*;
 use crate::issue::{DeviceRequest, ModelRequest, Source, add_device, add_model};
-use crate::onnx::import_bytes;
 use crate::zoo::{self, Arch};
+use twinmask_onnx::import_bytes;
 
 /// What `inspect` reports of a zoo network, through the importer but without a file.
 fn of_zoo(arch: Arch) -> NetworkReport {

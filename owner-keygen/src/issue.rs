@@ -15,11 +15,11 @@ use zeroize::Zeroizing;
 
 use crate::error::OwnerError;
 use crate::identities::{Standing, issue_identity};
-use crate::onnx::{ImportOptions, Imported, import};
 use crate::partition::{Offload, partition};
 use crate::secure_file::{Batch, create_private_dir};
 use crate::store::{DeviceEntry, ModelEntry, Registry, Store, check_name, hex_line};
 use crate::zoo::{self, Arch};
+use twinmask_onnx::{ImportOptions, Imported, import};
 
 /// Weight rows per layer that a device holds for spot checks unless told otherwise.
 pub const SAMPLE_ROWS: usize = 64;

@@ -6,7 +6,6 @@ pub mod identities;
 pub mod inspect;
 pub mod issue;
 pub mod list;
-pub mod onnx;
 pub mod partition;
 pub mod pki;
 pub mod predict;

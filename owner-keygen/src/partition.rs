@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use crate::predict::Costs;
 use twinmask_layer::{Conv, Fc, Geometry};
 use twinmask_model::bundle::LayerScales;
-use twinmask_model::graph::{Graph, Node, Op, ValueId, elements};
+use twinmask_model::graph::{Disconnected, Graph, Node, Op, ValueId, compact, elements};
 use twinmask_model::infer::{self, InferError};
 use twinmask_model::plan::{Group, Layer, Plan, PlanError};
 use twinmask_model::range::non_negative;
@@ -77,7 +77,7 @@ pub enum PartitionError {
     Graph(#[from] InferError),
     /// The divided graph has no path from its input to an output.
     #[error("the divided network does not check out: {0}")]
-    Compact(String),
+    Disconnected(#[from] Disconnected),
     /// The plan does not check out.
     #[error(transparent)]
     Plan(#[from] PlanError),
@@ -118,7 +118,7 @@ pub fn partition(mut graph: Graph, profile: Profile, offload: &Offload) -> Resul
     integers.sort_by_key(|(l, _)| *l);
     let (weights, scales): (Vec<_>, Vec<_>) = integers.into_iter().map(|(_, q)| q).unzip();
     let layers = scales.into_iter().zip(floats).map(|(scales, f)| LayerScales { scales, bias: f.bias }).collect();
-    let graph = crate::onnx::compact(graph).map_err(PartitionError::Compact)?;
+    let graph = compact(graph)?;
     plan.validate()?;
     infer::check(&graph, twinmask_model::bundle::MEMORY_CAP)?;
     Ok(Partitioned { plan, graph, layers, weights })

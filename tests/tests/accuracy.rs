@@ -9,7 +9,7 @@ use twinmask_device::input::npy;
 use twinmask_device::{DeviceDir, Local, Network};
 use twinmask_masking::Integrity;
 use twinmask_model::bundle::MEMORY_CAP;
-use twinmask_owner_keygen::onnx::{ImportOptions, import};
+use twinmask_onnx::{ImportOptions, import};
 use twinmask_tests::data::{Labelled, argmax, cifar, data_or_skip, mnist, parse_npy, photos, rows};
 use twinmask_tests::{DEVICE, Deployment, PROFILES, kernels};
 

@@ -12,7 +12,7 @@ use twinmask_masking::Integrity;
 use twinmask_model::bundle::{DeviceBundle, DeviceModel, Rows};
 use twinmask_model::preprocess::Preprocess;
 use twinmask_model::ring_plan::Profile;
-use twinmask_owner_keygen::onnx::{ImportOptions, Imported, import};
+use twinmask_onnx::{ImportOptions, Imported, import};
 use twinmask_owner_keygen::partition::{Offload, PartitionError, Partitioned, partition};
 use twinmask_ring::pack;
 

@@ -9,7 +9,7 @@ use twinmask_model::bundle::MEMORY_CAP;
 use twinmask_model::graph::{Graph, Op, ValueId};
 use twinmask_model::plan::Plan;
 use twinmask_model::ring_plan::Profile;
-use twinmask_owner_keygen::onnx::{ImportOptions, import};
+use twinmask_onnx::{ImportOptions, import};
 use twinmask_owner_keygen::partition::{Offload, partition};
 
 use super::sgemm::{FloatLayer, Scratch};

@@ -15,7 +15,7 @@ use twinmask_kernels::Scratch;
 use twinmask_model::graph::Graph;
 use twinmask_model::plan::Plan;
 use twinmask_model::ring_plan::Profile;
-use twinmask_owner_keygen::onnx::{ImportOptions, import};
+use twinmask_onnx::{ImportOptions, import};
 use twinmask_owner_keygen::partition::{Offload, Partitioned, partition};
 use twinmask_ring::mask;
 use twinmask_ring::prf::Key;
