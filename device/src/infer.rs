@@ -82,20 +82,20 @@ pub async fn infer(
         )));
     }
     values.start(input).map_err(graph_error)?;
-    let rounds = network.plan().rounds.len();
+    let rounds = network.plan().rounds().len();
     let mut times = Vec::with_capacity(rounds);
     for r in 0..rounds {
         values.run_segment(r).map_err(graph_error)?;
         let layers = network.layers_of(r);
         let mut outputs: Vec<Vec<f32>> =
-            layers.iter().map(|&l| values.buffer(network.plan().layers[l].geometry.out_len())).collect();
-        let groups = network.plan().rounds[r].iter();
-        let inputs: Vec<Input<'_>> = groups.map(|&g| tensor(network, values, g as usize)).collect::<Result<_, _>>()?;
+            layers.iter().map(|&l| values.buffer(network.plan().layer(l).geometry().out_len())).collect();
+        let groups = network.plan().rounds()[r].iter();
+        let inputs: Vec<Input<'_>> = groups.map(|&g| tensor(network, values, g.index())).collect::<Result<_, _>>()?;
         let sent = Instant::now();
         exchange.round(network, r, &inputs, &mut outputs).await?;
         times.push(sent.elapsed());
         for (&l, output) in layers.iter().zip(outputs) {
-            values.set(network.layer_output[l].value, output).map_err(graph_error)?;
+            values.set(network.layer_output[l.index()].value, output).map_err(graph_error)?;
         }
     }
     values.run_segment(rounds).map_err(graph_error)?;
@@ -113,11 +113,11 @@ fn graph_error(e: crate::exec::ExecError) -> DeviceError {
 }
 
 fn tensor<'a>(network: &Network, values: &'a Values, group: usize) -> Result<Input<'a>, DeviceError> {
-    let planned = &network.plan().groups[group];
+    let planned = network.plan().group(group);
     let tensor = values.get(network.group_input[group]).map_err(graph_error)?;
     // An activation that is not finite after honest answers cannot come from a finite input: a failed check.
-    let scale = elementwise::scale_of(tensor, u32::from(planned.x_bits), planned.signed).map_err(|e| {
-        let name = &network.plan().layers[planned.layers[0] as usize].name;
+    let scale = elementwise::scale_of(tensor, planned.x_bits(), planned.signed()).map_err(|e| {
+        let name = network.plan().layer(planned.layers()[0]).name();
         DeviceError::Integrity(format!("the input of layer {name}: {e}"))
     })?;
     Ok(Input { group, tensor, scale })

@@ -31,9 +31,9 @@ pub struct LayerReport {
     /// Ring width, in bits.
     pub k: u32,
     /// Weight width, in bits.
-    pub w_bits: u8,
+    pub w_bits: u32,
     /// Activation magnitude bits.
-    pub x_bits: u8,
+    pub x_bits: u32,
     /// Whether activations are signed.
     pub signed: bool,
     /// Elements uploaded; siblings share the first one's.
@@ -169,7 +169,7 @@ fn bundle(path: &Path) -> Result<NetworkReport, OwnerError> {
     }
     let device = DeviceBundle::read(&bytes, &owner).map_err(|e| OwnerError::file(path, e))?;
     let mut out = of_model(&device.model);
-    let width = |l: usize| if device.model.plan.layers[l].w_bits <= 8 { 1 } else { 2 };
+    let width = |l: usize| if device.model.plan.layers()[l].w_bits() <= 8 { 1 } else { 2 };
     out.keys = Some(KeyBytes {
         masking: 32 + device.s_out.iter().map(|s| s.len()).sum::<usize>(),
         freivalds: device.projections.iter().map(|p| 8 * p.len()).sum(),
@@ -190,7 +190,7 @@ fn report(
     plan: &Plan,
     graph: Option<&Graph>,
 ) -> NetworkReport {
-    let rounds = 0..plan.rounds.len();
+    let rounds = 0..plan.rounds().len();
     let sum =
         |parts: fn(&Plan, usize) -> Vec<(usize, u32)>| rounds.clone().map(|r| packed_parts_len(&parts(plan, r))).sum();
     let down: usize = sum(Plan::answer_parts);
@@ -200,7 +200,7 @@ fn report(
         version,
         digest: digest.map(|d| d.iter().map(|b| format!("{b:02x}")).collect()).unwrap_or_default(),
         ring,
-        rounds: plan.rounds.len(),
+        rounds: plan.rounds().len(),
         elements: plan.elements(),
         mmac_offloaded: plan.macs() as f64 / 1e6,
         outsourced_percent: analysis.outsourced_percent,
@@ -214,21 +214,21 @@ fn report(
 
 fn layer_reports(plan: &Plan) -> Vec<LayerReport> {
     let mut out = Vec::new();
-    for round in 0..plan.rounds.len() {
+    for round in 0..plan.rounds().len() {
         for l in plan.round_layers(round) {
-            let layer = &plan.layers[l];
-            let group = &plan.groups[layer.group as usize];
+            let layer = plan.layer(l);
+            let group = plan.group(layer.group());
             out.push(LayerReport {
                 round,
-                name: layer.name.clone(),
-                shape: shape(&layer.geometry),
+                name: layer.name().into(),
+                shape: shape(layer.geometry()),
                 k: plan.k_of(l),
-                w_bits: layer.w_bits,
-                x_bits: group.x_bits,
-                signed: group.signed,
-                up: if group.layers[0] as usize == l { u64::from(group.len) } else { 0 },
-                down: layer.geometry.out_len() as u64,
-                mmac: layer.geometry.macs() as f64 / 1e6,
+                w_bits: layer.w_bits(),
+                x_bits: group.x_bits(),
+                signed: group.signed(),
+                up: if group.layers()[0] == l { group.in_len() as u64 } else { 0 },
+                down: layer.geometry().out_len() as u64,
+                mmac: layer.geometry().macs() as f64 / 1e6,
                 local_ms: 0.0,
                 outsourced_ms: 0.0,
             });

@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use ring::rand::{SecureRandom, SystemRandom};
-use twinmask_kernels::{Kernels, Scratch};
+use twinmask_codec::LayerId;
 use twinmask_masking::freivalds::Secrets;
-use twinmask_masking::keys::s_in;
+use twinmask_masking::keys;
 use twinmask_model::bundle::{DeviceBundle, DeviceModel, EdgeBundle, Rows, short};
+use twinmask_model::plan::Layer;
 use twinmask_model::preprocess::{Preprocess, PreprocessError};
 use twinmask_model::ring_plan::Profile;
-use twinmask_ring::pack;
 use twinmask_transport::{CERT_FILE, Role};
 use zeroize::Zeroizing;
 
@@ -292,43 +292,24 @@ fn device_bundle(store: &Store, request: &DeviceRequest, version: u32) -> Result
     }
     let mut key = Zeroizing::new([0u8; 32]);
     SystemRandom::new().fill(key.as_mut()).map_err(|_| OwnerError::Random)?;
-    let s_out = masking_keys(&edge, &key, &digest);
-    let secrets = |l: usize| Secrets::expand(&key, &digest, l as u32, &edge.plan.layers[l].geometry);
-    let project = |(l, w): (usize, &Vec<i16>)| secrets(l).project(&edge.plan.layers[l].geometry, w);
-    let projections = edge.weights.iter().enumerate().map(project).collect();
+    let s_out = keys::s_out(&key, &digest, &edge.plan, &edge.weights);
+    let project = |((l, layer), weights): ((LayerId, &Layer), &Vec<i16>)| {
+        Secrets::expand(&key, &digest, l, layer.geometry()).project(layer.geometry(), weights)
+    };
+    let projections = edge.plan.numbered_layers().zip(&edge.weights).map(project).collect();
     let rows = sample_rows(&edge, if request.all_weights { usize::MAX } else { request.sample_rows })?;
     Ok(DeviceBundle { model, key, s_out, rows, projections })
 }
 
-/// `S_out = W·S_in mod 2^k` of each layer, packed.
-fn masking_keys(edge: &EdgeBundle, key: &[u8; 32], digest: &[u8; 32]) -> Vec<Zeroizing<Vec<u8>>> {
-    let plan = &edge.plan;
-    let kernel = Kernels::native().named("portable").expect("the portable kernel is in every build");
-    let mut scratch = Scratch::default();
-    let mut s_out = vec![Zeroizing::new(Vec::new()); plan.layers.len()];
-    for (g, group) in plan.groups.iter().enumerate() {
-        let k = u32::from(group.k);
-        let s = s_in(key, digest, g as u32, k, group.len as usize);
-        for &l in &group.layers {
-            let l = l as usize;
-            let geometry = &plan.layers[l].geometry;
-            let mut z = Zeroizing::new(vec![0; geometry.out_len()]);
-            kernel.prepare(geometry, &edge.weights[l], k).apply(&s, &mut z, &mut scratch);
-            pack::pack(&z, k, &mut s_out[l]);
-        }
-    }
-    s_out
-}
-
 /// Up to `n` weight rows of each layer, drawn from the operating system's randomness: the edges must not know which.
 fn sample_rows(edge: &EdgeBundle, n: usize) -> Result<Vec<Rows>, OwnerError> {
-    let draw = |(layer, weights): (&twinmask_model::plan::Layer, &Vec<i16>)| {
-        let (channels, fan_in) = (layer.geometry.out_channels(), layer.geometry.fan_in());
+    let draw = |(layer, weights): (&Layer, &Vec<i16>)| {
+        let (channels, fan_in) = (layer.geometry().out_channels(), layer.geometry().fan_in());
         let channels = draw_channels(channels, n)?;
         let weights = channels.iter().flat_map(|&c| weights[c as usize * fan_in..][..fan_in].iter().copied()).collect();
         Ok(Rows { channels, weights })
     };
-    edge.plan.layers.iter().zip(&edge.weights).map(draw).collect()
+    edge.plan.layers().iter().zip(&edge.weights).map(draw).collect()
 }
 
 /// A uniformly random subset of `n` of `channels`, ascending (a Fisher-Yates shuffle cut short).

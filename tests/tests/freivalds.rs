@@ -99,7 +99,7 @@ async fn two_hundred_single_errors_over_the_wire_are_all_found() {
         limits: TransportLimits::default(),
         options: SessionOptions::default(),
     };
-    let layers = network.plan().layers.len();
+    let layers = network.plan().layers().len();
     let shape = network.input_spec().shape;
     let input: Vec<f32> = (0..shape.iter().product::<u32>()).map(|i| (i % 17) as f32 / 8.0 - 1.0).collect();
     let mut device = Device::new(network, identity.expect("the device's identity"), edges);

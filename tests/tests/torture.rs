@@ -128,15 +128,15 @@ fn bundle(name: &str, parts: Partitioned) -> DeviceBundle {
     let plan = &parts.plan;
     let masks = |l: usize| {
         let mut packed = Vec::new();
-        pack::pack(&vec![0; plan.layers[l].geometry.out_len()], plan.k_of(l), &mut packed);
+        pack::pack(&vec![0; plan.layers()[l].geometry().out_len()], plan.k_of(l), &mut packed);
         packed.into()
     };
-    let s_out = (0..plan.layers.len()).map(masks).collect();
+    let s_out = (0..plan.layers().len()).map(masks).collect();
     let all = |(w, l): (Vec<i16>, &twinmask_model::plan::Layer)| Rows {
-        channels: (0..l.geometry.out_channels() as u32).collect(),
+        channels: (0..l.geometry().out_channels() as u32).collect(),
         weights: w,
     };
-    let rows = parts.weights.into_iter().zip(&plan.layers).map(all).collect();
+    let rows = parts.weights.into_iter().zip(plan.layers()).map(all).collect();
     let model = DeviceModel {
         model: name.into(),
         version: 1,

@@ -37,7 +37,7 @@ async fn serve(cli: &Cli) -> Result<()> {
     for _ in 0..cli.warmup {
         device.infer(&input).await?;
     }
-    let (model, rounds) = (device.network().name().to_owned(), device.network().plan().rounds.len());
+    let (model, rounds) = (device.network().name().to_owned(), device.network().plan().rounds().len());
     let session = device.session().await?;
     say(&json!({"model": model, "rounds": rounds, "mode": session.mode(), "kernels": session.kernels()}));
     let mut lines = lines();

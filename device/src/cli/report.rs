@@ -112,7 +112,7 @@ impl InferReport {
                 .map(|o| OutputShape { name: o.name.clone(), shape: o.shape.clone() })
                 .collect(),
             top: best(&outcome.outputs[0], &network.model().labels, top),
-            integrity: IntegrityReport { check: how.check.clone(), layers: network.plan().layers.len(), ok: true },
+            integrity: IntegrityReport { check: how.check.clone(), layers: network.plan().layers().len(), ok: true },
             rounds: outcome.rounds.len(),
             ms: InferMs {
                 total: ms(outcome.total),
