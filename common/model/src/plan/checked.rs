@@ -278,7 +278,8 @@ mod tests {
     /// What a plan is refused for, in the words that a person reads.
     #[test]
     fn contradictions_are_refused() {
-        let mutations: [(fn(&mut PlanParts), &str); 13] = [
+        type Mutation = fn(&mut PlanParts);
+        let mutations: [(Mutation, &str); 13] = [
             (|p| p.layers.clear(), "0 layers; 1 to 4096 are possible"),
             (|p| p.layers = vec![p.layers[0].clone(); 4097], "4097 layers; 1 to 4096 are possible"),
             (|p| p.layers[0].geometry = Geometry::Fc(Fc { rows: 0, inputs: 5, outputs: 7 }), "layer fc0: "),
