@@ -30,7 +30,7 @@ impl Local {
         let plan = bundle.model.plan.clone();
         let kernel = Kernels::native().named("portable").expect("every CPU has the portable kernel");
         let prepare = |(l, rows): (usize, &twinmask_model::bundle::Rows)| {
-            kernel.prepare(&plan.layers[l].geometry, &rows.weights, plan.k_of(l))
+            kernel.prepare(plan.layers()[l].geometry(), &rows.weights, plan.k_of(l))
         };
         let layers = bundle.rows.iter().enumerate().map(prepare).collect();
         Ok(Self { plan, layers, scratch: Scratch::default() })
@@ -50,8 +50,8 @@ impl Exchange for Local {
             let mut x = vec![0; input.tensor.len()];
             elementwise::quantize(input.tensor, input.scale, &mut x);
             let x: Vec<u32> = x.into_iter().map(|v| v as u32).collect();
-            let layers = self.plan.groups[input.group].layers.iter();
-            for (l, output) in layers.map(|&l| l as usize).zip(&mut outputs) {
+            let layers = self.plan.group(input.group).layers().iter();
+            for (l, output) in layers.map(|l| l.index()).zip(&mut outputs) {
                 let mut y = vec![0; output.len()];
                 self.layers[l].apply(&x, &mut y, &mut self.scratch);
                 let k = self.plan.k_of(l);

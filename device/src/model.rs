@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use twinmask_codec::LayerId;
 use twinmask_masking::integrity::Checker;
 use twinmask_masking::{DeviceKeys, Integrity};
 use twinmask_model::bundle::{DeviceBundle, DeviceModel, LayerScales, MEMORY_CAP};
@@ -74,14 +75,13 @@ impl Model {
     }
 
     /// The layers of round `r`, group by group.
-    pub(crate) fn layers_of(&self, r: usize) -> Vec<usize> {
-        let plan = self.plan();
-        plan.rounds[r].iter().flat_map(|&g| &plan.groups[g as usize].layers).map(|&l| l as usize).collect()
+    pub(crate) fn layers_of(&self, r: usize) -> Vec<LayerId> {
+        self.plan().round_layers(r).collect()
     }
 
     /// Turns the integers of layer `l` into activations, for an input of which one integer step is worth `step`.
     pub(crate) fn rescale(&self, l: usize, step: f32) -> Rescale<'_> {
-        let geometry = &self.plan().layers[l].geometry;
+        let geometry = self.plan().layers()[l].geometry();
         let low = if self.layer_output[l].relu { 0.0 } else { f32::NEG_INFINITY };
         Rescale::new(geometry, &self.bundle.layers[l].scales, &self.shifts[l], step, low)
     }
@@ -142,10 +142,10 @@ fn tensor_spec(graph: &Graph, id: ValueId) -> TensorSpec {
 }
 
 fn holes(graph: &Graph, plan: &Plan) -> (Vec<ValueId>, Vec<ValueId>) {
-    let (mut inputs, mut outputs) = (vec![0; plan.groups.len()], vec![0; plan.layers.len()]);
+    let (mut inputs, mut outputs) = (vec![0; plan.groups().len()], vec![0; plan.layers().len()]);
     for node in &graph.nodes {
         if let Op::Linear { layer, .. } = node.op {
-            inputs[plan.layers[layer as usize].group as usize] = node.inputs[0];
+            inputs[plan.layer(layer as usize).group().index()] = node.inputs[0];
             outputs[layer as usize] = node.output;
         }
     }

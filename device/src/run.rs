@@ -49,21 +49,21 @@ pub async fn infer(
         }
     }
     values.start(&inputs[0])?;
-    let rounds = model.plan().rounds.len();
+    let rounds = model.plan().rounds().len();
     let mut times = Vec::with_capacity(rounds);
     for r in 0..rounds {
         values.run_segment(r)?;
         let layers = model.layers_of(r);
         let mut outputs: Vec<Vec<f32>> =
-            layers.iter().map(|&l| values.buffer(model.plan().layers[l].geometry.out_len())).collect();
-        let groups = model.plan().rounds[r].iter();
+            layers.iter().map(|&l| values.buffer(model.plan().layer(l).geometry().out_len())).collect();
+        let groups = model.plan().rounds()[r].iter();
         let inputs: Vec<GroupInput<'_>> =
-            groups.map(|&g| tensor(model, values, g as usize)).collect::<Result<_, _>>()?;
+            groups.map(|&g| tensor(model, values, g.index())).collect::<Result<_, _>>()?;
         let sent = Instant::now();
         exchange.round(model, r, &inputs, &mut outputs).await?;
         times.push(sent.elapsed());
         for (&l, output) in layers.iter().zip(outputs) {
-            values.set(model.layer_output[l].value, output)?;
+            values.set(model.layer_output[l.index()].value, output)?;
         }
     }
     values.run_segment(rounds)?;
@@ -77,11 +77,11 @@ pub async fn infer(
 }
 
 fn tensor<'a>(model: &Model, values: &'a Values, group: usize) -> Result<GroupInput<'a>, DeviceError> {
-    let planned = &model.plan().groups[group];
+    let planned = model.plan().group(group);
     let tensor = values.get(model.group_input[group])?;
     // An activation that is not finite after honest answers cannot come from a finite input: a failed check.
-    let scale = elementwise::scale_of(tensor, u32::from(planned.x_bits), planned.signed).map_err(|source| {
-        let layer = model.plan().layers[planned.layers[0] as usize].name.clone();
+    let scale = elementwise::scale_of(tensor, planned.x_bits(), planned.signed()).map_err(|source| {
+        let layer = model.plan().layer(planned.layers()[0]).name().to_owned();
         CheckError::NotFinite { layer, source }
     })?;
     Ok(GroupInput { group, tensor, scale })

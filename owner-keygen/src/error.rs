@@ -2,14 +2,17 @@
 
 use std::path::PathBuf;
 
-use crate::onnx::ImportError;
 use crate::partition::PartitionError;
 use crate::pki::PkiError;
 use crate::secure_file::WriteError;
 use crate::zoo::ZooError;
+use twinmask_model::preprocess::PreprocessError;
+use twinmask_onnx::ImportError;
+use twinmask_transport::InvalidRole;
 
 /// An error of the owner's tool. Each text names the file or name and says what to do.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum OwnerError {
     /// `init` on a folder that is in use.
     #[error("{path} exists: this folder holds a deployment already; choose another one", path = .0.display())]
@@ -18,12 +21,12 @@ pub enum OwnerError {
     #[error("{path} holds no deployment: make one with `owner-keygen init {path}`", path = .0.display())]
     NoDeployment(PathBuf),
     /// A file cannot be read or is malformed.
-    #[error("{path}: {reason}", path = path.display())]
+    #[error("{path}: {source}", path = path.display())]
     File {
         /// The file.
         path: PathBuf,
         /// What is wrong and what to do.
-        reason: String,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// A name that cannot become a file name.
     #[error("'{name}' is no name of a {what}: use up to 63 letters, digits, '-', '_' and '.'")]
@@ -55,8 +58,8 @@ pub enum OwnerError {
     #[error("device '{0}' was revoked: `owner-keygen rotate DIR --identity device/{0}` makes it a new identity first")]
     Revoked(String),
     /// Arguments that contradict each other or the model.
-    #[error("{0}")]
-    Usage(String),
+    #[error(transparent)]
+    Usage(#[from] UsageError),
     /// The operating system has no randomness to give.
     #[error("the operating system provides no randomness")]
     Random,
@@ -79,7 +82,34 @@ pub enum OwnerError {
 
 impl OwnerError {
     /// A file error.
-    pub(crate) fn file(path: impl Into<PathBuf>, reason: impl std::fmt::Display) -> Self {
-        Self::File { path: path.into(), reason: reason.to_string() }
+    pub(crate) fn file(path: impl Into<PathBuf>, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::File { path: path.into(), source: source.into() }
     }
+}
+
+/// Arguments that contradict each other or the model.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum UsageError {
+    /// `add-model` without a network.
+    #[error("name a network with --onnx or --zoo")]
+    NoNetwork,
+    /// A threshold out of range.
+    #[error("--threshold {0} is no cosine: it lies between -1 and 1")]
+    Threshold(f32),
+    /// Preprocessing that does not fit the model's input.
+    #[error("--preprocess: {0}")]
+    Preprocess(PreprocessError),
+    /// Preprocessing that there is not.
+    #[error(transparent)]
+    Preset(PreprocessError),
+    /// A device name that is none.
+    #[error(transparent)]
+    Role(#[from] InvalidRole),
+    /// Import options for what is no ONNX file.
+    #[error(
+        "{path} was divided when it was added: --ring, --offload and --input-size are for .onnx files",
+        path = .0.display()
+    )]
+    Divided(PathBuf),
 }

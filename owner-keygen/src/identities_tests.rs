@@ -2,12 +2,14 @@
 
 use std::path::Path;
 
+use twinmask_model::ring_plan::Profile;
 use twinmask_transport::{Identity, IdentityError};
 
 use super::*;
-use crate::issue::{DeviceRequest, ModelRequest, Source, add_device, add_model, rotate_keys, withdraw_model};
+use crate::devices::{DeviceRequest, add_device, rotate_keys};
+use crate::import::ImportRequest;
 use crate::list;
-use crate::partition::Offload;
+use crate::models::{ModelRequest, Source, add_model, withdraw_model};
 use crate::zoo::Arch;
 
 fn deployment() -> (tempfile::TempDir, Store) {
@@ -20,9 +22,7 @@ fn lenet() -> ModelRequest {
     ModelRequest {
         name: "net".into(),
         source: Source::Zoo(Arch::LeNet, 1),
-        profile: twinmask_model::ring_plan::Profile::Compact,
-        offload: Offload::All,
-        input_size: None,
+        import: ImportRequest { profile: Profile::Compact, ..ImportRequest::default() },
         preprocess: None,
         labels: vec![],
         threshold: Some(0.5),

@@ -10,12 +10,11 @@ use twinmask_model::bundle::{DeviceBundle, DeviceModel, EdgeBundle};
 use twinmask_model::cost::local_flops;
 use twinmask_model::graph::Graph;
 use twinmask_model::plan::Plan;
-use twinmask_model::ring_plan::Profile;
 use zeroize::Zeroizing;
 
-use crate::error::OwnerError;
-use crate::onnx::{ImportOptions, import};
-use crate::partition::{Offload, partition};
+use crate::error::{OwnerError, UsageError};
+use crate::hex;
+use crate::import::ImportRequest;
 use crate::predict::Costs;
 use crate::store::Store;
 
@@ -31,9 +30,9 @@ pub struct LayerReport {
     /// Ring width, in bits.
     pub k: u32,
     /// Weight width, in bits.
-    pub w_bits: u8,
+    pub w_bits: u32,
     /// Activation magnitude bits.
-    pub x_bits: u8,
+    pub x_bits: u32,
     /// Whether activations are signed.
     pub signed: bool,
     /// Elements uploaded; siblings share the first one's.
@@ -103,12 +102,13 @@ pub struct KeyBytes {
     pub sample_rows: usize,
 }
 
-/// Reports of everything at `path`: an ONNX file, a bundle, or a deployment; times are predicted for `costs`.
+/// Reports of everything at `path`: an ONNX file, a bundle, or a deployment; times are predicted for `costs`. `import` says
+/// how an ONNX file is read and divided; the others were when they were added.
 ///
 /// # Errors
-/// [`OwnerError`] when it is none of these, or does not verify.
-pub fn inspect(path: &Path, costs: &Costs) -> Result<Vec<NetworkReport>, OwnerError> {
-    let mut reports = read(path)?;
+/// [`OwnerError`] when it is none of these, or does not verify; [`UsageError::Divided`].
+pub fn inspect(path: &Path, import: Option<&ImportRequest>, costs: &Costs) -> Result<Vec<NetworkReport>, OwnerError> {
+    let mut reports = read(path, import)?;
     reports.iter_mut().for_each(|r| predict(r, costs));
     Ok(reports)
 }
@@ -125,24 +125,29 @@ fn predict(report: &mut NetworkReport, costs: &Costs) {
     report.predicted_ms = (sum(|l| l.local_ms), sum(|l| l.outsourced_ms));
 }
 
-fn read(path: &Path) -> Result<Vec<NetworkReport>, OwnerError> {
+fn read(path: &Path, import: Option<&ImportRequest>) -> Result<Vec<NetworkReport>, OwnerError> {
+    let extension = path.extension().and_then(|e| e.to_str());
+    if extension == Some("onnx") && !path.is_dir() {
+        return Ok(vec![onnx(path, import.unwrap_or(&ImportRequest::default()))?]);
+    }
+    if import.is_some() {
+        return Err(UsageError::Divided(path.into()).into());
+    }
     if path.is_dir() {
         let store = Store::open(path)?;
         let dirs = store.registry.models.iter().map(|m| store.model_dir(&m.name, m.version).join("model.twm"));
         return dirs.map(|p| bundle(&p)).collect();
     }
-    match path.extension().and_then(|e| e.to_str()) {
-        Some("onnx") => Ok(vec![onnx(path)?]),
+    match extension {
         Some("twm") => Ok(vec![bundle(path)?]),
         _ => Err(OwnerError::file(path, "is neither a deployment, nor an .onnx model, nor a .twm bundle")),
     }
 }
 
-fn onnx(path: &Path) -> Result<NetworkReport, OwnerError> {
-    let imported = import(path, &ImportOptions::default())?;
-    let parts = partition(imported.graph, Profile::Balanced, &Offload::All)?;
+fn onnx(path: &Path, import: &ImportRequest) -> Result<NetworkReport, OwnerError> {
+    let parts = import.divide(import.read(path)?.graph)?;
     let name = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
-    Ok(report(&name, 0, None, "balanced".into(), &parts.plan, Some(&parts.graph)))
+    Ok(report(&name, 0, None, import.profile.to_string(), &parts.plan, Some(&parts.graph)))
 }
 
 /// The owner's public key from the nearest `owner.pub` above a bundle.
@@ -152,10 +157,9 @@ fn owner_of(path: &Path) -> Result<[u8; 32], OwnerError> {
         OwnerError::file(path, "has no owner.pub in a folder above it, so its signature cannot be checked")
     })?;
     let text = std::fs::read_to_string(&file).map_err(|e| OwnerError::file(&file, e))?;
-    let digits = text.trim().as_bytes();
-    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
-    let key: Option<Vec<u8>> = digits.chunks(2).map(byte).collect();
-    key.and_then(|k| k.try_into().ok()).ok_or_else(|| OwnerError::file(&file, "holds no key of 64 hex digits"))
+    hex::bytes(text.trim())
+        .and_then(|k| k.try_into().ok())
+        .ok_or_else(|| OwnerError::file(&file, "holds no key of 64 hex digits"))
 }
 
 fn bundle(path: &Path) -> Result<NetworkReport, OwnerError> {
@@ -169,7 +173,7 @@ fn bundle(path: &Path) -> Result<NetworkReport, OwnerError> {
     }
     let device = DeviceBundle::read(&bytes, &owner).map_err(|e| OwnerError::file(path, e))?;
     let mut out = of_model(&device.model);
-    let width = |l: usize| if device.model.plan.layers[l].w_bits <= 8 { 1 } else { 2 };
+    let width = |l: usize| if device.model.plan.layers()[l].w_bits() <= 8 { 1 } else { 2 };
     out.keys = Some(KeyBytes {
         masking: 32 + device.s_out.iter().map(|s| s.len()).sum::<usize>(),
         freivalds: device.projections.iter().map(|p| 8 * p.len()).sum(),
@@ -190,7 +194,7 @@ fn report(
     plan: &Plan,
     graph: Option<&Graph>,
 ) -> NetworkReport {
-    let rounds = 0..plan.rounds.len();
+    let rounds = 0..plan.rounds().len();
     let sum =
         |parts: fn(&Plan, usize) -> Vec<(usize, u32)>| rounds.clone().map(|r| packed_parts_len(&parts(plan, r))).sum();
     let down: usize = sum(Plan::answer_parts);
@@ -198,9 +202,9 @@ fn report(
     NetworkReport {
         model: model.into(),
         version,
-        digest: digest.map(|d| d.iter().map(|b| format!("{b:02x}")).collect()).unwrap_or_default(),
+        digest: digest.map(|d| hex::hex(&d)).unwrap_or_default(),
         ring,
-        rounds: plan.rounds.len(),
+        rounds: plan.rounds().len(),
         elements: plan.elements(),
         mmac_offloaded: plan.macs() as f64 / 1e6,
         outsourced_percent: analysis.outsourced_percent,
@@ -214,21 +218,21 @@ fn report(
 
 fn layer_reports(plan: &Plan) -> Vec<LayerReport> {
     let mut out = Vec::new();
-    for round in 0..plan.rounds.len() {
+    for round in 0..plan.rounds().len() {
         for l in plan.round_layers(round) {
-            let layer = &plan.layers[l];
-            let group = &plan.groups[layer.group as usize];
+            let layer = plan.layer(l);
+            let group = plan.group(layer.group());
             out.push(LayerReport {
                 round,
-                name: layer.name.clone(),
-                shape: shape(&layer.geometry),
+                name: layer.name().into(),
+                shape: shape(layer.geometry()),
                 k: plan.k_of(l),
-                w_bits: layer.w_bits,
-                x_bits: group.x_bits,
-                signed: group.signed,
-                up: if group.layers[0] as usize == l { u64::from(group.len) } else { 0 },
-                down: layer.geometry.out_len() as u64,
-                mmac: layer.geometry.macs() as f64 / 1e6,
+                w_bits: layer.w_bits(),
+                x_bits: group.x_bits(),
+                signed: group.signed(),
+                up: if group.layers()[0] == l { group.in_len() as u64 } else { 0 },
+                down: layer.geometry().out_len() as u64,
+                mmac: layer.geometry().macs() as f64 / 1e6,
                 local_ms: 0.0,
                 outsourced_ms: 0.0,
             });

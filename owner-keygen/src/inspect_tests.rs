@@ -2,9 +2,17 @@
 
 use std::path::Path;
 
+use rten_onnx::onnx::{
+    DataType, Dimension, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TensorShapeProto,
+    TypeProto, TypeProtoTensor, ValueInfoProto,
+};
+use twinmask_model::ring_plan::Profile;
+use twinmask_onnx::{ImportOptions, import_bytes};
+
 use super::*;
-use crate::issue::{DeviceRequest, ModelRequest, Source, add_device, add_model};
-use crate::onnx::import_bytes;
+use crate::devices::{DeviceRequest, add_device};
+use crate::models::{ModelRequest, Source, add_model};
+use crate::partition::Offload;
 use crate::zoo::{self, Arch};
 
 /// What `inspect` reports of a zoo network, through the importer but without a file.
@@ -13,7 +21,7 @@ fn of_zoo(arch: Arch) -> NetworkReport {
     zoo::write(arch, 1, &mut file).unwrap();
     let imported = import_bytes(&file, Path::new(arch.name()), &ImportOptions::default()).unwrap();
     drop(file);
-    let parts = partition(imported.graph, Profile::Balanced, &Offload::All).unwrap();
+    let parts = ImportRequest::default().divide(imported.graph).unwrap();
     report(arch.name(), 0, None, "balanced".into(), &parts.plan, Some(&parts.graph))
 }
 
@@ -62,9 +70,7 @@ fn stored_keys_are_those_of_the_formula() {
     let request = ModelRequest {
         name: "lenet".into(),
         source: Source::Zoo(Arch::LeNet, 1),
-        profile: Profile::Balanced,
-        offload: Offload::All,
-        input_size: None,
+        import: ImportRequest::default(),
         preprocess: None,
         labels: vec![],
         threshold: None,
@@ -73,7 +79,7 @@ fn stored_keys_are_those_of_the_formula() {
     let sample_rows = Checks::default().rows as usize;
     let request = DeviceRequest { name: "cam".into(), model: "lenet".into(), all_weights: false, sample_rows };
     let dir = add_device(&mut store, &request).unwrap();
-    let reports = inspect(&dir.join("models/lenet.twm"), &Costs::default()).unwrap();
+    let reports = inspect(&dir.join("models/lenet.twm"), None, &Costs::default()).unwrap();
     let keys = reports[0].keys.as_ref().unwrap();
     let formula = reports[0].analysis.schemes[0].storage;
     let stored = [keys.masking, keys.freivalds, keys.sample_rows].map(|bytes| bytes as u64);
@@ -83,4 +89,81 @@ fn stored_keys_are_those_of_the_formula() {
     assert!(shown.contains("stored bytes: 1,000 requests") && shown.contains("one-time"), "{shown}");
     let json = serde_json::to_value(&reports[0]).unwrap();
     assert_eq!(json["analysis"]["schemes"][2]["storage"]["per_request"], (4_964 + 15_230) * 20);
+}
+
+/// A convolution `conv` and a fully connected layer `fc` on the mean of its channels, for pictures of any size.
+fn of_any_size() -> ModelProto {
+    let shape = |dims: &[i64]| {
+        let dim = |&d: &i64| Dimension { dim_value: (d > 0).then_some(d), dim_param: (d == 0).then(|| "n".into()) };
+        let shape = (!dims.is_empty()).then(|| TensorShapeProto { dim: dims.iter().map(dim).collect() });
+        let tensor_type = Some(TypeProtoTensor { elem_type: Some(DataType::FLOAT), shape });
+        Some(TypeProto { tensor_type, sequence: None })
+    };
+    let value = |name: &str, dims: &[i64]| ValueInfoProto { name: Some(name.into()), r#type: shape(dims) };
+    let weights = |name: &str, dims: [i64; 4], rank: usize| TensorProto {
+        name: Some(name.into()),
+        dims: dims[..rank].to_vec(),
+        data_type: Some(DataType::FLOAT),
+        float_data: vec![0.25; dims.iter().product::<i64>() as usize],
+        ..Default::default()
+    };
+    let node = |op: &str, name: &str, inputs: &[&str], output: &str| NodeProto {
+        name: Some(name.into()),
+        op_type: Some(op.into()),
+        input: inputs.iter().map(|&i| i.into()).collect(),
+        output: vec![output.into()],
+        ..Default::default()
+    };
+    let graph = GraphProto {
+        node: vec![
+            node("Conv", "conv", &["x", "w"], "c"),
+            node("GlobalAveragePool", "mean", &["c"], "m"),
+            node("Flatten", "flat", &["m"], "f"),
+            node("Gemm", "fc", &["f", "v"], "y"),
+        ],
+        initializer: vec![weights("w", [8, 3, 3, 3], 4), weights("v", [8, 5, 1, 1], 2)],
+        input: vec![value("x", &[1, 3, 0, 0])],
+        output: vec![value("y", &[])],
+        value_info: vec![],
+    };
+    ModelProto {
+        ir_version: Some(8),
+        graph: Some(graph),
+        opset_import: vec![OperatorSetIdProto { domain: Some(String::new()), version: Some(13) }],
+        ..Default::default()
+    }
+}
+
+#[test]
+fn a_file_that_leaves_its_size_open_is_inspected_with_the_options_of_add_model() {
+    let root = tempfile::tempdir().unwrap();
+    let file = root.path().join("any.onnx");
+    std::fs::write(&file, of_any_size().write_buf().unwrap()).unwrap();
+    let look = |import: Option<ImportRequest>| inspect(&file, import.as_ref(), &Costs::default());
+    let text = look(None).unwrap_err().to_string();
+    assert!(text.contains("any.onnx") && text.contains("pass --input-size HxW"), "{text}");
+    let sized = |size| ImportRequest { input_size: Some(size), ..ImportRequest::default() };
+    for (h, w) in [(5, 7), (32, 16)] {
+        let report = &look(Some(sized((h, w)))).unwrap()[0];
+        let (up, down) = (u64::from(3 * h * w), u64::from(8 * (h - 2) * (w - 2)));
+        assert_eq!((report.elements, report.rounds, report.ring.as_str()), ((up + 8, down + 5), 2, "balanced"));
+    }
+    let only =
+        ImportRequest { profile: Profile::Bits(12), offload: Offload::Named(vec!["fc".into()]), ..sized((5, 7)) };
+    let report = &look(Some(only)).unwrap()[0];
+    assert_eq!((report.ring.as_str(), report.layers.len(), report.layers[0].name.as_str()), ("12", 1, "fc"));
+    assert!(report.layers[0].k <= 12);
+}
+
+/// If this fails, options that have no effect are taken for good.
+#[test]
+fn what_was_divided_already_takes_no_import_options() {
+    let root = tempfile::tempdir().unwrap();
+    Store::init(&root.path().join("d")).unwrap();
+    let bundle = root.path().join("d/edge-a/models/net-v1.twm");
+    for path in [root.path().join("d"), bundle] {
+        let error = inspect(&path, Some(&ImportRequest::default()), &Costs::default()).unwrap_err();
+        assert!(matches!(error, OwnerError::Usage(UsageError::Divided(_))), "{error}");
+    }
+    assert!(inspect(&root.path().join("d"), None, &Costs::default()).unwrap().is_empty());
 }

@@ -1,17 +1,20 @@
 //! The owner's tool: ONNX import, partition, quantization, masking keys, identities.
 
 pub mod cli;
+pub mod devices;
 mod error;
+mod hex;
 pub mod identities;
+pub mod import;
 pub mod inspect;
-pub mod issue;
 pub mod list;
-pub mod onnx;
+pub mod models;
 pub mod partition;
 pub mod pki;
 pub mod predict;
+pub mod registry;
 pub mod secure_file;
 pub mod store;
 pub mod zoo;
 
-pub use error::OwnerError;
+pub use error::{OwnerError, UsageError};

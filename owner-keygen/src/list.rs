@@ -4,7 +4,7 @@ use serde::Serialize;
 use twinmask_transport::utc;
 
 use crate::pki::now_s;
-use crate::store::{ModelEntry, Registry};
+use crate::registry::{DeviceEntry, IdentityEntry, ModelEntry, Registry};
 
 /// One certificate.
 #[derive(Debug, Clone, Serialize)]
@@ -77,7 +77,7 @@ pub struct Listing {
 #[must_use]
 pub fn list(registry: &Registry) -> Listing {
     let now_s = now_s();
-    let identity = |(at, entry): (usize, &crate::identities::IdentityEntry)| {
+    let identity = |(at, entry): (usize, &IdentityEntry)| {
         let later = &registry.identities[at + 1..];
         let replaced = later.iter().any(|l| l.role == entry.role && l.status(now_s) == "valid");
         let status = entry.status(now_s);
@@ -108,10 +108,8 @@ pub fn list(registry: &Registry) -> Listing {
         let entry = registry.models.iter().find(|m| m.name == *model && m.version == *version);
         IssuedModel { model: model.clone(), version: *version, status: entry.map_or("unknown", status) }
     };
-    let device = |entry: &crate::store::DeviceEntry| DeviceRow {
-        name: entry.name.clone(),
-        models: entry.models.iter().map(issued).collect(),
-    };
+    let device =
+        |entry: &DeviceEntry| DeviceRow { name: entry.name.clone(), models: entry.models.iter().map(issued).collect() };
     Listing {
         identities: registry.identities.iter().enumerate().map(identity).collect(),
         devices: registry.devices.iter().map(device).collect(),

@@ -14,6 +14,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use twinmask_transport::{CA_FILE, CERT_FILE, Identity, IdentityError, KEY_FILE, Role, check_private_permissions, utc};
 use zeroize::Zeroizing;
 
+use crate::hex::hex;
 use crate::secure_file::{Batch, WriteError, create_private_dir, write_private};
 
 /// The CA's private key (PKCS #8, PEM), mode 0600, beside its certificate `ca.pem`.
@@ -28,6 +29,7 @@ const LAST_S: i64 = 253_402_300_799;
 
 /// Why an identity or the CA could not be made, read or written.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum PkiError {
     /// A file could not be written.
     #[error(transparent)]
@@ -38,13 +40,23 @@ pub enum PkiError {
     /// There is a CA already: overwriting it would orphan all that it has issued.
     #[error("{0} exists already: choose another folder, or delete it if no host uses its identities any more")]
     Exists(String),
-    /// A file of the CA does not hold what it should.
-    #[error("{file}: {problem}; restore the owner folder from a backup")]
-    Content {
+    /// The file of the CA's key holds none.
+    #[error("{file}: holds no private key ({source}); restore the owner folder from a backup")]
+    NoKey {
         /// The file.
         file: String,
         /// What is wrong with it.
-        problem: String,
+        source: rcgen::Error,
+    },
+    /// The CA's key is not the certificate's.
+    #[error("{file}: does not belong to {certificate} ({source}); restore the owner folder from a backup")]
+    Foreign {
+        /// The key's file.
+        file: String,
+        /// The certificate's file.
+        certificate: String,
+        /// How that shows.
+        source: Box<PkiError>,
     },
     /// The validity is empty or outside of what a certificate can say.
     #[error("a certificate cannot be valid from {} to {}", utc(.0.not_before_s), utc(.0.not_after_s))]
@@ -134,7 +146,7 @@ impl Ca {
         let key = Zeroizing::new(KeyPair::generate()?);
         let mut params = CertificateParams::default();
         Validity::years(CA_YEARS).apply(&mut params)?;
-        let tag: String = random::<4>()?.iter().map(|byte| format!("{byte:02x}")).collect();
+        let tag = hex(&random::<4>()?);
         params.distinguished_name.push(DnType::CommonName, format!("twinmask owner {tag}"));
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
@@ -152,18 +164,19 @@ impl Ca {
         check_private_permissions(&key_path, 0o600)?;
         let cert_pem = read(&dir.join(CA_FILE))?;
         let key_pem = Zeroizing::new(read(&key_path)?);
-        let wrong = |problem: String| PkiError::Content { file: key_path.display().to_string(), problem };
-        let key = KeyPair::from_pem(&key_pem).map_err(|e| wrong(format!("holds no private key ({e})")))?;
+        let file = || key_path.display().to_string();
+        let key = KeyPair::from_pem(&key_pem).map_err(|source| PkiError::NoKey { file: file(), source })?;
         let ca = Ca { cert_pem, key: Zeroizing::new(key) };
-        ca.prove().map_err(|e| wrong(format!("does not belong to {} ({e})", dir.join(CA_FILE).display())))?;
+        let certificate = || dir.join(CA_FILE).display().to_string();
+        let foreign = |e| PkiError::Foreign { file: file(), certificate: certificate(), source: Box::new(e) };
+        ca.prove().map_err(foreign)?;
         Ok(ca)
     }
 
     /// Certificate and key belong together if what the key signs is accepted by whoever trusts the certificate.
-    fn prove(&self) -> Result<(), String> {
-        let probe = self.issue(&Role::EdgeA, Validity::default()).map_err(|e| e.to_string())?;
-        Identity::from_pem(probe.cert_pem.as_bytes(), probe.key_pem.as_bytes(), self.cert_pem.as_bytes())
-            .map_err(|e| e.to_string())?;
+    fn prove(&self) -> Result<(), PkiError> {
+        let probe = self.issue(&Role::EdgeA, Validity::default())?;
+        Identity::from_pem(probe.cert_pem.as_bytes(), probe.key_pem.as_bytes(), self.cert_pem.as_bytes())?;
         Ok(())
     }
 

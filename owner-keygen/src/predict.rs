@@ -40,13 +40,18 @@ impl Default for Link {
     }
 }
 
-impl std::str::FromStr for Link {
-    type Err = String;
+/// A text that names no link.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("'{0}' is no link: give MBIT,RTT_MS such as 40,5")]
+pub struct LinkError(String);
 
-    fn from_str(text: &str) -> Result<Self, String> {
+impl std::str::FromStr for Link {
+    type Err = LinkError;
+
+    fn from_str(text: &str) -> Result<Self, LinkError> {
         let number = |s: &str| s.trim().parse::<f64>().ok().filter(|v| v.is_finite() && *v > 0.0);
         let parts = text.split_once(',').and_then(|(rate, rtt)| Some((number(rate)?, number(rtt)?)));
-        let (mbit_s, rtt_ms) = parts.ok_or_else(|| format!("'{text}' is no link: give MBIT,RTT_MS such as 40,5"))?;
+        let (mbit_s, rtt_ms) = parts.ok_or_else(|| LinkError(text.into()))?;
         Ok(Self { mbit_s, rtt_ms })
     }
 }

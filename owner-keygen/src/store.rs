@@ -5,76 +5,18 @@ use std::path::{Path, PathBuf};
 
 use ring::rand::SystemRandom;
 use ring::signature::{Ed25519KeyPair, KeyPair};
-use serde::{Deserialize, Serialize};
 use twinmask_transport::Role;
 use zeroize::Zeroizing;
 
 use crate::error::OwnerError;
-use crate::identities::{IdentityEntry, issue_identity};
+use crate::hex::hex_line;
 use crate::pki::Ca;
+use crate::registry::Registry;
 use crate::secure_file::{Batch, create_private_dir, write_private, write_public};
 
 const SIGN_KEY: &str = "sign.key";
 const OWNER_PUB: &str = "owner.pub";
 const REGISTRY: &str = "registry.json";
-
-/// One version of one model.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ModelEntry {
-    /// Model name.
-    pub name: String,
-    /// Version, from 1.
-    pub version: u32,
-    /// Digest of the edge bundle, hex.
-    pub digest: String,
-    /// Where it came from.
-    pub source: String,
-    /// Ring profile.
-    pub ring: String,
-    /// The least cosine at which two embeddings are the same person's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub threshold: Option<f32>,
-    /// Whether the edges' folders no longer hold it.
-    #[serde(default)]
-    pub withdrawn: bool,
-}
-
-/// One device.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DeviceEntry {
-    /// Device name.
-    pub name: String,
-    /// Models issued to it: name and version.
-    pub models: Vec<(String, u32)>,
-}
-
-/// What the owner has issued.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Registry {
-    /// Models, oldest version first.
-    pub models: Vec<ModelEntry>,
-    /// Devices.
-    pub devices: Vec<DeviceEntry>,
-    /// Certificates, oldest first.
-    #[serde(default)]
-    pub identities: Vec<IdentityEntry>,
-}
-
-impl Registry {
-    /// The newest version of the model `name` that was not withdrawn.
-    #[must_use]
-    pub fn newest(&self, name: &str) -> Option<&ModelEntry> {
-        self.models.iter().filter(|m| m.name == name && !m.withdrawn).max_by_key(|m| m.version)
-    }
-
-    /// The number of the next version of the model `name`; those of withdrawn ones are not used again.
-    #[must_use]
-    pub fn next_version(&self, name: &str) -> u32 {
-        self.models.iter().filter(|m| m.name == name).map(|m| m.version + 1).max().unwrap_or(1)
-    }
-}
 
 /// The owner's folder, opened.
 #[derive(Debug)]
@@ -105,7 +47,7 @@ impl Store {
         for (role, dir) in [(Role::EdgeA, store.edge_dir("edge-a")), (Role::EdgeB, store.edge_dir("edge-b"))] {
             batch.folder(&dir.join("models"))?;
             create_private_dir(&dir)?;
-            issue_identity(&store, &ca, &mut registry, &mut batch, &role)?;
+            registry.issue(&ca, &mut batch, &role, &store.identity_dir(&role))?;
             batch.public(&dir.join(OWNER_PUB), hex_line(&public).as_bytes())?;
         }
         // The registry comes last: a deployment without one was cut short and is refused.
@@ -197,7 +139,7 @@ impl Store {
         let path = self.owner_dir().join(SIGN_KEY);
         twinmask_transport::check_private_permissions(&path, 0o600).map_err(crate::pki::PkiError::from)?;
         let bytes = Zeroizing::new(std::fs::read(&path).map_err(|e| OwnerError::file(&path, e))?);
-        Ed25519KeyPair::from_pkcs8(&bytes).map_err(|e| OwnerError::file(&path, e))
+        Ed25519KeyPair::from_pkcs8(&bytes).map_err(|e| OwnerError::file(&path, e.to_string()))
     }
 
     /// The public key that bundles are verified with.
@@ -208,12 +150,6 @@ impl Store {
         let key = self.sign_key()?;
         Ok(key.public_key().as_ref().try_into().expect("ed25519 public keys have 32 bytes"))
     }
-}
-
-/// A key as the one line of `owner.pub`.
-#[must_use]
-pub fn hex_line(key: &[u8; 32]) -> String {
-    key.iter().map(|b| format!("{b:02x}")).collect::<String>() + "\n"
 }
 
 /// Checks a name of a model or device: it becomes a file name and part of a certificate.

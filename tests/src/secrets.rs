@@ -23,8 +23,8 @@ impl Secrets {
         for line in body.iter().filter(|l| l.len() >= 16) {
             found.0.push(("a line of key.pem".into(), (*line).to_owned()));
         }
-        for (g, group) in bundle.model.plan.groups.iter().enumerate() {
-            let mask = s_in(&bundle.key, &bundle.model.digest, g as u32, u32::from(group.k), group.len as usize);
+        for (g, group) in bundle.model.plan.numbered_groups() {
+            let mask = s_in(&bundle.key, &bundle.model.digest, g, group.k(), group.in_len());
             let name = format!("S_in of group {g}");
             let bytes: Vec<u8> = mask.iter().flat_map(|e| e.to_le_bytes()).collect();
             found.add(&name, &bytes);

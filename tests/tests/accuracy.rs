@@ -10,7 +10,7 @@ use twinmask_device::exec::{Program, Values};
 use twinmask_device::npy;
 use twinmask_masking::Integrity;
 use twinmask_model::bundle::MEMORY_CAP;
-use twinmask_owner_keygen::onnx::{ImportOptions, import};
+use twinmask_onnx::{ImportOptions, import};
 use twinmask_tests::data::{Labelled, argmax, cifar, data_or_skip, mnist, parse_npy, photos, rows};
 use twinmask_tests::{DEVICE, Deployment, PROFILES, kernels};
 

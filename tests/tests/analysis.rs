@@ -121,7 +121,7 @@ fn padding_macs(plan: &Plan) -> u64 {
         let real = inside(c.h, c.out_h(), c.kh, 0) * inside(c.w, c.out_w(), c.kw, 1);
         g.macs() - real * u64::from(c.c_out) * u64::from(c.c_in / c.groups)
     };
-    plan.layers.iter().map(|l| layer(&l.geometry)).sum()
+    plan.layers().iter().map(|l| layer(l.geometry())).sum()
 }
 
 /// If this fails, the table that `inspect` prints is not what happens: a tensor travels twice, is padded, or an edge

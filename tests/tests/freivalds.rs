@@ -93,7 +93,7 @@ async fn two_hundred_single_errors_over_the_wire_are_all_found() {
     let folder = deployment.path(&format!("devices/{DEVICE}"));
     let edges = Device::builder(folder).edges(a.addr().to_string(), b.addr().to_string());
     let device = edges.integrity(integrity).open().await.expect("a session");
-    let layers = device.model().plan().layers.len();
+    let layers = device.model().plan().layers().len();
     let shape = device.inputs().tensors[0].shape.clone();
     let input: Vec<f32> = (0..shape.iter().product::<u32>()).map(|i| (i % 17) as f32 / 8.0 - 1.0).collect();
     let input = Tensor::new(shape, input).expect("fits");

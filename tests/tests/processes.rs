@@ -138,7 +138,7 @@ fn administration() {
 }
 
 fn edge_rounds(deployment: &Deployment) -> f64 {
-    deployment.bundle("lenet").model.plan.rounds.len() as f64
+    deployment.bundle("lenet").model.plan.rounds().len() as f64
 }
 
 /// If this fails, an edge runs with settings other than those that were written down.

@@ -59,7 +59,7 @@ async fn what_edges_get_has_the_same_shape_whatever_the_data() {
         assert!(seen.iter().all(|frames| *frames == seen[0]), "{seen:?}");
     }
     assert!(to_a[0].iter().all(|f| f.payload == 0 && f.kind != FrameType::Round), "{:?}", to_a[0]);
-    assert_eq!(to_b[0].iter().filter(|f| f.kind == FrameType::Round).count(), network.plan().rounds.len());
+    assert_eq!(to_b[0].iter().filter(|f| f.kind == FrameType::Round).count(), network.plan().rounds().len());
 }
 
 /// If this fails, masks repeat from session to session.

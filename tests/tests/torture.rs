@@ -13,7 +13,7 @@ use twinmask_masking::Integrity;
 use twinmask_model::bundle::{DeviceBundle, DeviceModel, Rows};
 use twinmask_model::preprocess::Preprocess;
 use twinmask_model::ring_plan::Profile;
-use twinmask_owner_keygen::onnx::{ImportOptions, Imported, import};
+use twinmask_onnx::{ImportOptions, Imported, import};
 use twinmask_owner_keygen::partition::{Offload, PartitionError, Partitioned, partition};
 use twinmask_ring::pack;
 
@@ -129,15 +129,15 @@ fn bundle(name: &str, parts: Partitioned) -> DeviceBundle {
     let plan = &parts.plan;
     let masks = |l: usize| {
         let mut packed = Vec::new();
-        pack::pack(&vec![0; plan.layers[l].geometry.out_len()], plan.k_of(l), &mut packed);
+        pack::pack(&vec![0; plan.layers()[l].geometry().out_len()], plan.k_of(l), &mut packed);
         packed.into()
     };
-    let s_out = (0..plan.layers.len()).map(masks).collect();
+    let s_out = (0..plan.layers().len()).map(masks).collect();
     let all = |(w, l): (Vec<i16>, &twinmask_model::plan::Layer)| Rows {
-        channels: (0..l.geometry.out_channels() as u32).collect(),
+        channels: (0..l.geometry().out_channels() as u32).collect(),
         weights: w,
     };
-    let rows = parts.weights.into_iter().zip(&plan.layers).map(all).collect();
+    let rows = parts.weights.into_iter().zip(plan.layers()).map(all).collect();
     let model = DeviceModel {
         model: name.into(),
         version: 1,

@@ -111,7 +111,7 @@ pub async fn measure(request: &Request<'_>) -> Result<Measured> {
         cpu_ms: median(&cpu),
         up: per_run(after.0 - before.0),
         down: per_run(after.1 - before.1),
-        rounds: if request.scheme.whole { 1 } else { rounds.plan().rounds.len() },
+        rounds: if request.scheme.whole { 1 } else { rounds.plan().rounds().len() },
         peak_rss_mb: crate::net::process::peak_rss_mb("self"),
     })
 }
@@ -132,7 +132,7 @@ async fn infer(
         return ask(servers, Kind::Whole, scheme.width, 0, &[input], rounds.output_len()).await;
     }
     values.start(input)?;
-    for r in 0..rounds.plan().rounds.len() {
+    for r in 0..rounds.plan().rounds().len() {
         let inputs = rounds.advance(values, r)?;
         let answer = ask(servers, Kind::Round, scheme.width, r, &inputs, rounds.lens(r).1).await?;
         rounds.set(values, r, &answer)?;

@@ -4,12 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
+use twinmask_codec::LayerId;
 use twinmask_device::exec::{Program, Values};
 use twinmask_model::bundle::MEMORY_CAP;
 use twinmask_model::graph::{Graph, Op, ValueId};
 use twinmask_model::plan::Plan;
 use twinmask_model::ring_plan::Profile;
-use twinmask_owner_keygen::onnx::{ImportOptions, import};
+use twinmask_onnx::{ImportOptions, import};
 use twinmask_owner_keygen::partition::{Offload, partition};
 
 use super::sgemm::{FloatLayer, Scratch};
@@ -28,10 +29,10 @@ impl Rounds {
     /// # Errors
     /// When the graph does not check out.
     pub fn new(plan: Plan, graph: Graph) -> Result<Self> {
-        let (mut inputs, mut outputs) = (vec![0; plan.groups.len()], vec![0; plan.layers.len()]);
+        let (mut inputs, mut outputs) = (vec![0; plan.groups().len()], vec![0; plan.layers().len()]);
         for node in &graph.nodes {
             if let Op::Linear { layer, .. } = node.op {
-                inputs[plan.layers[layer as usize].group as usize] = node.inputs[0];
+                inputs[plan.layer(layer as usize).group().index()] = node.inputs[0];
                 outputs[layer as usize] = node.output;
             }
         }
@@ -68,9 +69,9 @@ impl Rounds {
     /// Elements of the inputs and of the outputs of round `r`.
     #[must_use]
     pub fn lens(&self, r: usize) -> (usize, usize) {
-        let groups = || self.plan.rounds[r].iter().map(|&g| &self.plan.groups[g as usize]);
-        let out = |l: &u32| self.plan.layers[*l as usize].geometry.out_len();
-        (groups().map(|g| g.len as usize).sum(), groups().flat_map(|g| &g.layers).map(out).sum())
+        let groups = || self.plan.rounds()[r].iter().map(|&g| self.plan.group(g));
+        let out = |&l: &LayerId| self.plan.layer(l).geometry().out_len();
+        (groups().map(|g| g.in_len()).sum(), groups().flat_map(|g| g.layers()).map(out).sum())
     }
 
     /// The inputs of round `r`, one per group, after running the local operators before it.
@@ -80,7 +81,7 @@ impl Rounds {
     pub fn advance<'v>(&self, values: &'v mut Values, r: usize) -> Result<Vec<&'v [f32]>> {
         values.run_segment(r)?;
         let values: &'v Values = values;
-        self.plan.rounds[r].iter().map(|&g| Ok(values.get(self.inputs[g as usize])?)).collect()
+        self.plan.rounds()[r].iter().map(|&g| Ok(values.get(self.inputs[g.index()])?)).collect()
     }
 
     /// Puts in the outputs of round `r`: those of its layers one after the other.
@@ -88,14 +89,14 @@ impl Rounds {
     /// # Errors
     /// When their number is wrong.
     pub fn set(&self, values: &mut Values, r: usize, mut answer: &[f32]) -> Result<()> {
-        for &g in &self.plan.rounds[r] {
-            for &l in &self.plan.groups[g as usize].layers {
-                let n = self.plan.layers[l as usize].geometry.out_len();
+        for &g in &self.plan.rounds()[r] {
+            for &l in self.plan.group(g).layers() {
+                let n = self.plan.layer(l).geometry().out_len();
                 let (own, rest) =
                     answer.split_at_checked(n).ok_or_else(|| anyhow!("the answer of round {r} is short"))?;
                 let mut out = values.buffer(n);
                 out.copy_from_slice(own);
-                values.set(self.outputs[l as usize], out)?;
+                values.set(self.outputs[l.index()], out)?;
                 answer = rest;
             }
         }
@@ -107,7 +108,7 @@ impl Rounds {
     /// # Errors
     /// When an operator refuses its operands.
     pub fn finish<'v>(&self, values: &'v mut Values) -> Result<&'v [f32]> {
-        values.run_segment(self.plan.rounds.len())?;
+        values.run_segment(self.plan.rounds().len())?;
         Ok(values.get(self.program.graph().outputs[0])?)
     }
 }
@@ -134,11 +135,12 @@ impl FloatNetwork {
         }
         // Weights do not depend on the ring; the widest takes every network.
         let parts = partition(graph, "precise".parse::<Profile>().map_err(|e| anyhow!("{e}"))?, &Offload::All)?;
-        let layers = parts.plan.layers.iter().zip(parts.layers).map(|(layer, scales)| {
-            let len = layer.geometry.weight_len();
-            let found = floats.iter().position(|(name, w)| *name == layer.name && w.len() == len);
-            let (_, weights) = floats.swap_remove(found.ok_or_else(|| anyhow!("no weights of layer {}", layer.name))?);
-            Ok(FloatLayer::new(layer.geometry, weights, scales.bias))
+        let layers = parts.plan.layers().iter().zip(parts.layers).map(|(layer, scales)| {
+            let len = layer.geometry().weight_len();
+            let found = floats.iter().position(|(name, w)| *name == layer.name() && w.len() == len);
+            let (_, weights) =
+                floats.swap_remove(found.ok_or_else(|| anyhow!("no weights of layer {}", layer.name()))?);
+            Ok(FloatLayer::new(*layer.geometry(), weights, scales.bias))
         });
         let layers = layers.collect::<Result<_>>()?;
         Ok(Self { rounds: Rounds::new(parts.plan, parts.graph)?, layers })
@@ -151,11 +153,11 @@ impl FloatNetwork {
     pub fn round(&self, r: usize, mut inputs: &[f32], scratch: &mut Scratch) -> Vec<f32> {
         let plan = self.rounds.plan();
         let mut out = Vec::with_capacity(self.rounds.lens(r).1);
-        for &g in &plan.rounds[r] {
-            let group = &plan.groups[g as usize];
-            let (x, rest) = inputs.split_at(group.len as usize);
-            for &l in &group.layers {
-                self.layers[l as usize].apply(x, &mut out, scratch);
+        for &g in &plan.rounds()[r] {
+            let group = plan.group(g);
+            let (x, rest) = inputs.split_at(group.in_len());
+            for l in group.layers() {
+                self.layers[l.index()].apply(x, &mut out, scratch);
             }
             inputs = rest;
         }
@@ -168,7 +170,7 @@ impl FloatNetwork {
     /// When an operator refuses its operands.
     pub fn infer(&self, values: &mut Values, input: &[f32], scratch: &mut Scratch) -> Result<Vec<f32>> {
         values.start(input)?;
-        for r in 0..self.rounds.plan().rounds.len() {
+        for r in 0..self.rounds.plan().rounds().len() {
             let inputs = self.rounds.advance(values, r)?.concat();
             let answer = self.round(r, &inputs, scratch);
             self.rounds.set(values, r, &answer)?;

@@ -39,7 +39,7 @@ async fn serve(cli: &Cli) -> Result<()> {
     for _ in 0..cli.warmup {
         device.run(input.clone()).await?;
     }
-    let (model, rounds) = (device.model().name().to_owned(), device.model().plan().rounds.len());
+    let (model, rounds) = (device.model().name().to_owned(), device.model().plan().rounds().len());
     let session = device.session().await?.context("a device with edges has a session")?;
     say(&json!({"model": model, "rounds": rounds, "mode": session.mode().name(), "kernels": session.kernels()}));
     let mut lines = lines();

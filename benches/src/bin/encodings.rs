@@ -10,7 +10,7 @@ use twinmask_benches::networks::zoo_file;
 use twinmask_benches::report::Report;
 use twinmask_layer::{Conv, Geometry};
 use twinmask_model::graph::{Graph, Op};
-use twinmask_owner_keygen::onnx::{ImportOptions, import};
+use twinmask_onnx::{ImportOptions, import};
 use twinmask_ring::fixed::Scale;
 use twinmask_ring::mask;
 use twinmask_ring::pack::pack;

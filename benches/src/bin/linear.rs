@@ -16,7 +16,7 @@ use twinmask_kernels::Scratch;
 use twinmask_model::graph::Graph;
 use twinmask_model::plan::Plan;
 use twinmask_model::ring_plan::Profile;
-use twinmask_owner_keygen::onnx::{ImportOptions, import};
+use twinmask_onnx::{ImportOptions, import};
 use twinmask_owner_keygen::partition::{Offload, Partitioned, partition};
 use twinmask_ring::mask;
 use twinmask_ring::prf::Key;
@@ -56,7 +56,7 @@ struct Cli {
 struct LayerRow {
     name: String,
     k: u32,
-    w_bits: u8,
+    w_bits: u32,
     mmac: f64,
     picked: &'static str,
     median_ms: f64,
@@ -90,25 +90,25 @@ struct Layers {
 impl Layers {
     fn new(parts: &Partitioned, kernel_name: &str) -> Result<Self> {
         let (kernel, plan) = (kernels().named(kernel_name)?, parts.plan.clone());
-        let linears: Vec<_> = (0..plan.layers.len())
-            .map(|i| kernel.prepare(&plan.layers[i].geometry, &parts.weights[i], plan.k_of(i)))
+        let linears: Vec<_> = (0..plan.layers().len())
+            .map(|i| kernel.prepare(plan.layers()[i].geometry(), &parts.weights[i], plan.k_of(i)))
             .collect();
         let key = Key::derive("bench", &[b"shares"]);
         let share = |(g, group): (usize, &twinmask_model::plan::Group)| {
-            let mut share = vec![0; group.len as usize];
-            key.fill(g as u64, u32::from(group.k), &mut share);
+            let mut share = vec![0; group.in_len()];
+            key.fill(g as u64, group.k(), &mut share);
             share
         };
-        let shares = plan.groups.iter().enumerate().map(share).collect();
-        let longest = plan.layers.iter().map(|l| l.geometry.out_len()).max().unwrap_or(0);
+        let shares = plan.groups().iter().enumerate().map(share).collect();
+        let longest = plan.layers().iter().map(|l| l.geometry().out_len()).max().unwrap_or(0);
         Ok(Self { plan, linears, shares, output: vec![0; longest], scratch: Scratch::default() })
     }
 
     /// Computes layer `i`.
     fn layer(&mut self, i: usize) -> &[u32] {
-        let layer = &self.plan.layers[i];
-        let output = &mut self.output[..layer.geometry.out_len()];
-        self.linears[i].apply(&self.shares[layer.group as usize], output, &mut self.scratch);
+        let layer = &self.plan.layers()[i];
+        let output = &mut self.output[..layer.geometry().out_len()];
+        self.linears[i].apply(&self.shares[layer.group().index()], output, &mut self.scratch);
         output
     }
 
@@ -209,12 +209,12 @@ fn alternate(
         }
     }
     let plan = &layers.plan;
-    let macs: u64 = plan.layers.iter().map(|l| l.geometry.macs()).sum();
+    let macs: u64 = plan.layers().iter().map(|l| l.geometry().macs()).sum();
     let layer = |(i, times): (usize, &Vec<f64>)| {
-        let (l, ms) = (&plan.layers[i], median(times));
-        let mmac = l.geometry.macs() as f64 / 1e6;
-        let (name, picked) = (l.name.clone(), layers.linears[i].picked());
-        LayerRow { name, k: plan.k_of(i), w_bits: l.w_bits, mmac, picked, median_ms: ms, gmac_per_s: mmac / ms }
+        let (l, ms) = (&plan.layers()[i], median(times));
+        let mmac = l.geometry().macs() as f64 / 1e6;
+        let (name, picked) = (l.name().to_owned(), layers.linears[i].picked());
+        LayerRow { name, k: plan.k_of(i), w_bits: l.w_bits(), mmac, picked, median_ms: ms, gmac_per_s: mmac / ms }
     };
     Ok(Row {
         network: network.to_owned(),

@@ -295,7 +295,7 @@ fn storage(report: &mut Report, name: &str, plans: &Plans) {
         "{name}: {up} elements up, {down} down, {} rounds. One-time keys need {} GB of storage on the device per 1,000 \
          requests (masks and their products, 160 bits each), {} GB if the masks are expanded from a seed; twinmask's keys \
          do not grow with the number of requests.",
-        plans.balanced.rounds.len(),
+        plans.balanced.rounds().len(),
         gb(up + down),
         gb(down)
     ));

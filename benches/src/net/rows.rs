@@ -131,7 +131,7 @@ impl Scheme {
         match self {
             Self::Local => 0,
             Self::Offload { whole: true, .. } => 1,
-            _ => site.balanced.rounds.len(),
+            _ => site.balanced.rounds().len(),
         }
     }
 
@@ -171,15 +171,15 @@ impl Plans {
     /// Elements (up, down) of one inference, siblings sharing their upload.
     #[must_use]
     pub fn elements(&self) -> (u64, u64) {
-        let down = self.balanced.layers.iter().map(|l| l.geometry.out_len() as u64).sum();
-        (self.balanced.groups.iter().map(|g| u64::from(g.len)).sum(), down)
+        let down = self.balanced.layers().iter().map(|l| l.geometry().out_len() as u64).sum();
+        (self.balanced.groups().iter().map(|g| g.in_len() as u64).sum(), down)
     }
 }
 
 fn bits(plan: &Plan) -> (f64, f64) {
-    let up = plan.groups.iter().map(|g| f64::from(g.len) * f64::from(g.k)).sum();
+    let up = plan.groups().iter().map(|g| g.in_len() as f64 * f64::from(g.k())).sum();
     let down =
-        plan.layers.iter().enumerate().map(|(l, layer)| layer.geometry.out_len() as f64 * f64::from(plan.k_of(l)));
+        plan.layers().iter().enumerate().map(|(l, layer)| layer.geometry().out_len() as f64 * f64::from(plan.k_of(l)));
     (up, down.sum())
 }
 

@@ -1,67 +1,9 @@
-//! The one module that touches bincode: fixed-width little-endian integers, a decode limit, no trailing bytes.
-//! (bincode 2 is complete and unmaintained; `deny.toml` says why it stays.)
+//! What crosses the wire or stands in a bundle, below any of its meaning: how plain data is encoded, ids, sizes of parts.
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-use twinmask_ring::pack::packed_len;
+mod encoding;
+mod ids;
+mod part;
 
-/// Bytes that are no encoding of what was expected.
-#[derive(Debug, thiserror::Error)]
-pub enum CodecError {
-    /// Not an encoding of the expected type, or beyond the decode limit.
-    #[error("malformed encoding: {0}")]
-    Malformed(#[from] bincode::error::DecodeError),
-    /// Bytes are left behind the value.
-    #[error("{0} trailing bytes behind the encoding")]
-    Trailing(usize),
-}
-
-fn config() -> impl bincode::config::Config {
-    bincode::config::standard().with_fixed_int_encoding().with_little_endian()
-}
-
-/// The encoding of `value`.
-///
-/// # Panics
-/// Never for types that derive `Serialize` on plain data, which is all that the workspace encodes.
-#[must_use]
-pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
-    bincode::serde::encode_to_vec(value, config()).expect("plain data encodes into memory")
-}
-
-/// Decodes a `T` that claims at most `LIMIT` bytes of memory while it is read.
-///
-/// # Errors
-/// [`CodecError`] when the bytes are malformed, exceed the limit, or are longer than the value.
-pub fn decode<T: DeserializeOwned, const LIMIT: usize>(bytes: &[u8]) -> Result<T, CodecError> {
-    let limited = bincode::config::standard().with_fixed_int_encoding().with_little_endian().with_limit::<LIMIT>();
-    let (value, used) = bincode::serde::decode_from_slice(bytes, limited)?;
-    if used == bytes.len() { Ok(value) } else { Err(CodecError::Trailing(bytes.len() - used)) }
-}
-
-/// Bytes of a payload that holds these parts in `packed` form.
-#[must_use]
-pub fn packed_parts_len(parts: &[(usize, u32)]) -> usize {
-    parts.iter().map(|&(n, k)| packed_len(n, k)).sum()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn round_trip_limit_and_trailing() {
-        let value = (7u32, vec![1u16, 2, 3], "text".to_string());
-        let bytes = encode(&value);
-        assert_eq!(bytes.len(), 4 + 8 + 6 + 8 + 4);
-        assert_eq!(decode::<(u32, Vec<u16>, String), 1024>(&bytes).expect("own encoding"), value);
-        let mut longer = bytes.clone();
-        longer.push(0);
-        assert!(matches!(decode::<(u32, Vec<u16>, String), 1024>(&longer), Err(CodecError::Trailing(1))));
-        assert!(decode::<(u32, Vec<u16>, String), 1024>(&bytes[..bytes.len() - 1]).is_err());
-        // A length of 2^60 elements must fail by the limit, before memory is claimed.
-        let mut huge = encode(&7u32);
-        huge.extend_from_slice(&(1u64 << 60).to_le_bytes());
-        assert!(decode::<(u32, Vec<u16>), 1024>(&huge).is_err());
-    }
-}
+pub use encoding::{CodecError, decode, encode};
+pub use ids::{Counter, GroupId, LayerId, RoundId};
+pub use part::{Part, packed_parts_len};

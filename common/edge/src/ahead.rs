@@ -239,7 +239,7 @@ impl State {
         if relay && outbox.is_none() {
             return None;
         }
-        let rounds = plan.rounds.len() as u32;
+        let rounds = plan.rounds().len() as u32;
         let fits = |r: u32| {
             outbox.is_none_or(|o| !relay || packed_parts_len(&plan.answer_parts(r as usize)) <= o.first_credit())
         };

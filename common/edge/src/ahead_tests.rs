@@ -8,6 +8,7 @@ use tokio::sync::Notify;
 use twinmask_kernels::{Input, Kernel, Linear, Scratch, default_kernel};
 use twinmask_layer::Geometry;
 use twinmask_model::bundle::EdgeBundle;
+use twinmask_model::plan::Plan;
 use twinmask_ring::prf::{Algorithm, Key};
 use twinmask_wire::message::{Claim, End, Infer, Open, Prefetch, Prf};
 use twinmask_wire::{CloseCode, Codec, FrameType, payload};
@@ -30,7 +31,7 @@ async fn settles_at(edge: &TestEdge, bytes: f64) {
 
 /// Bytes of all answers of one inference, packed.
 fn answer_bytes(bundle: &EdgeBundle) -> f64 {
-    let rounds = 0..bundle.plan.rounds.len();
+    let rounds = 0..bundle.plan.rounds().len();
     rounds.map(|r| twinmask_codec::packed_parts_len(&bundle.plan.answer_parts(r))).sum::<usize>() as f64
 }
 
@@ -80,7 +81,7 @@ async fn a_prefetch_is_answered_before_the_claim_which_still_grants_once() {
     let mut device = edge.device().await;
     write(&mut device.send, FrameType::Prefetch, &Prefetch { counter: 0 }).await;
     let (mut send, mut recv) = device.infer(0).await;
-    for r in 0..plan.rounds.len() {
+    for r in 0..plan.rounds().len() {
         let frame = read(&mut recv, FrameType::Answer, &plan.answer_parts(r)).await;
         let z = payload::decode(&frame.payload, frame.header.codec, &plan.answer_parts(r)).expect("decodes");
         assert!(z == expected(&edge.bundle, r, &masks(&plan, r, 0)));
@@ -105,7 +106,9 @@ async fn a_prefetch_is_answered_before_the_claim_which_still_grants_once() {
 /// The model with room for dropped bits in its last layer.
 fn roomy() -> EdgeBundle {
     let mut bundle = bundle();
-    bundle.plan.layers[3].bound = 1 << 24;
+    let mut parts = bundle.plan.to_parts();
+    parts.layers[3].bound = 1 << 24;
+    bundle.plan = Plan::new(parts).expect("room is enough");
     bundle
 }
 
@@ -122,7 +125,7 @@ async fn both_edges_leave_out_the_low_bits_that_are_to_be_dropped() {
             }
             let (mut send, mut recv) = device.connection.open_bi().await.expect("connected");
             write(&mut send, FrameType::Infer, &Infer { counter: c, exact, relay: false }).await;
-            for r in 0..plan.rounds.len() {
+            for r in 0..plan.rounds().len() {
                 let x = if role == Role::A { masks(&plan, r, c) } else { shares(&plan, r, "drop") };
                 if role == Role::B {
                     upload(&mut send, &plan, r, &x, Codec::Packed).await;

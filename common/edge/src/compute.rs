@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
+use twinmask_codec::GroupId;
 use twinmask_model::plan::Plan;
 use twinmask_ring::mask;
 use twinmask_ring::prf::Key;
@@ -49,12 +50,12 @@ impl Shares {
             }
             Shares::Masks(Masks { seed, prf, counter }) => {
                 let key = Key::for_masks(prf.algorithm(), &seed.0, *counter);
-                let expand = |(&g, (len, k)): (&u32, (usize, u32))| {
+                let expand = |(&g, (len, k)): (&GroupId, (usize, u32))| {
                     let mut mask = worker.buffer(len);
                     key.fill(g.into(), k, &mut mask);
                     mask
                 };
-                Ok(plan.rounds[r].iter().zip(parts).map(expand).collect())
+                Ok(plan.rounds()[r].iter().zip(parts).map(expand).collect())
             }
         }
     }
@@ -242,10 +243,10 @@ fn apply(model: &Model, r: usize, shares: &[Vec<Vec<u32>>], worker: &mut Worker)
     if shares.is_empty() {
         return answers;
     }
-    for (i, &g) in model.plan.rounds[r].iter().enumerate() {
+    for (i, &g) in model.plan.rounds()[r].iter().enumerate() {
         let xs: Vec<&[u32]> = shares.iter().map(|s| s[i].as_slice()).collect();
-        for &l in &model.plan.groups[g as usize].layers {
-            let ys = crew::apply(&model.layers[l as usize], &xs, worker);
+        for l in model.plan.group(g).layers() {
+            let ys = crew::apply(&model.layers[l.index()], &xs, worker);
             answers.iter_mut().zip(ys).for_each(|(answers, y)| answers.push(y));
         }
     }
@@ -281,7 +282,7 @@ pub(crate) fn correction(plan: &Plan, r: usize, masks: &Masks, z: &mut [Vec<u32>
     let key = Key::for_corrections(masks.prf.algorithm(), &masks.seed.0, masks.counter);
     for (l, z) in plan.round_layers(r).zip(z.iter_mut()) {
         let mut t = worker.buffer(z.len());
-        key.fill(l as u64, plan.k_of(l), &mut t);
+        key.fill(l.into(), plan.k_of(l), &mut t);
         z.iter_mut().zip(&t).for_each(|(z, t)| *z = z.wrapping_add(*t));
         t.as_mut_slice().zeroize();
         worker.recycle(t);

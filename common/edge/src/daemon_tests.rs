@@ -179,7 +179,7 @@ async fn going_down_finishes_what_runs() {
     daemon.edge().drain();
     assert_eq!(get(&daemon, "/readyz").await, (503, "going down\n".into()));
     let down = tokio::spawn(daemon.shutdown());
-    for r in 1..plan.rounds.len() {
+    for r in 1..plan.rounds().len() {
         tokio::time::sleep(Duration::from_millis(50)).await;
         upload(&mut send, &plan, r, &shares(&plan, r, "x"), Codec::Packed).await;
         read(&mut recv, FrameType::Answer, &plan.answer_parts(r)).await;

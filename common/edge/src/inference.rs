@@ -77,7 +77,7 @@ async fn run(session: &Arc<Session>, send: &mut SendHalf, recv: &mut RecvHalf) -
 /// Whether this session has such inferences.
 fn check(session: &Session, infer: Infer) -> Result<(), Fault> {
     let plan = &session.model.plan;
-    if !infer.exact && (0..plan.layers.len()).all(|l| plan.drop_bits(l) == 0) {
+    if !infer.exact && (0..plan.layers().len()).all(|l| plan.drop_bits(l) == 0) {
         let text = "this model's plan has no bits to drop: switch dropped bits off (--drop-bits off)";
         return Err(refused(CloseCode::Protocol, text));
     }
@@ -143,7 +143,7 @@ async fn busy(session: &Session, send: &mut SendHalf, recv: &mut RecvHalf) -> Re
 /// Edge A: all rounds in order, unasked. What is not there ahead of time is computed, the next round while this one waits
 /// for the stream to take it, and none further.
 async fn answer_all(session: &Arc<Session>, send: &mut SendHalf, infer: Infer) -> Result<(), Fault> {
-    let rounds = session.model.plan.rounds.len();
+    let rounds = session.model.plan.rounds().len();
     let mut coming = Some(coming(session, 0, infer).await?);
     let mut r = 0;
     while let Some(current) = coming.take() {
@@ -191,7 +191,7 @@ async fn answer_each(
         desk.begin(infer.counter);
     }
     let plan = &session.model.plan;
-    let mut cursor = RoundCursor::new(plan.rounds.len() as u32);
+    let mut cursor = RoundCursor::new(plan.rounds().len() as u32);
     while let Some(due) = cursor.due() {
         let r = due as usize;
         let parts = plan.upload_parts(r);

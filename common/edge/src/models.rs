@@ -36,9 +36,9 @@ impl Model {
         let title = format!("{} v{}", bundle.model, bundle.version);
         let plan = bundle.plan;
         let layers = bundle.weights.iter().enumerate();
-        let layers = layers.map(|(l, w)| kernel.prepare(&plan.layers[l].geometry, w, plan.k_of(l))).collect();
-        let connected = |r: usize| plan.round_layers(r).all(|l| matches!(plan.layers[l].geometry, Geometry::Fc(_)));
-        let gatherings = (0..plan.rounds.len()).map(|r| connected(r).then(Gathering::default)).collect();
+        let layers = layers.map(|(l, w)| kernel.prepare(plan.layers()[l].geometry(), w, plan.k_of(l))).collect();
+        let connected = |r: usize| plan.round_layers(r).all(|l| matches!(plan.layer(l).geometry(), Geometry::Fc(_)));
+        let gatherings = (0..plan.rounds().len()).map(|r| connected(r).then(Gathering::default)).collect();
         Model { title, digest, plan, layers, gatherings }
     }
 }

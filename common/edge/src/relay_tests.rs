@@ -60,7 +60,7 @@ fn corrections(bundle: &EdgeBundle, c: u64, r: usize) -> Vec<Vec<u32>> {
     let mut sums = expected(bundle, r, &masks(&bundle.plan, r, c));
     for ((l, z), (n, k)) in bundle.plan.round_layers(r).zip(&mut sums).zip(bundle.plan.answer_parts(r)) {
         let mut t = vec![0; n];
-        key.fill(l as u64, k, &mut t);
+        key.fill(l.into(), k, &mut t);
         z.iter_mut().zip(t).for_each(|(z, t)| *z = z.wrapping_add(t) & mask(k));
     }
     sums
@@ -117,7 +117,7 @@ async fn answers_are_the_sums_and_everything_is_freed() {
         for c in 0..4 {
             at_a.claim(c).await;
             let (mut a_stream, mut b_stream) = (infer(&at_a, c).await, infer(&at_b, c).await);
-            for r in 0..a.bundle.plan.rounds.len() {
+            for r in 0..a.bundle.plan.rounds().len() {
                 assert!(!round(&mut b_stream, &a.bundle, c, r).await, "round {r} of {c} fell back");
             }
             write(&mut a_stream.0, FrameType::End, &End {}).await;
@@ -142,7 +142,7 @@ async fn without_a_link_every_round_falls_back_at_once() {
     at_a.claim(0).await;
     let (mut a_stream, mut b_stream) = (infer(&at_a, 0).await, infer(&at_b, 0).await);
     let begun = Instant::now();
-    for r in 0..plan.rounds.len() {
+    for r in 0..plan.rounds().len() {
         assert!(round(&mut b_stream, &a.bundle, 0, r).await, "nothing can come");
     }
     assert!(begun.elapsed() < PATIENT, "nothing is waited for");
@@ -320,7 +320,7 @@ async fn corrections_do_not_wait_for_threads_that_get_no_time() {
     for c in 0..3 {
         at_a.claim(c).await;
         let (mut a_stream, mut b_stream) = (infer(&at_a, c).await, infer(&at_b, c).await);
-        for r in 0..a.bundle.plan.rounds.len() {
+        for r in 0..a.bundle.plan.rounds().len() {
             assert!(!round(&mut b_stream, &a.bundle, c, r).await, "round {r} of {c} fell back");
         }
         write(&mut a_stream.0, FrameType::End, &End {}).await;

@@ -91,7 +91,7 @@ pub(crate) async fn fall_back(
     recv: &mut RecvHalf,
     infer: Infer,
 ) -> Result<(), Fault> {
-    let rounds = session.model.plan.rounds.len();
+    let rounds = session.model.plan.rounds().len();
     // The device may be busy with edge B for as long as that may take.
     let patience = session.edge.limits.stall * (rounds as u32 + 1);
     let mut asked = vec![false; rounds];

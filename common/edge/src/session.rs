@@ -323,7 +323,7 @@ async fn open(edge: &Arc<Edge>, connection: &Connection, device: &str) -> Result
         (Role::A, Some(facts)) => introduction = relay::introduce(edge, &facts).await,
         (Role::B, Some(facts)) => {
             let bytes = |r| packed_parts_len(&model.plan.answer_parts(r));
-            desk = edge.desks.open(facts, (0..model.plan.rounds.len()).map(bytes).collect());
+            desk = edge.desks.open(facts, (0..model.plan.rounds().len()).map(bytes).collect());
         }
         (_, None) => {}
     }

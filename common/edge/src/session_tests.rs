@@ -40,7 +40,7 @@ async fn every_codec_in_both_directions() {
     {
         let device = Device::open(edge.connect(), &Open { codec: choice, ..edge.open_frame() }).await;
         let (mut send, mut recv) = device.infer(0).await;
-        for r in 0..plan.rounds.len() {
+        for r in 0..plan.rounds().len() {
             let shares = shares(plan, r, "codec");
             upload(&mut send, plan, r, &shares, [Codec::Zstd, Codec::Raw, Codec::Packed][r]).await;
             let frame = read(&mut recv, FrameType::Answer, &plan.answer_parts(r)).await;
@@ -323,7 +323,7 @@ async fn draining_finishes_what_runs() {
     edge.edge.drain();
     assert!(edge.edge.readiness().is_err());
     closed_with(&edge.connect(), CloseCode::Draining).await;
-    for r in 1..plan.rounds.len() {
+    for r in 1..plan.rounds().len() {
         upload(&mut send, &plan, r, &shares(&plan, r, "x"), Codec::Packed).await;
         read(&mut recv, FrameType::Answer, &plan.answer_parts(r)).await;
     }

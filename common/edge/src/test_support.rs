@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use tokio::time::timeout;
+use twinmask_codec::{GroupId, LayerId};
 use twinmask_kernels::{Input, Kernel, Linear, Scratch, default_kernel, naive};
 use twinmask_layer::{Conv, Fc, Geometry};
 use twinmask_model::bundle::{Digest, EdgeBundle};
-use twinmask_model::plan::{Group, Layer, Plan};
+use twinmask_model::plan::{GroupParts, LayerParts, Plan, PlanParts};
 use twinmask_ring::prf::{Algorithm, Key};
 use twinmask_transport::frame_io::{Frame, read_frame, write_frame};
 use twinmask_transport::{CloseReason, Connection, RecvHalf, SendHalf, memory_pair};
@@ -57,15 +58,17 @@ pub(crate) fn bundle() -> EdgeBundle {
     let geometries = [(conv(5, 3, 1), 0), (conv(4, 1, 0), 0), (fc(2, 20, 6), 1), (fc(1, 33, 10), 2)];
     let layer = |i: usize| {
         let (geometry, group) = geometries[i];
-        Layer { name: format!("layer{i}"), geometry, group, w_bits: 8, bound: 50_000 }
+        LayerParts { name: format!("layer{i}"), geometry, group: GroupId::new(group), w_bits: 8, bound: 50_000 }
     };
-    let group = |len, k, layers| Group { len, k, x_bits: 8, signed: false, layers };
-    let plan = Plan {
+    let ids = |layers: &[u32]| layers.iter().map(|&l| LayerId::new(l)).collect();
+    let group = |len, k, layers: &[u32]| GroupParts { len, k, x_bits: 8, signed: false, layers: ids(layers) };
+    let parts = PlanParts {
         layers: (0..4).map(layer).collect(),
-        groups: vec![group(3 * 9 * 7, 24, vec![0, 1]), group(40, 20, vec![2]), group(33, 32, vec![3])],
-        rounds: vec![vec![0], vec![1], vec![2]],
+        groups: vec![group(3 * 9 * 7, 24, &[0, 1]), group(40, 20, &[2]), group(33, 32, &[3])],
+        rounds: (0..3).map(|r| vec![GroupId::new(r)]).collect(),
     };
-    let weights = (0..4).map(|i| weights(&plan.layers[i].name, plan.layers[i].geometry.weight_len())).collect();
+    let plan = Plan::new(parts).expect("valid");
+    let weights = (0..4).map(|i| weights(plan.layers()[i].name(), plan.layers()[i].geometry().weight_len())).collect();
     EdgeBundle { model: "tiny".into(), version: 1, plan, weights }
 }
 
@@ -73,26 +76,31 @@ pub(crate) fn bundle() -> EdgeBundle {
 pub(crate) fn long_bundle() -> EdgeBundle {
     const OUTPUTS: u32 = 12_500;
     let geometry = Geometry::Fc(Fc { rows: 1, inputs: 1, outputs: OUTPUTS });
-    let layer = |i| Layer { name: format!("wide{i}"), geometry, group: i, w_bits: 8, bound: 50_000 };
-    let plan = Plan {
-        layers: (0..60).map(layer).collect(),
-        groups: (0..60).map(|i| Group { len: 1, k: 32, x_bits: 8, signed: false, layers: vec![i] }).collect(),
-        rounds: (0..60).map(|i| vec![i]).collect(),
+    let layer = |i| {
+        let (name, group) = (format!("wide{i}"), GroupId::new(i));
+        LayerParts { name, geometry, group, w_bits: 8, bound: 50_000 }
     };
-    let weights = plan.layers.iter().map(|l| weights(&l.name, OUTPUTS as usize)).collect();
+    let group = |i| GroupParts { len: 1, k: 32, x_bits: 8, signed: false, layers: vec![LayerId::new(i)] };
+    let parts = PlanParts {
+        layers: (0..60).map(layer).collect(),
+        groups: (0..60).map(group).collect(),
+        rounds: (0..60).map(|r| vec![GroupId::new(r)]).collect(),
+    };
+    let plan = Plan::new(parts).expect("valid");
+    let weights = plan.layers().iter().map(|l| weights(l.name(), OUTPUTS as usize)).collect();
     EdgeBundle { model: "long".into(), version: 1, plan, weights }
 }
 
 /// What the edge must answer in round `r`, by the oracle.
 pub(crate) fn expected(bundle: &EdgeBundle, r: usize, shares: &[Vec<u32>]) -> Vec<Vec<u32>> {
     let mut answers = Vec::new();
-    for (&g, share) in bundle.plan.rounds[r].iter().zip(shares) {
-        let group = &bundle.plan.groups[g as usize];
-        for &l in &group.layers {
-            let geometry = &bundle.plan.layers[l as usize].geometry;
+    for (&g, share) in bundle.plan.rounds()[r].iter().zip(shares) {
+        let group = bundle.plan.group(g);
+        for &l in group.layers() {
+            let geometry = bundle.plan.layer(l).geometry();
             let mut y = vec![0; geometry.out_len()];
-            naive::apply(geometry, &bundle.weights[l as usize], share, &mut y);
-            answers.push(y.into_iter().map(|e| e & twinmask_ring::mask(group.k.into())).collect());
+            naive::apply(geometry, &bundle.weights[l.index()], share, &mut y);
+            answers.push(y.into_iter().map(|e| e & twinmask_ring::mask(group.k())).collect());
         }
     }
     answers
@@ -101,12 +109,12 @@ pub(crate) fn expected(bundle: &EdgeBundle, r: usize, shares: &[Vec<u32>]) -> Ve
 /// The masks `R` of round `r` under [`SEED`].
 pub(crate) fn masks(plan: &Plan, r: usize, counter: u64) -> Vec<Vec<u32>> {
     let key = Key::for_masks(Algorithm::ChaCha20, &SEED, counter);
-    let expand = |(&g, (len, k)): (&u32, (usize, u32))| {
+    let expand = |(&g, (len, k)): (&GroupId, (usize, u32))| {
         let mut mask = vec![0; len];
         key.fill(g.into(), k, &mut mask);
         mask
     };
-    plan.rounds[r].iter().zip(plan.upload_parts(r)).map(expand).collect()
+    plan.rounds()[r].iter().zip(plan.upload_parts(r)).map(expand).collect()
 }
 
 /// Some shares of round `r`.
@@ -269,7 +277,7 @@ impl Device {
             self.claim(counter).await;
         }
         let (mut send, mut recv) = self.infer(counter).await;
-        for r in 0..plan.rounds.len() {
+        for r in 0..plan.rounds().len() {
             let shares = if at_a { masks(plan, r, counter) } else { shares(plan, r, &format!("{counter}")) };
             if !at_a {
                 upload(&mut send, plan, r, &shares, Codec::Packed).await;

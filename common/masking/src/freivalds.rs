@@ -4,6 +4,7 @@
 //!
 //! The bundle stores `W^T s`, one number per weight of one channel; `a` is expanded from it when the bundle is loaded.
 
+use twinmask_codec::LayerId;
 use twinmask_kernels::elementwise;
 use twinmask_layer::Geometry;
 use twinmask_model::bundle::Digest;
@@ -44,8 +45,8 @@ pub struct Secrets {
 impl Secrets {
     /// Expands the secrets of layer `l` from the device key: first s, then t.
     #[must_use]
-    pub fn expand(device_key: &[u8; 32], digest: &Digest, l: u32, geometry: &Geometry) -> Self {
-        let mut stream = Key::derive("u", &[device_key, digest]).stream(u64::from(l));
+    pub fn expand(device_key: &[u8; 32], digest: &Digest, l: LayerId, geometry: &Geometry) -> Self {
+        let mut stream = Key::derive("u", &[device_key, digest]).stream(l.into());
         let mut draw = |n: usize| {
             let uniform = || loop {
                 let v = stream.next_u64() & Q;

@@ -38,7 +38,7 @@ fn case(i: usize, geometry: Geometry) -> Case {
     let plain: Vec<u32> = x.iter().map(|&v| v as u32).collect();
     let mut y = vec![0; geometry.out_len()];
     naive::apply(&geometry, &weights, &plain, &mut y);
-    let secrets = || Secrets::expand(&[7; 32], &[8; 32], i as u32, &geometry);
+    let secrets = || Secrets::expand(&[7; 32], &[8; 32], LayerId::at(i), &geometry);
     let projection = secrets().project(&geometry, &weights);
     let bound = 127 * 1023 * geometry.fan_in() as u64;
     let check = LayerCheck::new(geometry, secrets(), &projection, bound);
@@ -122,7 +122,7 @@ fn the_range_is_checked_before_the_identity() {
 #[test]
 fn secrets_differ_by_device_model_and_layer() {
     let g = geometries()[3];
-    let first = |key: u8, digest: u8, l: u32| Secrets::expand(&[key; 32], &[digest; 32], l, &g).s[0];
+    let first = |key: u8, digest: u8, l: u32| Secrets::expand(&[key; 32], &[digest; 32], LayerId::new(l), &g).s[0];
     let base = first(1, 1, 1);
     assert!(base < Q && base == first(1, 1, 1));
     assert!(![first(2, 1, 1), first(1, 2, 1), first(1, 1, 2)].contains(&base));

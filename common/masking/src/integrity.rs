@@ -4,6 +4,7 @@
 
 use std::str::FromStr;
 
+use twinmask_codec::LayerId;
 use twinmask_layer::Geometry;
 use twinmask_model::bundle::{DeviceBundle, Rows};
 use twinmask_model::plan::{Layer, Plan};
@@ -36,15 +37,15 @@ impl Default for Integrity {
     }
 }
 
-impl FromStr for Integrity {
-    type Err = String;
+/// A text that names no integrity check.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("'{0}' is no integrity check: none, freivalds, sample:N or sample:N+freivalds, N from 1 to {MAX_SAMPLES}")]
+pub struct ParseIntegrityError(String);
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let fail = || {
-            format!(
-                "'{text}' is no integrity check: none, freivalds, sample:N or sample:N+freivalds, N from 1 to {MAX_SAMPLES}"
-            )
-        };
+impl FromStr for Integrity {
+    type Err = ParseIntegrityError;
+
+    fn from_str(text: &str) -> Result<Self, ParseIntegrityError> {
         let (sample, freivalds) = match text {
             "none" => return Ok(Self::NONE),
             "freivalds" => return Ok(Self { samples: 0, freivalds: true }),
@@ -52,7 +53,7 @@ impl FromStr for Integrity {
         };
         match sample.strip_prefix("sample:").map(str::parse) {
             Some(Ok(samples)) if (1..=MAX_SAMPLES).contains(&samples) => Ok(Self { samples, freivalds }),
-            _ => Err(fail()),
+            _ => Err(ParseIntegrityError(text.into())),
         }
     }
 }
@@ -94,6 +95,7 @@ impl std::fmt::Display for Liar {
 
 /// A wrong answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum IntegrityError {
     /// A spot check failed.
     #[error(
@@ -128,7 +130,7 @@ pub enum IntegrityError {
 /// One layer's opened answer, for spot checks.
 pub(crate) struct Sampled<'a> {
     pub(crate) plan: &'a Plan,
-    pub(crate) l: usize,
+    pub(crate) l: LayerId,
     /// Bits that were dropped.
     pub(crate) f: u32,
     /// The tensor that was masked.
@@ -154,14 +156,13 @@ impl Checker {
         let plan = &bundle.model.plan;
         let rows = if integrity.samples > 0 { std::mem::take(&mut bundle.rows) } else { Vec::new() };
         if let Some(l) = rows.iter().position(|r| r.channels.is_empty()) {
-            return Err(IntegrityError::NoRows { layer: plan.layers[l].name.clone() });
+            return Err(IntegrityError::NoRows { layer: plan.layer(l).name().into() });
         }
-        let layer = |(l, layer): (usize, &Layer)| {
-            let secrets = Secrets::expand(&bundle.key, &bundle.model.digest, l as u32, &layer.geometry);
-            LayerCheck::new(layer.geometry, secrets, &bundle.projections[l], layer.bound)
+        let layer = |(l, layer): (LayerId, &Layer)| {
+            let secrets = Secrets::expand(&bundle.key, &bundle.model.digest, l, layer.geometry());
+            LayerCheck::new(*layer.geometry(), secrets, &bundle.projections[l.index()], layer.bound())
         };
-        let checked = if integrity.freivalds { plan.layers.as_slice() } else { &[] };
-        let freivalds = checked.iter().enumerate().map(layer).collect();
+        let freivalds = plan.numbered_layers().filter(|_| integrity.freivalds).map(layer).collect();
         Ok(Self { integrity, rows, freivalds })
     }
 
@@ -172,14 +173,14 @@ impl Checker {
     }
 
     /// The Freivalds check of layer `l`, if it is on.
-    pub(crate) fn left(&self, l: usize) -> Option<Left<'_>> {
-        self.freivalds.get(l).map(LayerCheck::left)
+    pub(crate) fn left(&self, l: LayerId) -> Option<Left<'_>> {
+        self.freivalds.get(l.index()).map(LayerCheck::left)
     }
 
     /// Adds what the next integers `x` of a group's tensor give for each of its `layers` to `right`.
-    pub(crate) fn count(&self, layers: &[u32], x: &[i32], right: &mut [Running]) {
-        for (&l, right) in layers.iter().zip(right) {
-            if let Some(check) = self.freivalds.get(l as usize) {
+    pub(crate) fn count(&self, layers: &[LayerId], x: &[i32], right: &mut [Running]) {
+        for (l, right) in layers.iter().zip(right) {
+            if let Some(check) = self.freivalds.get(l.index()) {
                 check.add_right(x, right);
             }
         }
@@ -222,14 +223,14 @@ impl Checker {
     }
 
     fn sample_error(&self, sampled: &Sampled<'_>, liar: Liar) -> IntegrityError {
-        let layer = sampled.plan.layers[sampled.l].name.clone();
+        let layer = sampled.plan.layer(sampled.l).name().into();
         IntegrityError::Sample { layer, liar, positions: self.integrity.samples }
     }
 
     /// Calls `check(output index, row)` for N fresh random positions; all of them whatever is found, so that the time
     /// tells nothing.
     fn each_sample(&self, sampled: &Sampled<'_>, mut check: impl FnMut(usize, &SampledRow<'_>)) {
-        let (geometry, rows) = (&sampled.plan.layers[sampled.l].geometry, &self.rows[sampled.l]);
+        let (geometry, rows) = (sampled.plan.layer(sampled.l).geometry(), &self.rows[sampled.l.index()]);
         let (fan_in, keep) = (geometry.fan_in(), mask(sampled.plan.k_of(sampled.l)));
         let bounds = [rows.channels.len() as u64, geometry.positions() as u64];
         let drawn = random::below(2 * self.integrity.samples as usize, |i| bounds[i % 2]);

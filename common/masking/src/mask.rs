@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use twinmask_codec::{Counter, GroupId, LayerId};
 use twinmask_kernels::elementwise;
 use twinmask_ring::prf::{Algorithm, Key};
 use twinmask_ring::{mask as low_bits, pack};
@@ -55,27 +56,60 @@ pub fn session_id() -> [u8; 16] {
     id
 }
 
-/// A mask was about to be used twice.
+/// A mask was about to be used twice, or for what it does not fit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum MaskError {
     /// Counters of one session only go up.
     #[error("counter {counter} is not above {last}: its masks may have been used; open a new session")]
     CounterUsed {
         /// Counter that was asked for.
-        counter: u64,
+        counter: Counter,
         /// Highest counter begun.
-        last: u64,
+        last: Counter,
     },
     /// A group is masked once per inference.
     #[error("group {0} was masked before in this inference")]
-    GroupUsed(usize),
+    GroupUsed(GroupId),
     /// A tensor of another length or with integers beyond the group's range.
-    #[error("group {group}: {reason}")]
+    #[error("group {group}: {misfit}")]
     Input {
-        /// Index of the group.
-        group: usize,
+        /// The group.
+        group: GroupId,
         /// What is wrong.
-        reason: String,
+        misfit: Misfit,
+    },
+}
+
+/// How a tensor does not fit its group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Misfit {
+    /// A piece beyond the tensor's end, or behind one that did not fill whole bytes.
+    #[error("{more} integers more at {at} of a tensor of {len}")]
+    Piece {
+        /// Integers of the piece.
+        more: usize,
+        /// Integers before it.
+        at: usize,
+        /// Integers of the group's tensor.
+        len: usize,
+    },
+    /// An integer that the group's bits cannot hold.
+    #[error("an integer is not in [{low}, {high}]")]
+    Range {
+        /// Least integer.
+        low: i32,
+        /// Largest integer.
+        high: i32,
+    },
+    /// Integers are missing at the end.
+    #[error("{at} integers for a tensor of {len}")]
+    Short {
+        /// Integers that came.
+        at: usize,
+        /// Integers of the group's tensor.
+        len: usize,
     },
 }
 
@@ -85,7 +119,7 @@ pub struct Masker {
     keys: Arc<DeviceKeys>,
     algorithm: Algorithm,
     seed: SessionSeed,
-    last: Option<u64>,
+    last: Option<Counter>,
 }
 
 impl Masker {
@@ -99,16 +133,17 @@ impl Masker {
     ///
     /// # Errors
     /// [`MaskError::CounterUsed`] when `counter` is not above every counter before.
-    pub fn begin(&mut self, counter: u64) -> Result<InferenceMasks, MaskError> {
+    pub fn begin(&mut self, counter: impl Into<Counter>) -> Result<InferenceMasks, MaskError> {
+        let counter = counter.into();
         if let Some(last) = self.last.filter(|&last| counter <= last) {
             return Err(MaskError::CounterUsed { counter, last });
         }
         self.last = Some(counter);
-        let used = vec![false; self.keys.plan.groups.len()];
-        let r = Key::for_masks(self.algorithm, &self.seed.0, counter);
-        let t = Key::for_corrections(self.algorithm, &self.seed.0, counter);
-        let (keys, no) = (Arc::clone(&self.keys), BTreeMap::new);
-        Ok(InferenceMasks { keys, r, t, used, differences: no(), sums: no(), spare: Vec::new() })
+        let used = vec![false; self.keys.plan.groups().len()];
+        let r = Key::for_masks(self.algorithm, &self.seed.0, counter.get());
+        let t = Key::for_corrections(self.algorithm, &self.seed.0, counter.get());
+        let (keys, differences, sums) = (Arc::clone(&self.keys), BTreeMap::new(), BTreeMap::new());
+        Ok(InferenceMasks { keys, r, t, used, differences, sums, spare: Vec::new() })
     }
 }
 
@@ -120,22 +155,22 @@ pub struct InferenceMasks {
     pub(crate) t: Key,
     used: Vec<bool>,
     /// `S_in - R` by group and `S_out + T` by layer, as far as expanded ahead.
-    differences: BTreeMap<usize, Elements>,
-    pub(crate) sums: BTreeMap<usize, Elements>,
+    differences: BTreeMap<GroupId, Elements>,
+    pub(crate) sums: BTreeMap<LayerId, Elements>,
     spare: Vec<Elements>,
 }
 
 impl InferenceMasks {
     /// Expands the masks of `groups` and (mode `relay`) those of the answers to `layers` while there is nothing else to do:
     /// what comes next then takes less time. What was expanded before for answers is used by now.
-    pub fn expand_ahead(&mut self, groups: &[u32], layers: &[usize]) {
+    pub fn expand_ahead(&mut self, groups: &[GroupId], layers: &[LayerId]) {
         self.spare.extend(std::mem::take(&mut self.sums).into_values());
         for &l in layers {
             let room = Elements::of(&mut self.spare, self.keys.s_out(l).len());
             self.sums.insert(l, self.sum(l, room));
         }
-        for g in groups.iter().map(|&g| g as usize) {
-            if !self.used[g] {
+        for &g in groups {
+            if !self.used[g.index()] {
                 let difference = self.difference(g);
                 self.differences.insert(g, difference);
             }
@@ -143,17 +178,17 @@ impl InferenceMasks {
     }
 
     /// `S_in - R` of a group.
-    fn difference(&mut self, g: usize) -> Elements {
+    fn difference(&mut self, g: GroupId) -> Elements {
         let s_in = self.keys.s_in(g);
         let mut difference = Elements::of(&mut self.spare, s_in.len());
-        self.r.fill(g as u64, u32::from(self.keys.plan.groups[g].k), &mut difference.0);
+        self.r.fill(g.into(), self.keys.plan.group(g).k(), &mut difference.0);
         elementwise::subtract_from(s_in, &mut difference.0);
         difference
     }
 
     /// `S_out + T` of layer `l`, in `room` for as many elements.
-    pub(crate) fn sum(&self, l: usize, mut room: Elements) -> Elements {
-        self.t.fill(l as u64, self.keys.plan.k_of(l), &mut room.0);
+    pub(crate) fn sum(&self, l: LayerId, mut room: Elements) -> Elements {
+        self.t.fill(l.into(), self.keys.plan.k_of(l), &mut room.0);
         elementwise::add_to(self.keys.s_out(l), &mut room.0);
         room
     }
@@ -162,25 +197,26 @@ impl InferenceMasks {
     ///
     /// # Errors
     /// [`MaskError::GroupUsed`] the second time.
-    pub fn mask<'a>(&'a mut self, group: usize, checker: &'a Checker) -> Result<Masking<'a>, MaskError> {
-        if std::mem::replace(&mut self.used[group], true) {
+    pub fn mask<'a>(&'a mut self, group: impl Into<GroupId>, checker: &'a Checker) -> Result<Masking<'a>, MaskError> {
+        let group = group.into();
+        if std::mem::replace(&mut self.used[group.index()], true) {
             return Err(MaskError::GroupUsed(group));
         }
         let difference = self.differences.remove(&group).unwrap_or_else(|| self.difference(group));
-        let planned = &self.keys.plan.groups[group];
-        let high = twinmask_ring::fixed::x_max(u32::from(planned.x_bits));
-        let kept = if checker.integrity().samples > 0 { planned.len as usize } else { 0 };
+        let planned = self.keys.plan.group(group);
+        let high = twinmask_ring::fixed::x_max(planned.x_bits());
+        let kept = if checker.integrity().samples > 0 { planned.in_len() } else { 0 };
         Ok(Masking {
             keys: &self.keys,
             checker,
             difference,
             spare: &mut self.spare,
-            low: if planned.signed { -high } else { 0 },
+            low: if planned.signed() { -high } else { 0 },
             high,
             at: 0,
             pending: Pending {
                 group,
-                right: Zeroizing::new(planned.layers.iter().map(|_| Running::default()).collect()),
+                right: Zeroizing::new(planned.layers().iter().map(|_| Running::default()).collect()),
                 x: Vec::with_capacity(kept),
             },
         })
@@ -189,8 +225,8 @@ impl InferenceMasks {
     /// The first `n` elements of edge A's share `R` of a group: uniform and independent of the data.
     #[must_use]
     pub fn share_a(&self, pending: &Pending, n: usize) -> Zeroizing<Vec<u32>> {
-        let k = u32::from(self.keys.plan.groups[pending.group].k);
-        Zeroizing::new(self.r.elements(pending.group as u64, k, n))
+        let k = self.keys.plan.group(pending.group).k();
+        Zeroizing::new(self.r.elements(pending.group.into(), k, n))
     }
 }
 
@@ -214,19 +250,19 @@ impl Masking<'_> {
     /// # Errors
     /// [`MaskError::Input`] when `x` does not fit the group; what was appended must not leave then.
     pub fn push(&mut self, x: &[i32], out: &mut Vec<u8>) -> Result<(), MaskError> {
-        let planned = &self.keys.plan.groups[self.pending.group];
-        let (k, len) = (u32::from(planned.k), planned.len as usize);
+        let planned = self.keys.plan.group(self.pending.group);
+        let (k, len) = (planned.k(), planned.in_len());
         if x.len() > len - self.at || !self.at.is_multiple_of(8) {
-            return Err(self.misfit(format!("{} integers more at {} of a tensor of {len}", x.len(), self.at)));
+            return Err(self.misfit(Misfit::Piece { more: x.len(), at: self.at, len }));
         }
         let mut v = [0; PIECE];
         for x in x.chunks(PIECE) {
             let (v, difference) = (&mut v[..x.len()], &self.difference.0[self.at..][..x.len()]);
             if !elementwise::mask(x, difference, low_bits(k), self.low, self.high, v) {
-                return Err(self.misfit(format!("an integer is not in [{}, {}]", self.low, self.high)));
+                return Err(self.misfit(Misfit::Range { low: self.low, high: self.high }));
             }
             pack::pack(v, k, out);
-            self.checker.count(&planned.layers, x, &mut self.pending.right);
+            self.checker.count(planned.layers(), x, &mut self.pending.right);
             if self.checker.integrity().samples > 0 {
                 self.pending.x.extend(x.iter().map(|&x| x as i16)); // integers have at most 15 magnitude bits
             }
@@ -240,23 +276,23 @@ impl Masking<'_> {
     /// # Errors
     /// [`MaskError::Input`] when integers are missing.
     pub fn finish(self) -> Result<Pending, MaskError> {
-        let len = self.keys.plan.groups[self.pending.group].len as usize;
+        let len = self.keys.plan.group(self.pending.group).in_len();
         if self.at != len {
-            return Err(self.misfit(format!("{} integers for a tensor of {len}", self.at)));
+            return Err(self.misfit(Misfit::Short { at: self.at, len }));
         }
         // Wiped with the rest at the end of the inference, if not used again before.
         self.spare.push(self.difference);
         Ok(self.pending)
     }
 
-    const fn misfit(&self, reason: String) -> MaskError {
-        MaskError::Input { group: self.pending.group, reason }
+    const fn misfit(&self, misfit: Misfit) -> MaskError {
+        MaskError::Input { group: self.pending.group, misfit }
     }
 }
 
 /// What remains of a masked tensor until its answers come: what the checks need. Neither cloned nor reused.
 pub struct Pending {
-    pub(crate) group: usize,
+    pub(crate) group: GroupId,
     /// By layer of the group, `<a, x>` of the Freivalds check.
     pub(crate) right: Zeroizing<Vec<Running>>,
     /// The tensor, for spot checks; else empty.
@@ -264,9 +300,9 @@ pub struct Pending {
 }
 
 impl Pending {
-    /// Index of the group.
+    /// The group.
     #[must_use]
-    pub const fn group(&self) -> usize {
+    pub const fn group(&self) -> GroupId {
         self.group
     }
 }

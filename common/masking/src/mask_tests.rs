@@ -4,11 +4,12 @@ use crate::integrity::{Integrity, Liar};
 use crate::{DeviceKeys, MaskError, Masker, SessionSeed};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use twinmask_codec::{Counter, GroupId, LayerId};
 use twinmask_kernels::naive;
 use twinmask_layer::{Conv, Fc, Geometry};
 use twinmask_model::bundle::{DeviceBundle, DeviceModel, Rows};
 use twinmask_model::graph::Graph;
-use twinmask_model::plan::{Group, Layer, Plan};
+use twinmask_model::plan::{GroupParts, LayerParts, Plan, PlanParts};
 use twinmask_model::preprocess::Preprocess;
 use twinmask_model::ring_plan::Profile;
 use twinmask_ring::prf::{Algorithm, Key};
@@ -52,23 +53,21 @@ fn world() -> World {
         .collect();
     let layer = |i: usize, group| {
         let bound = 127 * geometries[i].fan_in() as u64 * 127;
-        Layer { name: format!("layer{i}"), geometry: geometries[i], group, w_bits: 8, bound }
+        LayerParts { name: format!("layer{i}"), geometry: geometries[i], group: GroupId::new(group), w_bits: 8, bound }
     };
-    let plan = Plan {
+    let group = |len, k, layers| GroupParts { len, k, x_bits: 7, signed: true, layers };
+    let plan = Plan::new(PlanParts {
         layers: vec![layer(0, 0), layer(1, 0), layer(2, 1)],
-        groups: vec![
-            Group { len: 216, k: 24, x_bits: 7, signed: true, layers: vec![0, 1] },
-            Group { len: 40, k: 32, x_bits: 7, signed: true, layers: vec![2] },
-        ],
-        rounds: vec![vec![0], vec![1]],
-    };
-    plan.validate().expect("valid plan");
+        groups: vec![group(216, 24, vec![LayerId::new(0), LayerId::new(1)]), group(40, 32, vec![LayerId::new(2)])],
+        rounds: vec![vec![GroupId::new(0)], vec![GroupId::new(1)]],
+    })
+    .expect("valid plan");
     let (key, digest) = ([3u8; 32], [4u8; 32]);
     let s_out = (0..3)
         .map(|l| {
-            let g = plan.layers[l].group;
+            let g = plan.layer(l).group();
             let k = plan.k_of(l);
-            let s = crate::keys::s_in(&key, &digest, g, k, plan.groups[g as usize].len as usize);
+            let s = crate::keys::s_in(&key, &digest, g, k, plan.group(g).in_len());
             let mut z = vec![0; geometries[l].out_len()];
             naive::apply(&geometries[l], &weights[l], &s, &mut z);
             let mut packed = Vec::new();
@@ -95,7 +94,7 @@ fn world() -> World {
     };
     let projections = (0..3)
         .map(|l| {
-            Secrets::expand(&key, &digest, l, &geometries[l as usize])
+            Secrets::expand(&key, &digest, LayerId::new(l), &geometries[l as usize])
                 .project(&geometries[l as usize], &weights[l as usize])
         })
         .collect();
@@ -103,13 +102,13 @@ fn world() -> World {
 }
 
 fn inputs(plan: &Plan, g: usize) -> Vec<i32> {
-    words(&format!("x{g}"), plan.groups[g].len as usize).iter().map(|w| (w % 255) as i32 - 127).collect()
+    words(&format!("x{g}"), plan.group(g).in_len()).iter().map(|w| (w % 255) as i32 - 127).collect()
 }
 
 /// What an honest edge answers.
 fn edge(w: &World, l: usize, share: &[u32]) -> Vec<u32> {
-    let mut z = vec![0; w.plan.layers[l].geometry.out_len()];
-    naive::apply(&w.plan.layers[l].geometry, &w.weights[l], share, &mut z);
+    let mut z = vec![0; w.plan.layer(l).geometry().out_len()];
+    naive::apply(w.plan.layer(l).geometry(), &w.weights[l], share, &mut z);
     z.iter().map(|v| v & low_bits(w.plan.k_of(l))).collect()
 }
 
@@ -138,7 +137,7 @@ fn mask(
     g: usize,
     x: &[i32],
 ) -> Result<(Pending, Vec<u32>), MaskError> {
-    let k = u32::from(w.plan.groups[g].k);
+    let k = w.plan.group(g).k();
     let mut out = Vec::new();
     let mut masking = masks.mask(g, check)?;
     let mut rest = x;
@@ -157,8 +156,7 @@ fn mask(
 fn masked(masker: &mut Masker, w: &World, check: &Checker, counter: u64, g: usize) -> Masked {
     let mut masks = masker.begin(counter).expect("fresh counter");
     if counter.is_multiple_of(3) {
-        let layers: Vec<usize> = w.plan.groups[g].layers.iter().map(|&l| l as usize).collect();
-        masks.expand_ahead(&[g as u32], &layers);
+        masks.expand_ahead(&[GroupId::at(g)], w.plan.group(g).layers());
     }
     let x = inputs(&w.plan, g);
     let (pending, share_b) = mask(&mut masks, w, check, g, &x).expect("fits");
@@ -187,19 +185,26 @@ fn open(m: &Masked, check: &Checker, answers: &[Answer<'_>], dropped: bool) -> R
 
 /// `W·x` from the definition.
 fn plain(w: &World, l: usize) -> Vec<i32> {
-    let x: Vec<u32> = inputs(&w.plan, w.plan.layers[l].group as usize).iter().map(|&v| v as u32).collect();
-    let mut y = vec![0; w.plan.layers[l].geometry.out_len()];
-    naive::apply(&w.plan.layers[l].geometry, &w.weights[l], &x, &mut y);
+    let x: Vec<u32> = inputs(&w.plan, w.plan.layer(l).group().index()).iter().map(|&v| v as u32).collect();
+    let mut y = vec![0; w.plan.layer(l).geometry().out_len()];
+    naive::apply(w.plan.layer(l).geometry(), &w.weights[l], &x, &mut y);
     y.into_iter().map(|v| v as i32).collect()
 }
 
 /// What edge B answers in mode `relay`, given edge A's correction `z_A + T`.
 fn relayed(w: &World, m: &Masked, l: usize) -> Vec<u32> {
     let k = w.plan.k_of(l);
-    let mut t = vec![0; w.plan.layers[l].geometry.out_len()];
+    let mut t = vec![0; w.plan.layer(l).geometry().out_len()];
     m.masks.t.fill(l as u64, k, &mut t);
     let correction = edge(w, l, &m.share_a).into_iter().zip(t).map(|(z, t)| z.wrapping_add(t) & low_bits(k));
     edge(w, l, &m.share_b).into_iter().zip(correction).map(|(z, c)| z.wrapping_add(c) & low_bits(k)).collect()
+}
+
+/// What the owner computes with the kernel is what the definition gives.
+#[test]
+fn the_owners_s_out_is_that_of_the_oracle() {
+    let w = world();
+    assert_eq!(crate::keys::s_out(&w.bundle.key, &w.bundle.model.digest, &w.plan, &w.weights), w.bundle.s_out);
 }
 
 #[test]
@@ -208,9 +213,9 @@ fn unmasked_answers_are_the_plain_integers() {
     let mut masker = masker(&w);
     let check = checker(16, true);
     for counter in 0..6 {
-        for (g, group) in w.plan.groups.iter().enumerate() {
+        for (g, group) in w.plan.groups().iter().enumerate() {
             let m = masked(&mut masker, &w, &check, 2 * counter + g as u64, g);
-            let layers = || group.layers.iter().map(|&l| l as usize);
+            let layers = || group.layers().iter().map(|l| l.index());
             let pairs: Vec<_> = layers().map(|l| (edge(&w, l, &m.share_a), edge(&w, l, &m.share_b))).collect();
             let sums: Vec<_> = layers().map(|l| relayed(&w, &m, l)).collect();
             let answers: Vec<Answer<'_>> = if counter % 2 == 0 {
@@ -301,8 +306,9 @@ fn a_mask_is_used_once() {
     let mut masks = masker.begin(5).expect("fresh counter");
     let x = inputs(&w.plan, 0);
     mask(&mut masks, &w, &check, 0, &x).expect("first");
-    assert_eq!(mask(&mut masks, &w, &check, 0, &x).expect_err("second"), MaskError::GroupUsed(0));
-    assert_eq!(masker.begin(5).expect_err("again"), MaskError::CounterUsed { counter: 5, last: 5 });
+    assert_eq!(mask(&mut masks, &w, &check, 0, &x).expect_err("second"), MaskError::GroupUsed(GroupId::new(0)));
+    let five = Counter::new(5);
+    assert_eq!(masker.begin(five).expect_err("again"), MaskError::CounterUsed { counter: five, last: five });
     assert!(masker.begin(4).is_err());
     masker.begin(6).expect("ascending");
 }

@@ -8,6 +8,7 @@
 //! ```
 //! all mod 2^k and centred. Without dropped bits y = W·x exactly, because |W·x| <= M < 2^(k-1).
 
+use twinmask_codec::LayerId;
 use twinmask_kernels::elementwise;
 
 use crate::freivalds::{Left, Running};
@@ -36,7 +37,7 @@ impl InferenceMasks {
     #[must_use]
     pub fn open<'a>(&'a self, pending: &'a Pending, checker: &'a Checker, i: usize, dropped: bool) -> Opening<'a> {
         let plan = &self.keys.plan;
-        let l = plan.groups[pending.group].layers[i] as usize;
+        let l = plan.group(pending.group).layers()[i];
         Opening {
             masks: self,
             pending,
@@ -58,7 +59,7 @@ pub struct Opening<'a> {
     masks: &'a InferenceMasks,
     pending: &'a Pending,
     checker: &'a Checker,
-    l: usize,
+    l: LayerId,
     k: u32,
     f: u32,
     /// `S_out + T`, for the answer that is a sum and whose masks were not expanded ahead.
@@ -118,19 +119,19 @@ impl Opening<'_> {
     pub fn finish(self) -> Result<(), IntegrityError> {
         let (masks, l, f) = (self.masks, self.l, self.f);
         let plan = &masks.keys.plan;
-        assert_eq!(self.at, plan.layers[l].geometry.out_len(), "all of the answer is opened");
+        assert_eq!(self.at, plan.layer(l).geometry().out_len(), "all of the answer is opened");
         if let Some(Kept { y, z_a }) = &self.kept {
             let sampled = Sampled { plan, l, f, x: &self.pending.x, y };
             if z_a.is_empty() {
                 self.checker.check_sum(&sampled)?;
             } else {
-                let r = Elements(masks.r.elements(self.pending.group as u64, self.k, self.pending.x.len()));
+                let r = Elements(masks.r.elements(self.pending.group.into(), self.k, self.pending.x.len()));
                 self.checker.check_pair(&sampled, &r.0, z_a, masks.keys.s_out(l))?;
             }
         }
         match self.left {
             Some((left, right)) if !left.holds(right) => {
-                Err(IntegrityError::Freivalds { layer: plan.layers[l].name.clone() })
+                Err(IntegrityError::Freivalds { layer: plan.layer(l).name().into() })
             }
             _ => Ok(()),
         }

@@ -9,7 +9,6 @@
 use serde::Serialize;
 use twinmask_codec::packed_parts_len;
 use twinmask_layer::Geometry;
-use twinmask_ring::pack::packed_len;
 
 use crate::plan::{Layer, Plan};
 
@@ -219,7 +218,7 @@ fn unprotected(plan: &Plan) -> Scheme {
 
 /// Payload bytes up and down (from one edge) in `packed` form; each round is a payload of its own.
 fn packed(plan: &Plan) -> (u64, u64) {
-    let rounds = 0..plan.rounds.len();
+    let rounds = 0..plan.rounds().len();
     let up: usize = rounds.clone().map(|r| packed_parts_len(&plan.upload_parts(r))).sum();
     let down: usize = rounds.map(|r| packed_parts_len(&plan.answer_parts(r))).sum();
     (up as u64, down as u64)
@@ -237,10 +236,10 @@ fn relay_sample(g: &Geometry, n: u64) -> u64 {
 
 fn check_flops(plan: &Plan, checks: Checks, sample: fn(&Geometry, u64) -> u64) -> u64 {
     let layer = |l: &Layer| {
-        let freivalds = if checks.freivalds { freivalds_flops(&l.geometry) } else { 0 };
-        sample(&l.geometry, checks.samples) + freivalds
+        let freivalds = if checks.freivalds { freivalds_flops(l.geometry()) } else { 0 };
+        sample(l.geometry(), checks.samples) + freivalds
     };
-    plan.layers.iter().map(layer).sum()
+    plan.layers().iter().map(layer).sum()
 }
 
 /// `<a, x>`, the range of y, and `<s ⊗ t, y>` as one inner product per row of y and one over the rows.
@@ -253,17 +252,16 @@ fn freivalds_flops(g: &Geometry) -> u64 {
 }
 
 fn storage(plan: &Plan, checks: Checks) -> Storage {
-    let layers = || plan.layers.iter().enumerate();
-    let s_out: usize = layers().map(|(l, layer)| packed_len(layer.geometry.out_len(), plan.k_of(l))).sum();
-    let projection = |l: &Layer| (8 * l.geometry.groups() * l.geometry.fan_in()) as u64;
+    let s_out: usize = plan.numbered_layers().map(|(l, _)| plan.answer_part(l).packed_len()).sum();
+    let projection = |l: &Layer| (8 * l.geometry().groups() * l.geometry().fan_in()) as u64;
     let rows = |l: &Layer| {
-        let width = if l.w_bits <= 8 { 1 } else { 2 };
-        checks.rows.min(l.geometry.out_channels() as u64) * l.geometry.fan_in() as u64 * width
+        let width = if l.w_bits() <= 8 { 1 } else { 2 };
+        checks.rows.min(l.geometry().out_channels() as u64) * l.geometry().fan_in() as u64 * width
     };
     Storage {
         masking: DEVICE_KEY_BYTES + s_out as u64,
-        freivalds: plan.layers.iter().map(projection).sum(),
-        rows: plan.layers.iter().map(rows).sum(),
+        freivalds: plan.layers().iter().map(projection).sum(),
+        rows: plan.layers().iter().map(rows).sum(),
         per_request: 0,
     }
 }

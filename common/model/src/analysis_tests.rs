@@ -1,5 +1,6 @@
 use super::*;
-use crate::plan::Group;
+use crate::plan::{GroupParts, LayerParts, PlanParts};
+use twinmask_codec::{GroupId, LayerId};
 use twinmask_layer::{Conv, Fc};
 
 /// Two sibling convolutions of a 2x4x4 tensor and a fully connected layer 48 -> 6: small enough to count by hand.
@@ -9,15 +10,21 @@ fn plan() -> Plan {
         Geometry::Conv(Conv { c_in: 2, h: 4, w: 4, c_out: 3, kh, kw: kh, stride, pad: [pad; 4], dilation, groups: 1 })
     };
     let fc = Geometry::Fc(Fc { rows: 1, inputs: 48, outputs: 6 });
-    let layer = |name: &str, geometry, group, w_bits| Layer { name: name.into(), geometry, group, w_bits, bound: 1000 };
-    let group = |len, k, layers| Group { len, k, x_bits: 8, signed: false, layers };
-    let plan = Plan {
-        layers: vec![layer("3x3", conv(3, 1), 0, 8), layer("1x1", conv(1, 0), 0, 8), layer("fc", fc, 1, 12)],
-        groups: vec![group(32, 21, vec![0, 1]), group(48, 32, vec![2])],
-        rounds: vec![vec![0], vec![1]],
+    let layer = |name: &str, geometry, group, w_bits| LayerParts {
+        name: name.into(),
+        geometry,
+        group: GroupId::new(group),
+        w_bits,
+        bound: 1000,
     };
-    plan.validate().expect("valid");
-    plan
+    let ids = |layers: &[u32]| layers.iter().map(|&l| LayerId::new(l)).collect();
+    let group = |len, k, layers: &[u32]| GroupParts { len, k, x_bits: 8, signed: false, layers: ids(layers) };
+    let parts = PlanParts {
+        layers: vec![layer("3x3", conv(3, 1), 0, 8), layer("1x1", conv(1, 0), 0, 8), layer("fc", fc, 1, 12)],
+        groups: vec![group(32, 21, &[0, 1]), group(48, 32, &[2])],
+        rounds: vec![vec![GroupId::new(0)], vec![GroupId::new(1)]],
+    };
+    Plan::new(parts).expect("valid")
 }
 
 #[test]

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use crate::container::{ContainerError, Kind, Reader, Storage, Writer};
 use crate::graph::Graph;
 use crate::infer;
-use crate::plan::{Layer, Plan};
+use crate::plan::{Layer, Plan, PlanParts};
 use crate::preprocess::Preprocess;
 use crate::ring_plan::Profile;
 
@@ -33,7 +33,7 @@ fn malformed(section: &str, reason: impl std::fmt::Display) -> ContainerError {
 }
 
 /// Integer weights `[out_channels, fan_in]` as stored: one byte each if they fit, else two.
-fn weight_bytes(weights: &[i16], w_bits: u8) -> Vec<u8> {
+fn weight_bytes(weights: &[i16], w_bits: u32) -> Vec<u8> {
     if w_bits <= 8 {
         weights.iter().map(|&w| w as i8 as u8).collect()
     } else {
@@ -41,7 +41,7 @@ fn weight_bytes(weights: &[i16], w_bits: u8) -> Vec<u8> {
     }
 }
 
-fn weights_from(bytes: &[u8], w_bits: u8, len: usize) -> Option<Vec<i16>> {
+fn weights_from(bytes: &[u8], w_bits: u32, len: usize) -> Option<Vec<i16>> {
     if w_bits <= 8 {
         (bytes.len() == len).then(|| bytes.iter().map(|&b| i16::from(b as i8)).collect())
     } else {
@@ -66,7 +66,7 @@ pub struct EdgeBundle {
 struct EdgeManifest {
     model: String,
     version: u32,
-    plan: Plan,
+    plan: PlanParts,
 }
 
 impl EdgeBundle {
@@ -74,10 +74,10 @@ impl EdgeBundle {
     #[must_use]
     pub fn write(&self, owner: &Ed25519KeyPair) -> (Vec<u8>, Digest) {
         let mut w = Writer::new(Kind::Edge);
-        let manifest = EdgeManifest { model: self.model.clone(), version: self.version, plan: self.plan.clone() };
+        let manifest = EdgeManifest { model: self.model.clone(), version: self.version, plan: self.plan.to_parts() };
         w.section("manifest", Storage::Zstd, &twinmask_codec::encode(&manifest));
-        for (i, (weights, layer)) in self.weights.iter().zip(&self.plan.layers).enumerate() {
-            w.section(format!("weights.{i}"), Storage::Zstd, &weight_bytes(weights, layer.w_bits));
+        for (i, (weights, layer)) in self.weights.iter().zip(self.plan.layers()).enumerate() {
+            w.section(format!("weights.{i}"), Storage::Zstd, &weight_bytes(weights, layer.w_bits()));
         }
         w.finish(owner)
     }
@@ -89,14 +89,14 @@ impl EdgeBundle {
     pub fn read(bytes: &[u8], owner: &[u8; 32]) -> Result<(Self, Digest), ContainerError> {
         let reader = Reader::open(bytes, Kind::Edge, owner)?;
         let m: EdgeManifest = reader.decode::<_, META_LIMIT>("manifest")?;
-        m.plan.validate().map_err(|e| malformed("manifest", e))?;
-        let mut weights = Vec::with_capacity(m.plan.layers.len());
-        for (i, layer) in m.plan.layers.iter().enumerate() {
+        let plan = Plan::new(m.plan).map_err(|e| malformed("manifest", e))?;
+        let mut weights = Vec::with_capacity(plan.layers().len());
+        for (i, layer) in plan.layers().iter().enumerate() {
             let name = format!("weights.{i}");
-            let stored = weights_from(&reader.section(&name)?, layer.w_bits, layer.geometry.weight_len());
+            let stored = weights_from(&reader.section(&name)?, layer.w_bits(), layer.geometry().weight_len());
             weights.push(stored.ok_or_else(|| malformed(&name, "has the wrong length"))?);
         }
-        Ok((Self { model: m.model, version: m.version, plan: m.plan, weights }, reader.digest()))
+        Ok((Self { model: m.model, version: m.version, plan, weights }, reader.digest()))
     }
 }
 
@@ -140,7 +140,7 @@ struct DeviceManifest {
     version: u32,
     digest: Digest,
     profile: Profile,
-    plan: Plan,
+    plan: PlanParts,
     graph: Graph,
     layers: Vec<LayerScales>,
     preprocess: Preprocess,
@@ -155,7 +155,7 @@ impl DeviceModel {
             version: self.version,
             digest: self.digest,
             profile: self.profile,
-            plan: self.plan.clone(),
+            plan: self.plan.to_parts(),
             graph: self.graph.clone(),
             layers: self.layers.clone(),
             preprocess: self.preprocess.clone(),
@@ -179,7 +179,7 @@ impl DeviceModel {
             version: m.version,
             digest: m.digest,
             profile: m.profile,
-            plan: m.plan,
+            plan: Plan::new(m.plan).map_err(|e| malformed("manifest", e))?,
             graph,
             layers: m.layers,
             preprocess: m.preprocess,
@@ -192,23 +192,22 @@ impl DeviceModel {
 
     /// Checks graph, plan and scales against each other (shapes are inferred anew).
     fn validate(&self) -> Result<(), String> {
-        self.plan.validate().map_err(|e| e.to_string())?;
         infer::check(&self.graph, MEMORY_CAP).map_err(|e| e.to_string())?;
         if self.threshold.is_some_and(|t| !(-1.0..=1.0).contains(&t)) {
             return Err("its threshold is no cosine".into());
         }
-        if self.layers.len() != self.plan.layers.len() {
+        if self.layers.len() != self.plan.layers().len() {
             return Err("scales for another number of layers".into());
         }
-        for (scales, layer) in self.layers.iter().zip(&self.plan.layers) {
-            let n = layer.geometry.out_channels();
+        for (scales, layer) in self.layers.iter().zip(self.plan.layers()) {
+            let n = layer.geometry().out_channels();
             let bias = scales.bias.as_deref().unwrap_or(&[]);
             let finite = scales.scales.iter().chain(bias).all(|v| v.is_finite());
             if scales.scales.len() != n || !(bias.is_empty() || bias.len() == n) || !finite {
-                return Err(format!("scales of layer {} do not fit its {n} channels", layer.name));
+                return Err(format!("scales of layer {} do not fit its {n} channels", layer.name()));
             }
         }
-        crate::rounds::check(&self.graph, &self.plan)
+        crate::rounds::check(&self.graph, &self.plan).map_err(|e| e.to_string())
     }
 
     /// The signed bundle of the owner's store.
@@ -277,7 +276,7 @@ impl DeviceBundle {
             w.section(format!("freivalds.{i}"), Storage::Plain, &projection);
             w.section(format!("s_out.{i}"), Storage::Plain, s_out);
             w.section(format!("channels.{i}"), Storage::Zstd, &twinmask_codec::encode(&rows.channels));
-            let w_bits = self.model.plan.layers[i].w_bits;
+            let w_bits = self.model.plan.layers()[i].w_bits();
             w.section(format!("rows.{i}"), Storage::Zstd, &weight_bytes(&rows.weights, w_bits));
         }
         Zeroizing::new(w.finish(owner).0)
@@ -297,9 +296,9 @@ impl DeviceBundle {
         }
         key.copy_from_slice(&stored);
         let (mut s_out, mut rows, mut projections) = (Vec::new(), Vec::new(), Vec::new());
-        for (i, layer) in model.plan.layers.iter().enumerate() {
+        for (i, layer) in model.plan.layers().iter().enumerate() {
             let packed = Zeroizing::new(reader.section(&format!("s_out.{i}"))?);
-            if packed.len() != twinmask_ring::pack::packed_len(layer.geometry.out_len(), model.plan.k_of(i)) {
+            if packed.len() != model.plan.answer_part(i).packed_len() {
                 return Err(malformed(&format!("s_out.{i}"), "has the wrong length"));
             }
             s_out.push(packed);
@@ -313,18 +312,18 @@ impl DeviceBundle {
         let name = format!("rows.{i}");
         let channels: Vec<u32> = reader.decode::<_, META_LIMIT>(&format!("channels.{i}"))?;
         let ascending = channels.windows(2).all(|w| w[0] < w[1]);
-        if !ascending || channels.last().is_some_and(|&c| c as usize >= layer.geometry.out_channels()) {
+        if !ascending || channels.last().is_some_and(|&c| c as usize >= layer.geometry().out_channels()) {
             return Err(malformed(&name, "belong to no ascending channels of the layer"));
         }
-        let len = channels.len() * layer.geometry.fan_in();
-        let weights = weights_from(&reader.section(&name)?, layer.w_bits, len);
+        let len = channels.len() * layer.geometry().fan_in();
+        let weights = weights_from(&reader.section(&name)?, layer.w_bits(), len);
         Ok(Rows { channels, weights: weights.ok_or_else(|| malformed(&name, "have the wrong length"))? })
     }
 
     fn take_projection(reader: &Reader<'_>, i: usize, layer: &Layer) -> Result<Zeroizing<Vec<u64>>, ContainerError> {
         let name = format!("freivalds.{i}");
         let bytes = Zeroizing::new(reader.section(&name)?);
-        if bytes.len() != 8 * layer.geometry.groups() * layer.geometry.fan_in() {
+        if bytes.len() != 8 * layer.geometry().groups() * layer.geometry().fan_in() {
             return Err(malformed(&name, "has the wrong length"));
         }
         let word = |b: &[u8]| u64::from_le_bytes(b.try_into().expect("chunks of eight bytes"));
@@ -334,6 +333,6 @@ impl DeviceBundle {
     /// Whether every row of every layer is there, as `--local` needs.
     #[must_use]
     pub fn has_all_weights(&self) -> bool {
-        self.rows.iter().zip(&self.model.plan.layers).all(|(r, l)| r.channels.len() == l.geometry.out_channels())
+        self.rows.iter().zip(self.model.plan.layers()).all(|(r, l)| r.channels.len() == l.geometry().out_channels())
     }
 }

@@ -53,17 +53,22 @@ impl Profile {
     }
 }
 
-impl std::str::FromStr for Profile {
-    type Err = String;
+/// A text that names no ring.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("'{0}' is no ring: compact, balanced, precise or 8 to 32 bits")]
+pub struct ProfileError(String);
 
-    fn from_str(text: &str) -> Result<Self, String> {
+impl std::str::FromStr for Profile {
+    type Err = ProfileError;
+
+    fn from_str(text: &str) -> Result<Self, ProfileError> {
         match text {
             "compact" => Ok(Self::Compact),
             "balanced" => Ok(Self::Balanced),
             "precise" => Ok(Self::Precise),
             bits => match bits.parse::<u8>() {
                 Ok(k) if (8..=32).contains(&k) => Ok(Self::Bits(k)),
-                _ => Err(format!("'{text}' is no ring: compact, balanced, precise or 8 to 32 bits")),
+                _ => Err(ProfileError(text.into())),
             },
         }
     }
@@ -162,17 +167,48 @@ const fn w_top(bits: u32) -> i32 {
     (1 << (bits - 1)) - 1
 }
 
-/// Widths of one group.
+/// Widths of one group, as [`choose`] gives them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupBits {
-    /// Weight width of each layer, in bits.
-    pub w_bits: Vec<u32>,
-    /// Activation magnitude bits.
-    pub x_bits: u32,
+    signed: bool,
+    k: u32,
+    x_bits: u32,
+    layers: Vec<LayerBits>,
+}
+
+/// Widths of one layer of a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LayerBits {
+    /// Width of its weights, in bits.
+    pub w_bits: u32,
+    /// Bound `M` of its outputs.
+    pub bound: u64,
+}
+
+impl GroupBits {
+    /// Whether activations may be negative.
+    #[must_use]
+    pub const fn signed(&self) -> bool {
+        self.signed
+    }
+
     /// Ring width, in bits.
-    pub k: u32,
-    /// Bound `M` of each layer.
-    pub bounds: Vec<u64>,
+    #[must_use]
+    pub const fn k(&self) -> u32 {
+        self.k
+    }
+
+    /// Activation magnitude bits.
+    #[must_use]
+    pub const fn x_bits(&self) -> u32 {
+        self.x_bits
+    }
+
+    /// Its layers' widths, in their order.
+    #[must_use]
+    pub fn layers(&self) -> &[LayerBits] {
+        &self.layers
+    }
 }
 
 /// Chooses the widths of a group whose layers have these weights, for a ring of at most `width` bits; `None` when
@@ -197,9 +233,10 @@ fn least_error(layers: &[FloatWeights<'_>], signed: bool, width: u32, profile: P
         let Some(a) = (1..=MAX_ACTIVATION_BITS).rev().find(fits) else { continue };
         let error = capped.iter().map(|&w| 0.25f64.powi(w as i32 - 1)).fold(0.0, f64::max) + 0.25f64.powi(a as i32);
         if best.as_ref().is_none_or(|(e, _)| error < *e) {
-            let bounds: Vec<u64> = sums.iter().map(|s| s * x_max(a) as u64).collect();
             let k = width_for(largest * x_max(a) as u64);
-            best = Some((error, GroupBits { w_bits: capped, x_bits: a, k, bounds }));
+            let layer = |(&w_bits, sum): (&u32, &u64)| LayerBits { w_bits, bound: sum * x_max(a) as u64 };
+            let layers = capped.iter().zip(&sums).map(layer).collect();
+            best = Some((error, GroupBits { signed, k, x_bits: a, layers }));
         }
     }
     best
@@ -228,7 +265,7 @@ mod tests {
         let layer = FloatWeights { data: &data, rows: 8, positions: 100 };
         for (signed, width) in [(true, 24), (false, 24), (true, 28), (false, 32), (true, 16)] {
             let bits = choose(&[layer], signed, width, Profile::Precise).expect("fits");
-            let (w, scales) = layer.quantize(bits.w_bits[0]);
+            let (w, scales) = layer.quantize(bits.layers[0].w_bits);
             let bound = w
                 .chunks_exact(300)
                 .map(|row| {
@@ -239,12 +276,12 @@ mod tests {
                 .max()
                 .expect("rows")
                 * x_max(bits.x_bits) as u64;
-            assert_eq!(bits.bounds, [bound]);
+            assert_eq!((bits.layers.len(), bits.layers[0].bound), (1, bound));
             assert!(bits.k <= width && bits.k >= width - 1, "{bits:?} in {width}");
             assert_eq!(width_for(bound), bits.k);
             for (row, (ints, s)) in data.chunks_exact(300).zip(w.chunks_exact(300).zip(&scales)) {
                 assert!(row.iter().zip(ints).all(|(f, &i)| (f - f32::from(i) * s).abs() <= s * 0.5001));
-                assert_eq!(ints.iter().map(|i| i.abs()).max(), Some(w_top(bits.w_bits[0]) as i16));
+                assert_eq!(ints.iter().map(|i| i.abs()).max(), Some(w_top(bits.layers[0].w_bits) as i16));
             }
         }
     }
@@ -264,8 +301,8 @@ mod tests {
         let wide = FloatWeights { data: &b, rows: 4, positions: 9 };
         let narrow = FloatWeights { data: &a, rows: 4, positions: 9 };
         let both = choose(&[narrow, wide], true, 28, Profile::Balanced).expect("fits");
-        assert!(both.bounds[0] < both.bounds[1]);
-        assert_eq!(both.k, width_for(both.bounds[1]));
+        assert!(both.layers[0].bound < both.layers[1].bound);
+        assert_eq!(both.k, width_for(both.layers[1].bound));
         assert_eq!(choose(&[wide], true, 8, Profile::Bits(8)), None);
     }
 

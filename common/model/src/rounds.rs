@@ -3,6 +3,7 @@
 
 use crate::graph::{Graph, Op};
 use crate::plan::Plan;
+use twinmask_codec::{GroupId, LayerId, RoundId};
 
 /// Depth of each value of `graph`, whose nodes stand in topological order.
 #[must_use]
@@ -15,31 +16,58 @@ pub fn depths(graph: &Graph) -> Vec<u32> {
     depth
 }
 
+/// A device's graph that is not the one that its plan was made for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum HoleError {
+    /// A hole for a layer that there is not.
+    #[error("hole {0} is not in the plan")]
+    Unplanned(LayerId),
+    /// A hole of another size than its layer.
+    #[error("hole of layer {0} does not fit its geometry")]
+    Size(String),
+    /// A layer with two holes.
+    #[error("layer {0} fills two holes")]
+    Twice(String),
+    /// A layer without a hole.
+    #[error("layer {0} fills no hole")]
+    Missing(LayerId),
+    /// A group whose input is ready at another time, or is not one value.
+    #[error("group {group} does not belong to round {round}")]
+    Round {
+        /// The group.
+        group: GroupId,
+        /// The round that the plan gives it.
+        round: RoundId,
+    },
+}
+
 /// Checks that the holes of a device's graph are the plan's layers: each layer once, its input and output as long
 /// as its geometry says, siblings on one value, rounds as [`depths`] gives them.
 ///
 /// # Errors
-/// Says which layer or round contradicts the graph.
-pub fn check(graph: &Graph, plan: &Plan) -> Result<(), String> {
+/// [`HoleError`]: which layer or round contradicts the graph.
+pub fn check(graph: &Graph, plan: &Plan) -> Result<(), HoleError> {
     let depth = depths(graph);
-    let mut input_of = vec![None; plan.layers.len()];
+    let mut input_of = vec![None; plan.layers().len()];
     for node in &graph.nodes {
         let Op::Linear { layer, .. } = node.op else { continue };
-        let planned = plan.layers.get(layer as usize).ok_or_else(|| format!("hole {layer} is not in the plan"))?;
-        let (input, g) = (node.inputs[0], &planned.geometry);
+        let id = LayerId::new(layer);
+        let planned = plan.layers().get(id.index()).ok_or(HoleError::Unplanned(id))?;
+        let (input, g) = (node.inputs[0], planned.geometry());
         if graph.value(input).len() != g.in_len() || graph.value(node.output).len() != g.out_len() {
-            return Err(format!("hole of layer {} does not fit its geometry", planned.name));
+            return Err(HoleError::Size(planned.name().into()));
         }
-        if input_of[layer as usize].replace(input).is_some() {
-            return Err(format!("layer {} fills two holes", planned.name));
+        if input_of[id.index()].replace(input).is_some() {
+            return Err(HoleError::Twice(planned.name().into()));
         }
     }
-    for (r, round) in plan.rounds.iter().enumerate() {
-        for &g in round {
-            let layers = &plan.groups[g as usize].layers;
-            let first = input_of[layers[0] as usize].ok_or_else(|| format!("layer {} fills no hole", layers[0]))?;
-            if depth[first as usize] as usize != r || layers.iter().any(|&l| input_of[l as usize] != Some(first)) {
-                return Err(format!("group {g} does not belong to round {r}"));
+    for (r, round) in plan.rounds().iter().enumerate() {
+        for &group in round {
+            let layers = plan.group(group).layers();
+            let first = input_of[layers[0].index()].ok_or(HoleError::Missing(layers[0]))?;
+            if depth[first as usize] as usize != r || layers.iter().any(|l| input_of[l.index()] != Some(first)) {
+                return Err(HoleError::Round { group, round: RoundId::at(r) });
             }
         }
     }

@@ -175,7 +175,7 @@ fn report(
             edge_a: UpDown { up: per_run(usage.a.up), down: per_run(usage.a.down) },
             edge_b: UpDown { up: per_run(usage.b.up), down: per_run(usage.b.down) },
         },
-        rounds: model.plan().rounds.len(),
+        rounds: model.plan().rounds().len(),
         mmac: Mmac { offloaded: model.plan().macs() as f64 / 1e6, local: model.local_macs() as f64 / 1e6 },
         layers: layers(model, runs),
     }
@@ -199,18 +199,18 @@ async fn lane(device: Device, input: Input, runs: u32) -> Result<Vec<Run>, Devic
 fn layers(model: &Model, runs: &[Run]) -> Vec<LayerReport> {
     let plan = model.plan();
     let mut out = Vec::new();
-    for (round, groups) in plan.rounds.iter().enumerate() {
+    for (round, groups) in plan.rounds().iter().enumerate() {
         let times: Vec<Duration> = runs.iter().map(|r| r.inference.times.rounds[round]).collect();
         for &g in groups {
-            let group = &plan.groups[g as usize];
-            let k = u32::from(group.k);
-            for (i, &l) in group.layers.iter().enumerate() {
-                let layer = &plan.layers[l as usize];
+            let group = plan.group(g);
+            let k = group.k();
+            for (i, &l) in group.layers().iter().enumerate() {
+                let layer = plan.layer(l);
                 let packed = |n: usize| twinmask_ring::pack::packed_len(n, k);
                 // Siblings share one upload; it is counted with the first of them.
-                let up = if i == 0 { packed(group.len as usize) } else { 0 };
-                let down = packed(layer.geometry.out_len());
-                out.push(LayerReport { round, name: layer.name.clone(), k, up, down, ms: quantile(&times, 0.5) });
+                let up = if i == 0 { packed(group.in_len()) } else { 0 };
+                let down = packed(layer.geometry().out_len());
+                out.push(LayerReport { round, name: layer.name().into(), k, up, down, ms: quantile(&times, 0.5) });
             }
         }
     }

@@ -235,7 +235,7 @@ fn model(settings: &Settings, dir: &DeviceDir, name: &str, findings: &mut Findin
     let (version, digest, ring) = (bundle.model.version, short(&bundle.model.digest), bundle.model.profile);
     let text = format!(
         "version {version}, digest {digest}, ring {ring}, {} layers, {size:.1} MB",
-        bundle.model.plan.layers.len()
+        bundle.model.plan.layers().len()
     );
     let integrity = findings.need(&check, settings.builder_in(Path::new("")))?.checks();
     let model = findings.need(&check, Model::new(bundle, integrity))?;
@@ -254,7 +254,7 @@ async fn both_edges(identity: &Identity, edges: &Edges, models: &[Arc<Model>], f
     let (a, b) = tokio::join!(dial(&edges.a, Role::EdgeA), dial(&edges.b, Role::EdgeB));
     let (a, b) = (findings.need("edge-a", a), findings.need("edge-b", b));
     tokio::time::sleep(DISCOVERY).await;
-    let rounds = models.iter().map(|m| m.plan().rounds.len()).max().unwrap_or(0);
+    let rounds = models.iter().map(|m| m.plan().rounds().len()).max().unwrap_or(0);
     for (name, connection) in [("edge-a", &a), ("edge-b", &b)] {
         if let Some(connection) = connection {
             edge(name, connection, rounds, findings);

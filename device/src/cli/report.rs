@@ -106,7 +106,7 @@ impl InferReport {
             ring: model.bundle().profile.to_string(),
             outputs: outputs.iter().map(shape).collect(),
             top: inference.classes(top).into_iter().map(TopEntry::from).collect(),
-            integrity: IntegrityReport { check: check.to_owned(), layers: model.plan().layers.len(), ok: true },
+            integrity: IntegrityReport { check: check.to_owned(), layers: model.plan().layers().len(), ok: true },
             rounds: *rounds,
             ms: InferMs {
                 total: ms(times.total),

@@ -43,7 +43,7 @@ impl Session {
     pub async fn open(model: Arc<Model>, identity: &Identity, edges: &Edges) -> Result<Self, DeviceError> {
         check_options(&model, &edges.options)?; // before anybody is called
         let plan = model.plan();
-        let answers = (0..plan.rounds.len()).map(|r| packed_parts_len(&plan.answer_parts(r))).sum();
+        let answers = (0..plan.rounds().len()).map(|r| packed_parts_len(&plan.answer_parts(r))).sum();
         let limits = edges.limits.clone().for_answers(answers, edges.options.prefetch);
         let connect = async |address: &str, role: Role| {
             Client::connect(address, &role, identity, &limits, edges.options.timeout)

@@ -147,11 +147,11 @@ impl RemoteInference {
 impl Glimpse {
     /// Of a group's first integers `x` and their packed masked form; edge A's share is still to come.
     fn new(plan: &Plan, group: usize, n: usize, x: &[i32], packed: &[u8]) -> Self {
-        let (group, mut masked) = (&plan.groups[group], vec![0; x.len()]);
-        let k = u32::from(group.k);
+        let (group, mut masked) = (plan.group(group), vec![0; x.len()]);
+        let k = group.k();
         let n = if pack::unpack(packed, k, &mut masked).is_ok() { n.min(x.len()) } else { 0 };
         masked.truncate(n);
-        let layer = plan.layers[group.layers[0] as usize].name.clone();
+        let layer = plan.layer(group.layers()[0]).name().to_owned();
         Self { layer, k, x: x[..n].to_vec(), share_a: Vec::new(), share_b: masked }
     }
 }
@@ -169,7 +169,7 @@ impl Exchange for RemoteInference {
         let (plan, dropped) = (model.plan(), shared.options.drop_bits);
         // Edge B has its share to read and to compute with; meanwhile the masks are expanded that are needed next.
         tokio::task::yield_now().await;
-        let (next, now) = (plan.rounds.get(r + 1), if shared.relay() { model.layers_of(r) } else { Vec::new() });
+        let (next, now) = (plan.rounds().get(r + 1), if shared.relay() { model.layers_of(r) } else { Vec::new() });
         self.masks.expand_ahead(next.map_or(&[], Vec::as_slice), &now);
         let parts = if dropped { plan.answer_parts_dropped(r) } else { plan.answer_parts(r) };
         let mut from_both = !shared.relay();
@@ -223,8 +223,8 @@ struct Layer {
 fn layers(plan: &Plan, inputs: &[GroupInput<'_>]) -> Vec<Layer> {
     let mut out = Vec::new();
     for (input, GroupInput { group, .. }) in inputs.iter().enumerate() {
-        let layers = plan.groups[*group].layers.iter().enumerate();
-        out.extend(layers.map(|(i, &l)| Layer { input, i, l: l as usize }));
+        let layers = plan.group(*group).layers().iter().enumerate();
+        out.extend(layers.map(|(i, l)| Layer { input, i, l: l.index() }));
     }
     out
 }

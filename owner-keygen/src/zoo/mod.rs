@@ -40,6 +40,7 @@ pub const ARCHS: [Arch; 7] =
 
 /// A zoo model cannot be written.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ZooError {
     /// No such architecture.
     #[error("there is no architecture '{name}' in the zoo; take one of {}", ARCHS.map(Arch::name).join(", "))]

@@ -5,7 +5,7 @@ use std::path::Path;
 use twinmask_model::graph::{Graph, Op, ValueId, elements};
 
 use super::*;
-use crate::onnx::{ImportOptions, import_bytes};
+use twinmask_onnx::{ImportOptions, import_bytes};
 
 fn bytes(arch: Arch, seed: u64) -> Vec<u8> {
     let mut out = Vec::new();

@@ -2,16 +2,16 @@
 //! Any bytes as the sections of a bundle (behind the signature): an error or a validated plan, never a panic.
 
 use libfuzzer_sys::fuzz_target;
-use twinmask_codec;
+use twinmask_codec as codec;
 use twinmask_model::graph::Graph;
 use twinmask_model::infer;
-use twinmask_model::plan::Plan;
+use twinmask_model::plan::{Plan, PlanParts};
 
 fuzz_target!(|data: &[u8]| {
-    if let Ok(plan) = codec::decode::<Plan, { 1 << 20 }>(data)
-        && plan.validate().is_ok()
+    if let Ok(parts) = codec::decode::<PlanParts, { 1 << 20 }>(data)
+        && let Ok(plan) = Plan::new(parts)
     {
-        for r in 0..plan.rounds.len() {
+        for r in 0..plan.rounds().len() {
             let _ = (plan.upload_parts(r), plan.answer_parts(r), plan.answer_parts_dropped(r));
         }
     }

@@ -2,7 +2,7 @@
 //! Any bytes as a model file: an error or a checked graph, never a panic.
 
 use libfuzzer_sys::fuzz_target;
-use twinmask_owner_keygen::onnx::{ImportOptions, import_bytes};
+use twinmask_onnx::{ImportOptions, import_bytes};
 
 fuzz_target!(|data: &[u8]| {
     let options = ImportOptions { memory_cap: 64 << 20, ..ImportOptions::default() };

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use tempfile::TempDir;
 use twinmask_edge::{Config, Edge};
 use twinmask_kernels::{Kernel, default_kernel};
-use twinmask_owner_keygen::issue::{DeviceRequest, ModelRequest, SAMPLE_ROWS, Source, add_device, add_model};
-use twinmask_owner_keygen::partition::Offload;
+use twinmask_owner_keygen::devices::{DeviceRequest, SAMPLE_ROWS, add_device};
+use twinmask_owner_keygen::import::ImportRequest;
+use twinmask_owner_keygen::models::{ModelRequest, Source, add_model};
 use twinmask_owner_keygen::store::Store;
 use twinmask_owner_keygen::zoo::Arch;
 use twinmask_transport::{Connection, Role, memory_pair};
@@ -49,9 +50,7 @@ impl InMemory {
         let request = ModelRequest {
             name: MODEL.into(),
             source,
-            profile: "balanced".parse().expect("a profile"),
-            offload: Offload::All,
-            input_size: None,
+            import: ImportRequest::default(),
             preprocess: None,
             labels: labels.iter().map(|&l| l.to_owned()).collect(),
             threshold: Some(0.5),

@@ -4,8 +4,11 @@
 //! output. Nodes stand in topological order. The owner's partition replaces constant-weight layers by
 //! [`Op::Linear`] holes; everything else runs on the device.
 
+mod compact;
+
 use std::collections::BTreeMap;
 
+pub use compact::{Disconnected, compact};
 use serde::{Deserialize, Serialize};
 
 /// Index of a value in [`Graph::values`].

@@ -9,7 +9,7 @@ use twinmask_model::graph::{Graph, Op, elements};
 use super::{ImportOptions, import};
 
 fn data(name: &str) -> Option<PathBuf> {
-    let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data");
+    let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data");
     let root = std::env::var_os("TWINMASK_DATA").unwrap_or_else(|| default.into());
     let path = PathBuf::from(root).join("models").join(name);
     if path.exists() {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 /// Import of an ONNX file failed. Every text names the file, the node or tensor, and the mend.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ImportError {
     /// The file cannot be read.
     #[error("cannot read '{}': {source}; check the path and its permissions", path.display())]

@@ -1,49 +1,15 @@
-//! ONNX import: file bytes -> [`Graph`] with static shapes, batch 1, constants folded (ARCHITECTURE.md, "Data flow").
-//!
-//! `reader` parses the protobuf, `functions` inlines local functions, `fold` evaluates nodes on constants, the
-//! `ops_*` modules translate all others, `passes` folds per-channel arithmetic into weights and drops what is dead.
-
-mod call;
-mod data;
-mod error;
-mod fold;
-mod functions;
-mod importer;
-mod ops_composed;
-mod ops_dense;
-mod ops_elementwise;
-mod ops_normalize;
-mod ops_resize;
-mod ops_shape;
-mod ops_window;
-mod passes;
-mod reader;
-mod tensor;
+//! From a file, or its bytes, to a network.
 
 use std::path::Path;
 
 use twinmask_model::graph::Graph;
 
-pub use error::ImportError;
-pub(crate) use passes::compact;
+use super::error::ImportError;
+use super::options::ImportOptions;
+use super::{call, functions, reader, walk};
 
 /// Operator set versions whose semantics are implemented.
 pub const OPSETS: std::ops::RangeInclusive<i64> = 7..=22;
-
-/// How to import.
-#[derive(Debug, Clone)]
-pub struct ImportOptions {
-    /// Height and width to give to an image input whose size the file leaves open.
-    pub input_size: Option<(u32, u32)>,
-    /// Most bytes of the file, and of all tensors together.
-    pub memory_cap: u64,
-}
-
-impl Default for ImportOptions {
-    fn default() -> Self {
-        Self { input_size: None, memory_cap: 4 << 30 }
-    }
-}
 
 /// An imported network.
 #[derive(Debug, Clone)]
@@ -87,16 +53,7 @@ pub fn import_bytes(bytes: &[u8], path: &Path, options: &ImportOptions) -> Resul
         warnings.push(format!("operator set {opset} is outside {low} to {high}: check the network's results"));
     }
     let graph = functions::inline(graph, &model.functions).map_err(malformed)?;
-    let graph = importer::run(&graph, opset, path, options)?;
+    let graph = walk::run(&graph, opset, path, options)?;
     let producer = model.producer.join(" ").trim().to_owned();
     Ok(Imported { graph, opset, producer, warnings })
 }
-
-#[cfg(test)]
-mod test_models;
-#[cfg(test)]
-mod tests;
-#[cfg(test)]
-mod tests_files;
-#[cfg(test)]
-mod tests_ops;

@@ -111,39 +111,3 @@ fn drop_unused(graph: &mut Graph, id: ValueId) {
         graph.constants.remove(&id);
     }
 }
-
-/// Drops nodes and values that no output depends on, and renumbers.
-pub(crate) fn compact(mut graph: Graph) -> Result<Graph, String> {
-    let mut live = vec![false; graph.values.len()];
-    graph.outputs.iter().for_each(|&o| live[o as usize] = true);
-    for node in graph.nodes.iter().rev() {
-        if live[node.output as usize] {
-            node.inputs.iter().for_each(|&i| live[i as usize] = true);
-        }
-    }
-    if !live[graph.input as usize] {
-        return Err("no output depends on the network's input".into());
-    }
-    let mut out = Graph::default();
-    let mut new = vec![0; graph.values.len()];
-    for (id, value) in std::mem::take(&mut graph.values).into_iter().enumerate() {
-        if live[id] {
-            new[id] = out.add_value(value.name, value.shape);
-        }
-    }
-    for (id, data) in graph.constants {
-        if live[id as usize] {
-            out.constants.insert(new[id as usize], data);
-        }
-    }
-    for mut node in graph.nodes {
-        if live[node.output as usize] {
-            node.inputs.iter_mut().for_each(|i| *i = new[*i as usize]);
-            node.output = new[node.output as usize];
-            out.nodes.push(node);
-        }
-    }
-    out.input = new[graph.input as usize];
-    out.outputs = graph.outputs.iter().map(|&o| new[o as usize]).collect();
-    Ok(out)
-}

@@ -1,0 +1,197 @@
+//! The cut: which layers leave the device. In the graph a hole takes the place of each.
+
+use std::collections::BTreeMap;
+
+use twinmask_codec::{LayerId, RoundId};
+use twinmask_layer::{Conv, Fc, Geometry};
+use twinmask_model::graph::{Graph, Node, Op, ValueId, elements};
+use twinmask_model::infer;
+use twinmask_model::ring_plan::{FloatWeights, Profile};
+use twinmask_model::rounds::depths;
+
+use super::error::PartitionError;
+use crate::predict::Costs;
+
+/// Which layers leave the device.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Offload {
+    /// All constant-weight layers except depthwise convolutions (2-5 MAC per element moved do not pay).
+    All,
+    /// Of those the ones that pay on this device and link.
+    Auto(Costs),
+    /// Exactly the layers of these names.
+    Named(Vec<String>),
+}
+
+/// A graph with holes, and what was cut out of it.
+#[derive(Debug)]
+pub(super) struct Cut {
+    graph: Graph,
+    layers: Vec<FloatLayer>,
+}
+
+/// A layer that leaves the device, its numbers still in float.
+#[derive(Debug)]
+pub(super) struct FloatLayer {
+    name: String,
+    geometry: Geometry,
+    data: Vec<f32>,
+    bias: Option<Vec<f32>>,
+    input: ValueId,
+    round: RoundId,
+}
+
+impl Cut {
+    /// Cuts out of `graph` what `offload` says; `profile` tells `auto` how wide elements are on the wire.
+    ///
+    /// # Errors
+    /// [`PartitionError`] when nothing is left to cut out, or a name is no layer's.
+    pub(super) fn new(mut graph: Graph, profile: Profile, offload: &Offload) -> Result<Self, PartitionError> {
+        let mut candidates = candidates(&graph, offload)?;
+        if let Offload::Auto(costs) = offload {
+            costs.choose(&graph, &mut candidates, profile.bits());
+            if candidates.is_empty() {
+                return Err(PartitionError::NothingPays);
+            }
+        }
+        let layers = punch_holes(&mut graph, &candidates);
+        Ok(Self { graph, layers })
+    }
+
+    /// The device's graph.
+    pub(super) const fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// Layers by [`LayerId`]: ascending by round, siblings together.
+    pub(super) fn layers(&self) -> &[FloatLayer] {
+        &self.layers
+    }
+
+    /// Layer `l`.
+    pub(super) fn layer(&self, l: LayerId) -> &FloatLayer {
+        &self.layers[l.index()]
+    }
+
+    /// The graph, and the biases of all layers.
+    pub(super) fn into_device_parts(self) -> (Graph, Vec<Option<Vec<f32>>>) {
+        (self.graph, self.layers.into_iter().map(|l| l.bias).collect())
+    }
+}
+
+impl FloatLayer {
+    /// Name from the model file.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Shape.
+    pub(super) const fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    /// The value that it reads.
+    pub(super) const fn input(&self) -> ValueId {
+        self.input
+    }
+
+    /// When that value is ready.
+    pub(super) const fn round(&self) -> RoundId {
+        self.round
+    }
+
+    /// Its weights, for quantization.
+    pub(super) fn weights(&self) -> FloatWeights<'_> {
+        FloatWeights { data: &self.data, rows: self.geometry.out_channels(), positions: self.geometry.positions() }
+    }
+}
+
+/// Node indices of the layers to outsource, with their geometry.
+fn candidates(graph: &Graph, offload: &Offload) -> Result<BTreeMap<usize, Geometry>, PartitionError> {
+    let mut all = BTreeMap::new();
+    for (i, node) in graph.nodes.iter().enumerate() {
+        let constant = node.inputs[1..].iter().all(|id| graph.constants.contains_key(id));
+        if let Some(geometry) = geometry_of(graph, node).filter(|_| constant) {
+            all.insert(i, geometry);
+        }
+    }
+    let named = |i: &usize| graph.nodes[*i].name.as_str();
+    let known = all.keys().map(named).collect::<Vec<_>>().join(", ");
+    match offload {
+        Offload::All | Offload::Auto(_) => all.retain(|_, g| !matches!(g, Geometry::Conv(c) if c.is_depthwise())),
+        Offload::Named(names) => {
+            if let Some(name) = names.iter().find(|n| !all.keys().any(|i| named(i) == n.as_str())) {
+                return Err(PartitionError::UnknownLayer { name: name.clone(), known });
+            }
+            all.retain(|i, _| names.iter().any(|n| n == named(i)));
+        }
+    }
+    if all.is_empty() {
+        return Err(PartitionError::Nothing);
+    }
+    for (&i, geometry) in &all {
+        let layer = || graph.nodes[i].name.clone();
+        geometry.validate().map_err(|source| PartitionError::Geometry { layer: layer(), source })?;
+    }
+    Ok(all)
+}
+
+/// Geometry of a layer that is linear in its first operand.
+fn geometry_of(graph: &Graph, node: &Node) -> Option<Geometry> {
+    let x = graph.shape(*node.inputs.first()?);
+    match &node.op {
+        Op::Conv { window, groups } => {
+            let [c_in, h, w] = infer::image(x).ok()?;
+            Some(Geometry::Conv(Conv {
+                c_in,
+                h,
+                w,
+                c_out: graph.shape(node.inputs[1])[0],
+                kh: window.kernel[0],
+                kw: window.kernel[1],
+                stride: window.stride,
+                pad: window.pad,
+                dilation: window.dilation,
+                groups: *groups,
+            }))
+        }
+        Op::Dense => {
+            let (&inputs, rows) = x.split_last()?;
+            let outputs = graph.shape(node.inputs[1])[0];
+            Some(Geometry::Fc(Fc { rows: u32::try_from(elements(rows)).ok()?, inputs, outputs }))
+        }
+        _ => None,
+    }
+}
+
+/// Replaces the candidates by holes and returns their float layers by layer id: ascending by round, siblings together.
+fn punch_holes(graph: &mut Graph, candidates: &BTreeMap<usize, Geometry>) -> Vec<FloatLayer> {
+    let mut operands = BTreeMap::new();
+    for &i in candidates.keys() {
+        let shape = graph.shape(graph.nodes[i].output).to_vec();
+        operands.insert(i, graph.nodes[i].inputs.split_off(1));
+        graph.nodes[i].op = Op::Linear { layer: 0, shape };
+    }
+    let depth = depths(graph);
+    let due = |i: usize| {
+        let input = graph.nodes[i].inputs[0];
+        (depth[input as usize], input, i)
+    };
+    let mut order: Vec<_> = candidates.keys().map(|&i| due(i)).collect();
+    order.sort_unstable();
+    let float = |(l, &(depth, input, i)): (usize, &(u32, ValueId, usize))| {
+        if let Op::Linear { layer, .. } = &mut graph.nodes[i].op {
+            *layer = LayerId::at(l).get();
+        }
+        let data = |id: &ValueId| graph.constants[id].clone();
+        FloatLayer {
+            name: graph.nodes[i].name.clone(),
+            geometry: candidates[&i],
+            data: data(&operands[&i][0]),
+            bias: operands[&i].get(1).map(data),
+            input,
+            round: RoundId::new(depth),
+        }
+    };
+    order.iter().enumerate().map(float).collect()
+}

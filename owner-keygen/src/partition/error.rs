@@ -1,0 +1,52 @@
+//! What can stand in the way of a partition.
+
+use twinmask_model::graph::Disconnected;
+use twinmask_model::infer::InferError;
+use twinmask_model::plan::PlanError;
+
+/// Why a network cannot be divided.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PartitionError {
+    /// No constant-weight layer to outsource.
+    #[error("the network has no Conv, Gemm or MatMul with constant weights to outsource")]
+    Nothing,
+    /// On this device and link every layer is faster locally.
+    #[error(
+        "with this device profile and link no layer gains from outsourcing: run the network on the device itself, or say --offload all"
+    )]
+    NothingPays,
+    /// A name given by --offload is no offloadable layer.
+    #[error("--offload names '{name}', which is no layer with constant weights; there are: {known}")]
+    UnknownLayer {
+        /// Name given.
+        name: String,
+        /// Names that exist.
+        known: String,
+    },
+    /// Not even the narrowest integers fit the ring.
+    #[error("layer '{layer}' does not fit a ring of {width} bits even with 2-bit weights: choose a wider --ring")]
+    Ring {
+        /// Layer name.
+        layer: String,
+        /// Width asked for.
+        width: u32,
+    },
+    /// A layer's shape is beyond what kernels take.
+    #[error("layer '{layer}': {source}")]
+    Geometry {
+        /// Layer name.
+        layer: String,
+        /// What is wrong.
+        source: twinmask_layer::GeometryError,
+    },
+    /// The divided graph does not check out.
+    #[error("the divided network does not check out: {0}")]
+    Graph(#[from] InferError),
+    /// The divided graph has no path from its input to an output.
+    #[error("the divided network does not check out: {0}")]
+    Disconnected(#[from] Disconnected),
+    /// The plan does not check out.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+}

@@ -1,0 +1,22 @@
+//! Partition: constant-weight layers of an imported graph become integer layers behind
+//! [`Op::Linear`](twinmask_model::graph::Op::Linear) holes; the rest stays on the device (ARCHITECTURE.md, "Data flow").
+//!
+//! ```text
+//! Graph -> Cut          which layers leave; holes in their places
+//!       -> Layout       siblings, rounds, signs
+//!       -> [GroupBits]  ring, weight and activation widths of each group
+//!       -> Partitioned  plan and integers
+//! ```
+
+mod bits;
+mod cut;
+mod error;
+mod layout;
+mod partitioned;
+
+pub use cut::Offload;
+pub use error::PartitionError;
+pub use partitioned::{Partitioned, partition};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,88 @@
+#![allow(clippy::unwrap_used)]
+
+use twinmask_model::graph::{Binary, Graph, Op, Unary, Window};
+use twinmask_model::ring_plan::Profile;
+
+use super::cut::Cut;
+use super::layout::Layout;
+use super::*;
+use crate::predict::{Costs, DeviceProfile, Link};
+
+/// x -> conv "a" -> ReLU -> siblings "b" and "c" -> their sum -> conv "d", and beside it depthwise "e" on x.
+fn network() -> Graph {
+    let mut g = Graph::default();
+    g.input = g.add_value("x", vec![1, 4, 6, 6]);
+    let conv = |g: &mut Graph, name: &str, x, groups: u32| {
+        let w = g.add_constant(format!("{name}.w"), vec![4, 4 / groups, 1, 1], vec![0.5; (16 / groups) as usize]);
+        let b = g.add_constant(format!("{name}.b"), vec![4], vec![0.25; 4]);
+        let window = Window { kernel: [1; 2], stride: [1; 2], pad: [0; 4], dilation: [1; 2] };
+        g.add_node(name, Op::Conv { window, groups }, vec![x, w, b], format!("{name}.y")).unwrap()
+    };
+    let x = g.input;
+    let e = conv(&mut g, "e", x, 4);
+    let a = conv(&mut g, "a", x, 1);
+    let a = g.add_node("relu", Op::Unary(Unary::Relu), vec![a], "r").unwrap();
+    let (b, c) = (conv(&mut g, "b", a, 1), conv(&mut g, "c", a, 1));
+    let sum = g.add_node("sum", Op::Binary(Binary::Add), vec![b, c], "s").unwrap();
+    let d = conv(&mut g, "d", sum, 1);
+    g.outputs = vec![d, e];
+    g
+}
+
+#[test]
+fn siblings_share_a_group_and_rounds_follow_from_the_graph() {
+    let cut = Cut::new(network(), Profile::Balanced, &Offload::All).unwrap();
+    assert_eq!(cut.layers().iter().map(|l| l.name()).collect::<Vec<_>>(), ["a", "b", "c", "d"]);
+    let layout = Layout::of(&cut);
+    let ids = |g: usize| layout.groups()[g].layers().iter().map(|l| l.get()).collect::<Vec<_>>();
+    assert_eq!([ids(0), ids(1), ids(2)], [vec![0], vec![1, 2], vec![3]]);
+    assert_eq!(
+        [0, 1, 2].map(|g| layout.groups()[g].signed()),
+        [true, false, true],
+        "only the ReLU's output has no sign"
+    );
+    assert_eq!(layout.rounds().iter().map(|r| r[0].get()).collect::<Vec<_>>(), [0, 1, 2]);
+}
+
+#[test]
+fn plan_graph_and_integers_belong_together() {
+    let parts = partition(network(), Profile::Bits(20), &Offload::All).unwrap();
+    assert_eq!(parts.plan.layers().iter().map(|l| l.name()).collect::<Vec<_>>(), ["a", "b", "c", "d"]);
+    assert!(parts.plan.groups().iter().all(|g| (19..=20).contains(&g.k())), "the ring is filled");
+    twinmask_model::rounds::check(&parts.graph, &parts.plan).unwrap();
+    for ((layer, weights), scales) in parts.plan.layers().iter().zip(&parts.weights).zip(&parts.layers) {
+        let top = (1 << (layer.w_bits() - 1)) - 1;
+        assert_eq!(weights, &vec![top; 16], "{}", layer.name());
+        assert!(scales.scales.iter().all(|s| (s * f32::from(top) - 0.5).abs() < 1e-6));
+        assert_eq!(scales.bias, Some(vec![0.25; 4]));
+    }
+    // The depthwise convolution has kept its constants, the others' are gone.
+    assert_eq!(parts.graph.constants.len(), 2);
+}
+
+#[test]
+fn layers_by_name() {
+    let parts = partition(network(), Profile::Balanced, &Offload::Named(vec!["e".into(), "c".into()])).unwrap();
+    assert_eq!(parts.plan.layers().iter().map(|l| l.name()).collect::<Vec<_>>(), ["e", "c"]);
+    let unknown = partition(network(), Profile::Balanced, &Offload::Named(vec!["f".into()])).unwrap_err().to_string();
+    assert_eq!(unknown, "--offload names 'f', which is no layer with constant weights; there are: e, a, b, c, d");
+}
+
+#[test]
+fn networks_that_cannot_be_divided() {
+    let divide = |graph, profile, offload: &Offload| partition(graph, profile, offload).unwrap_err().to_string();
+    let fast = Costs { device: DeviceProfile { macs_per_s: 1e12, ns_per_element: 10.0 }, link: Link::default() };
+    let text = divide(network(), Profile::Balanced, &Offload::Auto(fast));
+    assert!(text.contains("no layer gains from outsourcing"), "{text}");
+    let mut plain = network();
+    plain.constants.clear();
+    let text = divide(plain, Profile::Balanced, &Offload::All);
+    assert!(text.contains("no Conv, Gemm or MatMul with constant weights"), "{text}");
+    let mut wide = Graph::default();
+    wide.input = wide.add_value("x", vec![1, 1000]);
+    let w = wide.add_constant("w", vec![1, 1000], vec![1.0; 1000]);
+    let y = wide.add_node("fc", Op::Dense, vec![wide.input, w], "y").unwrap();
+    wide.outputs = vec![y];
+    let text = divide(wide, Profile::Bits(8), &Offload::All);
+    assert_eq!(text, "layer 'fc' does not fit a ring of 8 bits even with 2-bit weights: choose a wider --ring");
+}
