@@ -43,8 +43,8 @@ pub struct LayerReport {
     pub mmac: f64,
     /// Predicted time on the device itself, ms.
     pub local_ms: f64,
-    /// Predicted time outsourced in mode `split`: masking, transfer, and the round trip with the round's first layer; the
-    /// edges' own time left out, ms.
+    /// Predicted time outsourced in mode `split`: masking, transfer, and the round trip with the round's first layer;
+    /// the edges' own time left out, ms.
     pub outsourced_ms: f64,
 }
 
@@ -102,8 +102,8 @@ pub struct KeyBytes {
     pub sample_rows: usize,
 }
 
-/// Reports of everything at `path`: an ONNX file, a bundle, or a deployment; times are predicted for `costs`. `import` says
-/// how an ONNX file is read and divided; the others were when they were added.
+/// Reports of everything at `path`: an ONNX file, a bundle, or a deployment; times are predicted for `costs`. `import`
+/// says how an ONNX file is read and divided; the others were when they were added.
 ///
 /// # Errors
 /// [`OwnerError`] when it is none of these, or does not verify; [`UsageError::Divided`].

@@ -104,8 +104,8 @@ fn edge_bundles(store: &Store, model: &str, version: u32) -> [PathBuf; 2] {
     ["edge-a", "edge-b"].map(|edge| store.edge_dir(edge).join("models").join(format!("{model}-v{version}.twm")))
 }
 
-/// Takes a version of a model from the edges' folders, so that no edge serves it any more once it has the folder. Returns
-/// the devices that were issued it and need another.
+/// Takes a version of a model from the edges' folders, so that no edge serves it any more once it has the folder.
+/// Returns the devices that were issued it and need another.
 ///
 /// # Errors
 /// [`OwnerError::Unknown`], or a file that cannot be removed; then it can be tried again.

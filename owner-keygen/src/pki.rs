@@ -200,8 +200,8 @@ impl Ca {
         &self.cert_pem
     }
 
-    /// A signed list (PEM) of the certificates that are no longer to be trusted: serial numbers, and since when in seconds
-    /// since 1970. It names no later time at which it would lose its force sooner than the CA does.
+    /// A signed list (PEM) of the certificates that are no longer to be trusted: serial numbers, and since when in
+    /// seconds since 1970. It names no later time at which it would lose its force sooner than the CA does.
     ///
     /// # Errors
     /// [`PkiError::Certificate`].
@@ -271,8 +271,8 @@ impl fmt::Debug for IssuedIdentity {
     }
 }
 
-/// Writes `cert.pem`, `key.pem` and `ca.pem` (0600) to the identity folder `dir`, made with mode 0700. A kill at the very
-/// moment they get their names leaves a folder that is refused on load, to be issued again.
+/// Writes `cert.pem`, `key.pem` and `ca.pem` (0600) to the identity folder `dir`, made with mode 0700. A kill at the
+/// very moment they get their names leaves a folder that is refused on load, to be issued again.
 ///
 /// # Errors
 /// [`PkiError::Write`]; a folder that was there is as it was.

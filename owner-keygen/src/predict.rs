@@ -72,8 +72,8 @@ impl Costs {
         macs as f64 / self.device.macs_per_s * 1e3
     }
 
-    /// Time to exchange `up` and `down` elements of `k` bits in mode `split` (answers come from both edges), without the
-    /// round trip, ms.
+    /// Time to exchange `up` and `down` elements of `k` bits in mode `split` (answers come from both edges), without
+    /// the round trip, ms.
     #[must_use]
     pub fn exchange_ms(&self, up: u64, down: u64, k: u32) -> f64 {
         let handled = (up + 2 * down) as f64 * self.device.ns_per_element * 1e-6;

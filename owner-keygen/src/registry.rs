@@ -164,8 +164,8 @@ impl Registry {
         Ok(Some(ca.revocations(&list)?))
     }
 
-    /// Issues `role` a fresh key with a certificate, into its identity folder `dir`, and with it the revocation list that
-    /// there is.
+    /// Issues `role` a fresh key with a certificate, into its identity folder `dir`, and with it the revocation list
+    /// that there is.
     ///
     /// # Errors
     /// [`OwnerError`].

@@ -1,4 +1,5 @@
-//! Writing files so that a kill or a full disk leaves the old one whole, and secrets so that only their owner reads them.
+//! Writing files so that a kill or a full disk leaves the old one whole, and secrets so that only their owner reads
+//! them.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -15,8 +16,8 @@ pub struct WriteError {
     pub source: io::Error,
 }
 
-/// Files that are written together: all of them to temporary names first, so that a full disk is noticed while every old
-/// file still stands. What was begun and not committed leaves nothing behind when dropped.
+/// Files that are written together: all of them to temporary names first, so that a full disk is noticed while every
+/// old file still stands. What was begun and not committed leaves nothing behind when dropped.
 #[derive(Debug, Default)]
 pub struct Batch {
     /// Temporary name and the name to come.

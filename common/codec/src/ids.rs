@@ -1,4 +1,5 @@
-//! Numbers of the protocol that must not be mistaken for each other. Each is encoded as the plain integer that it holds.
+//! Numbers of the protocol that must not be mistaken for each other. Each is encoded as the plain integer that it
+//! holds.
 
 use std::fmt;
 

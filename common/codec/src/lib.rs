@@ -1,4 +1,5 @@
-//! What crosses the wire or stands in a bundle, below any of its meaning: how plain data is encoded, ids, sizes of parts.
+//! What crosses the wire or stands in a bundle, below any of its meaning: how plain data is encoded, ids, sizes of
+//! parts.
 
 mod encoding;
 mod ids;

@@ -93,8 +93,8 @@ struct Outer {
 }
 
 impl Outer {
-    /// The factor along channels and that along positions, in the order in which `geometry` stores its rows: all positions of
-    /// a channel (Conv) or all channels of a position (FC).
+    /// The factor along channels and that along positions, in the order in which `geometry` stores its rows: all
+    /// positions of a channel (Conv) or all channels of a position (FC).
     fn new(geometry: &Geometry, channels: Zeroizing<Vec<u64>>, positions: Zeroizing<Vec<u64>>) -> Self {
         match geometry {
             Geometry::Conv(_) => Self { outer: channels, inner: positions },
@@ -108,8 +108,8 @@ const SHORT_ROW: usize = 48;
 
 /// What a tensor is multiplied with: `s ⊗ t` on one side, `a = W^T (s ⊗ t)` on the other.
 enum Factors {
-    /// Stays in the nearest cache, which a vector as long as the tensor does not. Of `a` only where every output position reads
-    /// one input position of its own: fully connected layers and convolutions of one tap.
+    /// Stays in the nearest cache, which a vector as long as the tensor does not. Of `a` only where every output
+    /// position reads one input position of its own: fully connected layers and convolutions of one tap.
     Outer(Outer),
     /// As long as the tensor.
     Dense(Zeroizing<Vec<u64>>),
@@ -225,8 +225,8 @@ impl Left<'_> {
         self.sum.push(&self.check.secrets, y);
     }
 
-    /// Whether the answer was in range and its inner product is `right`. All of both has been computed whatever was found, so
-    /// that the time tells nothing.
+    /// Whether the answer was in range and its inner product is `right`. All of both has been computed whatever was
+    /// found, so that the time tells nothing.
     pub(crate) fn holds(&self, right: &Running) -> bool {
         (u64::from(self.largest) <= self.check.bound) & (self.sum.sum == right.sum)
     }

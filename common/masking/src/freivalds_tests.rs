@@ -82,8 +82,8 @@ fn a_million_single_errors_are_all_found() {
     }
 }
 
-/// Errors made to cancel: in every plain sum over channels or positions, and by powers of two, which would be zero divisors
-/// if the identity were checked in the ring of the shares.
+/// Errors made to cancel: in every plain sum over channels or positions, and by powers of two, which would be zero
+/// divisors if the identity were checked in the ring of the shares.
 #[test]
 fn errors_that_cancel_are_found() {
     let patterns: [fn(i32) -> [i32; 2]; 4] =

@@ -17,8 +17,8 @@ pub fn s_in(device_key: &[u8; 32], digest: &Digest, g: GroupId, k: u32, len: usi
     out
 }
 
-/// `S_out = W·S_in mod 2^k` of each layer of `plan`, packed: what the owner puts into the bundle of the device with this key.
-/// `weights` are the layers' integers, `[out_channels, fan_in]` each.
+/// `S_out = W·S_in mod 2^k` of each layer of `plan`, packed: what the owner puts into the bundle of the device with
+/// this key. `weights` are the layers' integers, `[out_channels, fan_in]` each.
 ///
 /// # Panics
 /// If `weights` are not those of the plan's layers.

@@ -1,5 +1,5 @@
-//! Masking (paper Algorithm 2; PROTOCOL.md, "One inference"): edge B gets `v = x + S_in - R mod 2^k`, edge A expands `R`
-//! itself. What comes back is opened in [`unmask`](crate::unmask).
+//! Masking (paper Algorithm 2; PROTOCOL.md, "One inference"): edge B gets `v = x + S_in - R mod 2^k`, edge A expands
+//! `R` itself. What comes back is opened in [`unmask`](crate::unmask).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +15,8 @@ use crate::integrity::Checker;
 use crate::keys::DeviceKeys;
 use crate::random;
 
-/// Elements that are masked or opened at a time, in the fastest cache: a multiple of 8, so that they pack into whole bytes.
+/// Elements that are masked or opened at a time, in the fastest cache: a multiple of 8, so that they pack into whole
+/// bytes.
 pub const PIECE: usize = elementwise::MOST_TERMS;
 
 /// The secret that a session's masks come from: known to the device and edge A, never to edge B.
@@ -161,8 +162,8 @@ pub struct InferenceMasks {
 }
 
 impl InferenceMasks {
-    /// Expands the masks of `groups` and (mode `relay`) those of the answers to `layers` while there is nothing else to do:
-    /// what comes next then takes less time. What was expanded before for answers is used by now.
+    /// Expands the masks of `groups` and (mode `relay`) those of the answers to `layers` while there is nothing else to
+    /// do: what comes next then takes less time. What was expanded before for answers is used by now.
     pub fn expand_ahead(&mut self, groups: &[GroupId], layers: &[LayerId]) {
         self.spare.extend(std::mem::take(&mut self.sums).into_values());
         for &l in layers {
@@ -244,8 +245,8 @@ pub struct Masking<'a> {
 }
 
 impl Masking<'_> {
-    /// Masks the next integers `x` of the tensor and appends edge B's share of them to `out`, packed: uniform in `Z_2^k`
-    /// whatever the data. Every push but the last is of a multiple of 8 integers.
+    /// Masks the next integers `x` of the tensor and appends edge B's share of them to `out`, packed: uniform in
+    /// `Z_2^k` whatever the data. Every push but the last is of a multiple of 8 integers.
     ///
     /// # Errors
     /// [`MaskError::Input`] when `x` does not fit the group; what was appended must not leave then.

@@ -411,7 +411,8 @@ fn freivalds_finds_what_sampling_misses() {
     }
 }
 
-/// Each share alone is uniform whatever the data: a chi-square test on the top byte of both shares of a constant tensor.
+/// Each share alone is uniform whatever the data: a chi-square test on the top byte of both shares of a constant
+/// tensor.
 #[test]
 fn each_share_alone_looks_uniform() {
     let (w, check) = (world(), checker(0, false));

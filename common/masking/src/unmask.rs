@@ -53,8 +53,8 @@ impl InferenceMasks {
     }
 }
 
-/// One layer's answer while it is opened, piece by piece. The checks stand at the end: until [`finish`](Self::finish) has
-/// found nothing, nothing that was opened may be used.
+/// One layer's answer while it is opened, piece by piece. The checks stand at the end: until [`finish`](Self::finish)
+/// has found nothing, nothing that was opened may be used.
 pub struct Opening<'a> {
     masks: &'a InferenceMasks,
     pending: &'a Pending,
@@ -78,8 +78,8 @@ struct Kept {
 }
 
 impl Opening<'_> {
-    /// Opens the next elements of the answer: the integers `W·x` into `y`, exact unless bits were dropped. Slices of one
-    /// length.
+    /// Opens the next elements of the answer: the integers `W·x` into `y`, exact unless bits were dropped. Slices of
+    /// one length.
     ///
     /// # Panics
     /// If the answer is longer than the layer's output.

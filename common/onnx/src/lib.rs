@@ -1,9 +1,9 @@
 //! ONNX import: file bytes -> [`Graph`](twinmask_model::graph::Graph) with static shapes, batch 1, constants folded
 //! (ARCHITECTURE.md, "Data flow"). Only the owner's tool reads ONNX; no program that is online depends on this crate.
 //!
-//! `reader` parses the protobuf, `functions` inlines local functions, `walk` goes over the nodes: `fold` evaluates those on
-//! constants, the `ops_*` modules translate all others into the graph of `importer`. `passes` folds per-channel arithmetic
-//! into weights.
+//! `reader` parses the protobuf, `functions` inlines local functions, `walk` goes over the nodes: `fold` evaluates
+//! those on constants, the `ops_*` modules translate all others into the graph of `importer`. `passes` folds
+//! per-channel arithmetic into weights.
 
 mod call;
 mod data;

@@ -15,7 +15,8 @@ use crate::import::ImportRequest;
 use crate::partition::Offload;
 use crate::predict::{Costs, DeviceProfile, Link};
 
-/// What `--version` prints behind the program's name: the release, and the bundle format that edges and devices must read.
+/// What `--version` prints behind the program's name: the release, and the bundle format that edges and devices must
+/// read.
 static VERSION: LazyLock<String> =
     LazyLock::new(|| format!("{} (bundles {})", env!("CARGO_PKG_VERSION"), container::VERSION));
 

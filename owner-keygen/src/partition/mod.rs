@@ -1,5 +1,6 @@
 //! Partition: constant-weight layers of an imported graph become integer layers behind
-//! [`Op::Linear`](twinmask_model::graph::Op::Linear) holes; the rest stays on the device (ARCHITECTURE.md, "Data flow").
+//! [`Op::Linear`](twinmask_model::graph::Op::Linear) holes; the rest stays on the device (ARCHITECTURE.md, "Data
+//! flow").
 //!
 //! ```text
 //! Graph -> Cut          which layers leave; holes in their places

@@ -185,8 +185,8 @@ impl Plan {
         self.round_layers(r).map(|l| self.answer_part(l)).map(|p| (p.len, p.bits)).collect()
     }
 
-    /// `f`: low bits that layer `l`'s answers leave out with `--drop-bits auto` (PROTOCOL.md, "Dropped output bits"): as
-    /// many as leave [`KEPT_BITS`] below the bound's top bit, as long as `M + 2^f < 2^(k-1)`.
+    /// `f`: low bits that layer `l`'s answers leave out with `--drop-bits auto` (PROTOCOL.md, "Dropped output bits"):
+    /// as many as leave [`KEPT_BITS`] below the bound's top bit, as long as `M + 2^f < 2^(k-1)`.
     #[must_use]
     pub fn drop_bits(&self, l: impl Into<LayerId>) -> u32 {
         let l = l.into();
