@@ -225,7 +225,7 @@ pub(crate) fn transport_error(role: &Role, e: &TransportError) -> DeviceError {
         | T::PeerNotYetValid { .. }
         | T::BadCertificate { .. }
         | T::Version { .. } => DeviceError::Protocol { edge, reason },
-        T::NotADialer { .. } | T::Tls(_) => DeviceError::Config(reason),
+        _ => DeviceError::Config(reason),
     }
 }
 

@@ -132,7 +132,7 @@ impl Settings {
         config.peer = self.peer;
         config.transport = preset(self.network.unwrap_or_default());
         if let Some(overrides) = self.transport {
-            config.transport = overrides.apply(config.transport).map_err(StartError::Config)?;
+            config.transport = overrides.apply(config.transport).map_err(|e| StartError::Config(e.to_string()))?;
         }
         set(&mut config.threads, self.threads);
         let limits = &mut config.limits;

@@ -270,7 +270,7 @@ async fn ended(recv: &mut RecvHalf) -> Result<(), Fault> {
     match read_frame(recv, |h| h.expect(FrameType::End, &[], "END")).await {
         Ok(frame) => end_of(&frame),
         Err(FrameIoError::Wire(error)) => Err(error.into()),
-        Err(FrameIoError::Finished | FrameIoError::Io(_)) => Ok(()),
+        Err(_) => Ok(()),
     }
 }
 

@@ -198,7 +198,7 @@ async fn corrections(edge: &Edge, desk: &Desk, send: &mut SendHalf, recv: &mut R
             match read_correction(desk, recv).await {
                 Ok(()) => edge.meters.corrections.increment(1),
                 Err(FrameIoError::Wire(error)) => return Err(error.into()),
-                Err(FrameIoError::Finished | FrameIoError::Io(_)) => return Ok(()),
+                Err(_) => return Ok(()),
             }
         }
     };

@@ -52,7 +52,7 @@ impl From<FrameIoError> for Fault {
     fn from(error: FrameIoError) -> Fault {
         match error {
             FrameIoError::Wire(error) => error.into(),
-            FrameIoError::Finished | FrameIoError::Io(_) => Fault::Gone,
+            _ => Fault::Gone,
         }
     }
 }
@@ -375,7 +375,7 @@ async fn control(session: &Session, mut send: SendHalf, mut recv: RecvHalf) -> R
         let frame = match read_frame(&mut recv, due).await {
             Ok(frame) => frame,
             Err(FrameIoError::Wire(error)) => return Err(error.into()),
-            Err(FrameIoError::Finished | FrameIoError::Io(_)) => std::future::pending().await,
+            Err(_) => std::future::pending().await,
         };
         if frame.header.kind == FrameType::Prefetch {
             session.prefetch(frame.body::<Prefetch>()?.counter)?;

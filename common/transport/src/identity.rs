@@ -12,8 +12,11 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{CertificateError, RootCertStore};
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::certificate::{self, Facts, now_s};
-use crate::{Fingerprint, IdentityError, Peer, Role, tls};
+use crate::certificate::{self, Facts, Fingerprint, now_s};
+use crate::connection::Peer;
+use crate::error::IdentityError;
+use crate::provider::provider;
+use crate::role::Role;
 
 /// The certificate chain of an identity folder, own certificate first.
 pub const CERT_FILE: &str = "cert.pem";
@@ -230,7 +233,7 @@ fn verify(
     crls: &[CertificateRevocationListDer<'static>],
     facts: &Facts,
 ) -> Result<(), rustls::Error> {
-    let verifier = WebPkiClientVerifier::builder_with_provider(ca.clone(), tls::provider())
+    let verifier = WebPkiClientVerifier::builder_with_provider(ca.clone(), provider())
         .with_crls(crls.iter().cloned())
         .build()
         .map_err(|e| rustls::Error::General(e.to_string()))?;

@@ -22,15 +22,16 @@ pub enum Role {
 
 /// A role name or role URI that is none.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum InvalidRole {
     /// The device name breaks the rules.
     #[error(
-        "device name {0:?} is not allowed: use 1 to {MAX_DEVICE_NAME} letters, digits, '-', '_' or '.', \
-         beginning with a letter or digit"
+        "device name \"{name}\" is not allowed: use 1 to {MAX_DEVICE_NAME} letters, digits, '-', '_' or '.', \
+         beginning with a letter or digit", name = .0.escape_debug()
     )]
     DeviceName(String),
     /// The text is not a role.
-    #[error("{0:?} is no twinmask role: expected edge-a, edge-b or device/NAME")]
+    #[error("\"{}\" is no twinmask role: expected edge-a, edge-b or device/NAME", .0.escape_debug())]
     Unknown(String),
 }
 

@@ -11,9 +11,12 @@ use ring::hmac;
 use tokio::task::JoinSet;
 
 use crate::classify::handshake_error;
+use crate::connection::Connection;
+use crate::error::TransportError;
+use crate::identity::Identity;
+use crate::limits::TransportLimits;
 use crate::quic::{endpoint, resolve};
 use crate::tls::{self, PeerCheck};
-use crate::{Connection, Identity, TransportError, TransportLimits};
 
 /// Bytes kept of one client before its handshake begins, and of all such clients.
 const INCOMING_BUFFERS: (u64, u64) = (64 * 1024, 1024 * 1024);

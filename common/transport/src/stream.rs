@@ -10,8 +10,8 @@ use bytes::Bytes;
 use quinn::{ReadError, VarInt, WriteError};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
-use crate::StreamError;
 use crate::classify::{close_reason, code_u32};
+use crate::error::StreamError;
 use crate::memory::{MemoryRecv, MemorySend};
 
 /// The sending half. Dropped without [`SendHalf::reset`], it finishes: the peer then sees a regular end of data.

@@ -36,16 +36,21 @@ pub enum CodecChoice {
     Raw,
 }
 
-impl std::str::FromStr for CodecChoice {
-    type Err = String;
+/// A text that names no [`CodecChoice`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("'{0}' is no codec: auto, packed, zstd or raw")]
+pub struct UnknownCodec(String);
 
-    fn from_str(text: &str) -> Result<Self, String> {
+impl std::str::FromStr for CodecChoice {
+    type Err = UnknownCodec;
+
+    fn from_str(text: &str) -> Result<Self, UnknownCodec> {
         match text {
             "auto" => Ok(Self::Auto),
             "packed" => Ok(Self::Packed),
             "zstd" => Ok(Self::Zstd),
             "raw" => Ok(Self::Raw),
-            _ => Err(format!("'{text}' is no codec: auto, packed, zstd or raw")),
+            _ => Err(UnknownCodec(text.to_owned())),
         }
     }
 }

@@ -176,7 +176,7 @@ impl Settings {
         Ok(Edges {
             a: need(&self.edge_a, "--edge-a")?,
             b: need(&self.edge_b, "--edge-b")?,
-            limits: self.transport.unwrap_or_default().apply(preset).map_err(DeviceError::Config)?,
+            limits: self.transport.unwrap_or_default().apply(preset).map_err(|e| DeviceError::Config(e.to_string()))?,
             options: SessionOptions {
                 codec: self.codec.unwrap_or(CodecChoice::Auto),
                 timeout: Duration::from_secs(self.timeout_s.unwrap_or(30)),
