@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use twinmask_codec as codec;
 
 const MAGIC: &[u8; 4] = b"TWMB";
-const VERSION: u16 = 1;
+/// Version of the bundle format that this program reads and writes.
+pub const VERSION: u16 = 1;
 const FIXED: usize = 12;
 const SIGNATURE: usize = 64;
 const MAX_TABLE: usize = 1 << 20;
