@@ -1,5 +1,4 @@
-//! What edge A computes ahead of time (PROTOCOL.md, "One inference"): answers do not depend on the input, so those of the next
-//! counters are made while nobody waits. In `split` they are kept until the inference begins, in `relay` they go to edge B.
+//! What is ahead of the inferences of one session, and what comes next.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -13,14 +12,14 @@ use twinmask_model::plan::Plan;
 use twinmask_wire::Codec;
 use twinmask_wire::session::WINDOW;
 
-use crate::budget::Grant;
-use crate::compute::{self, Shares, Turn, locked};
-use crate::outbox::Outbox;
-use crate::pool::Priority;
-use crate::session::Session;
+use crate::budget::{COUNTERS_AHEAD, Grant};
+use crate::compute::payloads::Payload;
+use crate::compute::pool::Priority;
+use crate::compute::queue::{ComputeError, Done};
+use crate::lock::locked;
+use crate::relay::outbox::Outbox;
+use crate::rounds::Rounds;
 
-/// Counters above the highest one whose inference is over: while one runs nothing is added, so that it has the machine.
-pub(crate) const COUNTERS_AHEAD: u64 = 8;
 /// Counters above the highest claimed one, when more inferences than that run at a time.
 const COUNTERS_SPARE: u64 = 2;
 /// Counters of a session that has not begun any inference yet.
@@ -83,10 +82,11 @@ struct Ready {
 }
 
 /// One round to compute.
-struct Task {
-    at: (u64, u32),
-    want: Want,
-    priority: Priority,
+pub(super) struct Task {
+    /// Counter and round.
+    pub(super) at: (u64, u32),
+    pub(super) want: Want,
+    pub(super) priority: Priority,
     grant: Grant<u64>,
 }
 
@@ -151,7 +151,7 @@ impl Ahead {
     }
 
     /// The answer `(c, r)` if it is there or just being computed; else it will not come from here.
-    pub(crate) async fn take(&self, c: u64, r: u32, want: Want) -> Option<(Codec, Vec<u8>)> {
+    pub(crate) async fn take(&self, c: u64, r: u32, want: Want) -> Option<Payload> {
         loop {
             let mut settled = std::pin::pin!(self.settled.notified());
             settled.as_mut().enable(); // from here on nothing is missed
@@ -174,17 +174,17 @@ impl Ahead {
     }
 
     /// Waits for something to compute. Cancel safe.
-    async fn task(&self, session: &Session) -> Task {
-        let budget = &session.edge.ahead;
+    pub(super) async fn task(&self, rounds: &Rounds) -> Task {
+        let (budget, plan) = (&rounds.edge.ahead, &rounds.model.plan);
         loop {
             let mut freed = std::pin::pin!(budget.freed().notified());
             freed.as_mut().enable(); // from here on nothing is missed
-            let next = locked(&self.state).next(&session.model.plan, self.outbox.as_ref());
+            let next = locked(&self.state).next(plan, self.outbox.as_ref());
             if let Some((at, want, priority)) = next {
                 // As many bytes as any codec takes.
-                let parts = session.model.plan.answer_parts(at.1 as usize);
+                let parts = plan.answer_parts(at.1 as usize);
                 let bytes = 64 + 4 * parts.iter().map(|p| p.0).sum::<usize>();
-                if let Some(grant) = budget.reserve(&session.id, bytes) {
+                if let Some(grant) = budget.reserve(&rounds.session, bytes) {
                     return Task { at, want, priority, grant };
                 }
             }
@@ -196,8 +196,43 @@ impl Ahead {
         }
     }
 
+    /// The computation of `task` is in the queue; `started` tells when it begins.
+    pub(super) fn computes(&self, task: &Task, started: Arc<AtomicBool>) {
+        let ((c, r), mut state) = (task.at, locked(&self.state));
+        match task.want {
+            Want::Relay => state.corrections = (c, r + 1),
+            Want::Split { .. } => state.answers = (c, r + 1),
+        }
+        state.current = Some(Current { at: task.at, started, cancelled: false });
+    }
+
+    /// Takes in what became of `task`: its payload, or nothing if it was given up.
+    pub(super) fn computed(&self, mut task: Task, done: Option<Result<Done<Payload>, ComputeError>>) {
+        let ((c, r), mut state) = (task.at, locked(&self.state));
+        let cancelled = state.current.take().is_none_or(|current| current.cancelled);
+        match done {
+            Some(Ok(done)) if !cancelled && !state.over.contains(&c) => {
+                let (codec, payload) = done.value;
+                task.grant.shrink(payload.len());
+                match (task.want, &self.outbox) {
+                    (Want::Relay, Some(outbox)) => outbox.push(c, r, payload, task.grant),
+                    _ if state.want == task.want => {
+                        state.ready.insert(task.at, Ready { codec, payload, _grant: task.grant });
+                    }
+                    _ => {}
+                }
+            }
+            Some(Err(error)) => tracing::error!(%error, "a round could not be computed ahead of time"),
+            // Once more, and now not at the lowest priority.
+            None if task.want == Want::Relay => state.corrections = state.corrections.min(task.at),
+            _ => {}
+        }
+        drop(state);
+        self.settled.notify_waiters();
+    }
+
     /// Waits until what is being computed is no longer of use, or is waited for and does not get on. Cancel safe.
-    async fn given_up(&self, priority: Priority) {
+    pub(super) async fn given_up(&self, priority: Priority) {
         let mut due = None;
         loop {
             {
@@ -260,64 +295,5 @@ impl State {
         // Corrections of an inference that runs are waited for.
         let priority = if relay && c < self.claimed { Priority::Normal } else { Priority::Low };
         (c < horizon).then_some(((c, r), self.want, priority))
-    }
-}
-
-/// Computes ahead of time until the session ends.
-pub(crate) async fn run(session: Arc<Session>) {
-    let Some(ahead) = &session.ahead else { return };
-    loop {
-        let task = ahead.task(&session).await;
-        compute(&session, ahead, task).await;
-        ahead.settled.notify_waiters();
-    }
-}
-
-async fn compute(session: &Arc<Session>, ahead: &Ahead, mut task: Task) {
-    let (c, r) = task.at;
-    let Some(masks) = session.masks(c) else { return };
-    let turn = Turn { session: session.id, priority: task.priority, started: Arc::default() };
-    {
-        let mut state = locked(&ahead.state);
-        match task.want {
-            Want::Relay => state.corrections = (c, r + 1),
-            Want::Split { .. } => state.answers = (c, r + 1),
-        }
-        state.current = Some(Current { at: task.at, started: Arc::clone(&turn.started), cancelled: false });
-    }
-    let (of, want) = (Arc::clone(session), task.want);
-    let then = {
-        let masks = masks.clone();
-        move |z: &mut [Vec<u32>], worker: &mut _| match want {
-            Want::Relay => (Codec::Packed, compute::correction(&of.model.plan, r as usize, &masks, z, worker)),
-            Want::Split { exact } => of.encode(r as usize, exact, z),
-        }
-    };
-    let shares = Shares::Masks(masks);
-    let computing = async {
-        compute::submit(&session.edge.pool, turn, &session.model, r as usize, shares, then).await.done().await
-    };
-    let done = tokio::select! {
-        done = computing => Some(done),
-        () = ahead.given_up(task.priority) => None,
-    };
-    let mut state = locked(&ahead.state);
-    let cancelled = state.current.take().is_none_or(|current| current.cancelled);
-    match done {
-        Some(Ok(done)) if !cancelled && !state.over.contains(&c) => {
-            let (codec, payload) = done.value;
-            task.grant.shrink(payload.len());
-            match (task.want, &ahead.outbox) {
-                (Want::Relay, Some(outbox)) => outbox.push(c, r, payload, task.grant),
-                _ if state.want == task.want => {
-                    state.ready.insert(task.at, Ready { codec, payload, _grant: task.grant });
-                }
-                _ => {}
-            }
-        }
-        Some(Err(error)) => tracing::error!(%error, "a round could not be computed ahead of time"),
-        // Once more, and now not at the lowest priority.
-        None if task.want == Want::Relay => state.corrections = state.corrections.min(task.at),
-        _ => {}
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use tokio::sync::Notify;
 
 use crate::budget::Grant;
-use crate::compute::locked;
+use crate::lock::locked;
 
 /// Withdrawals that edge B leaves unread before it counts as gone.
 const MOST_WITHDRAWN: usize = 1024;

@@ -11,11 +11,11 @@ use twinmask_transport::{Client, Connection, RecvHalf, SendHalf, TransportLimits
 use twinmask_wire::message::{Correction, Credit, DropCorrections, RelayOpen};
 use twinmask_wire::{CloseCode, Codec, FrameHeader, FrameType, WireError};
 
-use crate::ahead::COUNTERS_AHEAD;
-use crate::desk::Desk;
-use crate::outbox::{Outbox, Outgoing};
-use crate::service::Edge;
-use crate::session::{Fault, refused};
+use crate::budget::COUNTERS_AHEAD;
+use crate::edge::Edge;
+use crate::fault::{Fault, GOING_DOWN, ending, refused};
+use crate::relay::inbox::CorrectionInbox;
+use crate::relay::outbox::{Outbox, Outgoing};
 
 /// Time for a handshake between the edges.
 const DIAL: Duration = Duration::from_secs(5);
@@ -37,7 +37,7 @@ pub(crate) async fn dial(edge: Arc<Edge>, address: String, limits: TransportLimi
                     tracing::info!(address, "connected to edge-b");
                     pause = BACK_OFF.0;
                     edge.connected(&connection).await;
-                    tracing::warn!(address, reason = ?connection.close_reason(), "the connection to edge-b has ended");
+                    tracing::warn!(address, reason = ending(&connection), "the connection to edge-b has ended");
                 }
                 Err(error) => tracing::warn!(%error, "edge-b cannot be reached; sessions get no relay"),
             }
@@ -129,19 +129,19 @@ pub(crate) async fn serve(edge: &Arc<Edge>, connection: &Connection) {
             }
             _ = connection.closed() => break,
             _ = draining.wait_for(|d| *d), if streams.is_empty() => {
-                connection.close(CloseCode::Draining as u32, crate::session::GOING_DOWN);
+                connection.close(CloseCode::Draining as u32, GOING_DOWN);
                 break;
             }
         }
     }
-    tracing::info!(reason = ?connection.close_reason(), "edge-a is no longer connected");
+    tracing::info!(reason = ending(connection), "edge-a is no longer connected");
 }
 
 /// Edge B: one session's stream from its introduction on.
 async fn attend(edge: Arc<Edge>, mut send: SendHalf, mut recv: RecvHalf) {
-    let fault = match desk(&edge, &mut recv).await {
-        Ok(desk) => {
-            let attended = Attended(desk);
+    let fault = match inbox(&edge, &mut recv).await {
+        Ok(inbox) => {
+            let attended = Attended(inbox);
             corrections(&edge, &attended.0, &mut send, &mut recv).await.err()
         }
         Err(fault) => Some(fault),
@@ -149,7 +149,7 @@ async fn attend(edge: Arc<Edge>, mut send: SendHalf, mut recv: RecvHalf) {
     if let Some(Fault::Refused(code, text)) = fault {
         edge.meters.refused("Relay");
         tracing::warn!(
-            ?code,
+            %code,
             text,
             "edge-a broke the rules of relay; its stream is closed, the session goes on without"
         );
@@ -158,8 +158,8 @@ async fn attend(edge: Arc<Edge>, mut send: SendHalf, mut recv: RecvHalf) {
     }
 }
 
-/// A desk while edge A is there, also when the task ends with the connection.
-struct Attended(Arc<Desk>);
+/// An inbox while edge A is there, also when the task ends with the connection.
+struct Attended(Arc<CorrectionInbox>);
 
 impl Drop for Attended {
     fn drop(&mut self) {
@@ -167,35 +167,40 @@ impl Drop for Attended {
     }
 }
 
-/// The desk that edge A introduces itself at.
-async fn desk(edge: &Edge, recv: &mut RecvHalf) -> Result<Arc<Desk>, Fault> {
+/// The inbox of the session that edge A introduces.
+async fn inbox(edge: &Edge, recv: &mut RecvHalf) -> Result<Arc<CorrectionInbox>, Fault> {
     let opening = read_frame(recv, |h| h.expect(FrameType::RelayOpen, &[], "RELAY_OPEN"));
     let open: RelayOpen = timeout(edge.limits.handshake, opening).await.map_err(|_| Fault::Stalled)??.body()?;
     let unknown =
         |_| refused(CloseCode::Protocol, format!("introduction of a session of {} that is not here", open.device));
-    let desk = timeout(OPENING, edge.desks.of(&open.session)).await.map_err(unknown)?;
+    let inbox = timeout(OPENING, edge.inboxes.of(&open.session)).await.map_err(unknown)?;
     // No more than so many inferences take: edge A is that far ahead and no further.
-    let most = desk.whole().saturating_mul(COUNTERS_AHEAD as usize);
-    let grant = edge.corrections.grant(desk.device(), edge.limits.relay_session.min(most));
-    desk.introduce(&open, grant).map_err(|text| {
+    let most = inbox.whole().saturating_mul(COUNTERS_AHEAD as usize);
+    let grant = edge.corrections.grant(inbox.device(), edge.limits.relay_session.min(most));
+    inbox.introduce(&open, grant).map_err(|text| {
         let text = format!("introduction of a session of {}: {text}", open.device);
         refused(CloseCode::Protocol, text)
     })?;
-    Ok(desk)
+    Ok(inbox)
 }
 
-async fn corrections(edge: &Edge, desk: &Desk, send: &mut SendHalf, recv: &mut RecvHalf) -> Result<(), Fault> {
+async fn corrections(
+    edge: &Edge,
+    inbox: &CorrectionInbox,
+    send: &mut SendHalf,
+    recv: &mut RecvHalf,
+) -> Result<(), Fault> {
     let credit = |bytes: usize| Credit { bytes: u32::try_from(bytes).unwrap_or(u32::MAX) };
-    write_frame(send, FrameType::Credit, &credit(desk.credit()), Codec::Packed, &[]).await?;
+    write_frame(send, FrameType::Credit, &credit(inbox.credit()), Codec::Packed, &[]).await?;
     let crediting = async {
-        while let Some(bytes) = desk.owed().await {
+        while let Some(bytes) = inbox.owed().await {
             write_frame(send, FrameType::Credit, &credit(bytes), Codec::Packed, &[]).await?;
         }
         Ok(())
     };
     let receiving = async {
         loop {
-            match read_correction(desk, recv).await {
+            match read_correction(inbox, recv).await {
                 Ok(()) => edge.meters.corrections.increment(1),
                 Err(FrameIoError::Wire(error)) => return Err(error.into()),
                 Err(_) => return Ok(()),
@@ -209,10 +214,10 @@ async fn corrections(edge: &Edge, desk: &Desk, send: &mut SendHalf, recv: &mut R
 }
 
 /// One `CORR` or `DROP`.
-async fn read_correction(desk: &Desk, recv: &mut RecvHalf) -> Result<(), FrameIoError> {
+async fn read_correction(inbox: &CorrectionInbox, recv: &mut RecvHalf) -> Result<(), FrameIoError> {
     let frame = read_frame(recv, |h| match h.kind {
         FrameType::Drop => h.expect(FrameType::Drop, &[], "CORR or DROP"),
-        FrameType::Correction if h.codec == Codec::Packed && h.payload_len <= desk.credit() => Ok(()),
+        FrameType::Correction if h.codec == Codec::Packed && h.payload_len <= inbox.credit() => Ok(()),
         FrameType::Correction => {
             Err(WireError::Malformed(format!("correction of {} bytes beyond the credit, or not packed", h.payload_len)))
         }
@@ -220,10 +225,10 @@ async fn read_correction(desk: &Desk, recv: &mut RecvHalf) -> Result<(), FrameIo
     })
     .await?;
     if frame.header.kind == FrameType::Drop {
-        desk.discard(frame.body::<DropCorrections>()?.counter);
+        inbox.discard(frame.body::<DropCorrections>()?.counter);
         return Ok(());
     }
     let Correction { counter, round } = frame.body()?;
-    desk.put(counter, round, frame.payload)?;
+    inbox.put(counter, round, frame.payload)?;
     Ok(())
 }

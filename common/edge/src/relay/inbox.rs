@@ -1,4 +1,4 @@
-//! Edge B's corrections of one session (PROTOCOL.md, "One inference, mode `relay`"), without I/O: what edge A may send, what
+//! Edge B's corrections of each session (PROTOCOL.md, "One inference, mode `relay`"), without I/O: what edge A may send, what
 //! is held, and what is told to whom.
 
 use std::collections::{BTreeMap, HashMap};
@@ -10,10 +10,10 @@ use twinmask_wire::message::RelayOpen;
 use twinmask_wire::session::WINDOW;
 
 use crate::budget::Grant;
-use crate::compute::locked;
+use crate::lock::locked;
 
 /// The corrections of one session at edge B.
-pub(crate) struct Desk {
+pub(crate) struct CorrectionInbox {
     /// What edge A must say.
     facts: RelayOpen,
     /// Bytes of the correction of each round.
@@ -101,9 +101,9 @@ fn violation(text: String) -> WireError {
     WireError::Malformed(text)
 }
 
-impl Desk {
-    fn new(facts: RelayOpen, lengths: Vec<usize>) -> Desk {
-        Desk { facts, lengths, state: Mutex::default(), arrived: Notify::new(), owing: Notify::new() }
+impl CorrectionInbox {
+    fn new(facts: RelayOpen, lengths: Vec<usize>) -> CorrectionInbox {
+        CorrectionInbox { facts, lengths, state: Mutex::default(), arrived: Notify::new(), owing: Notify::new() }
     }
 
     pub(crate) fn device(&self) -> &String {
@@ -274,59 +274,59 @@ impl Desk {
     }
 }
 
-/// The desks of an edge B, by session id.
+/// The inboxes of an edge B, by session id.
 #[derive(Default)]
-pub(crate) struct Desks {
-    by_session: Mutex<HashMap<[u8; 16], Weak<Desk>>>,
+pub(crate) struct Inboxes {
+    by_session: Mutex<HashMap<[u8; 16], Weak<CorrectionInbox>>>,
     opened: Notify,
 }
 
-impl Desks {
-    /// Opens a desk for a session whose corrections take `lengths` bytes by round; `None` when there is one of this id.
-    pub(crate) fn open(self: &Arc<Self>, facts: RelayOpen, lengths: Vec<usize>) -> Option<OpenDesk> {
-        let mut desks = locked(&self.by_session);
+impl Inboxes {
+    /// Opens an inbox for a session whose corrections take `lengths` bytes by round; `None` when there is one of this id.
+    pub(crate) fn open(self: &Arc<Self>, facts: RelayOpen, lengths: Vec<usize>) -> Option<OpenInbox> {
+        let mut inboxes = locked(&self.by_session);
         let session = facts.session;
-        if desks.contains_key(&session) {
+        if inboxes.contains_key(&session) {
             return None;
         }
-        let desk = Arc::new(Desk::new(facts, lengths));
-        desks.insert(session, Arc::downgrade(&desk));
-        drop(desks);
+        let inbox = Arc::new(CorrectionInbox::new(facts, lengths));
+        inboxes.insert(session, Arc::downgrade(&inbox));
+        drop(inboxes);
         self.opened.notify_waiters();
-        Some(OpenDesk { desk, session, desks: Arc::clone(self) })
+        Some(OpenInbox { inbox, session, inboxes: Arc::clone(self) })
     }
 
-    /// Waits for the desk of a session. Cancel safe.
-    pub(crate) async fn of(&self, session: &[u8; 16]) -> Arc<Desk> {
+    /// Waits for the inbox of a session. Cancel safe.
+    pub(crate) async fn of(&self, session: &[u8; 16]) -> Arc<CorrectionInbox> {
         loop {
             let mut opened = std::pin::pin!(self.opened.notified());
             opened.as_mut().enable(); // from here on nothing is missed
-            if let Some(desk) = locked(&self.by_session).get(session).and_then(Weak::upgrade) {
-                return desk;
+            if let Some(inbox) = locked(&self.by_session).get(session).and_then(Weak::upgrade) {
+                return inbox;
             }
             opened.await;
         }
     }
 }
 
-/// The session's hold of its desk, which closes with it.
-pub(crate) struct OpenDesk {
-    desk: Arc<Desk>,
+/// The session's hold of its inbox, which closes with it.
+pub(crate) struct OpenInbox {
+    inbox: Arc<CorrectionInbox>,
     session: [u8; 16],
-    desks: Arc<Desks>,
+    inboxes: Arc<Inboxes>,
 }
 
-impl std::ops::Deref for OpenDesk {
-    type Target = Desk;
+impl std::ops::Deref for OpenInbox {
+    type Target = CorrectionInbox;
 
-    fn deref(&self) -> &Desk {
-        &self.desk
+    fn deref(&self) -> &CorrectionInbox {
+        &self.inbox
     }
 }
 
-impl Drop for OpenDesk {
+impl Drop for OpenInbox {
     fn drop(&mut self) {
-        locked(&self.desks.by_session).remove(&self.session);
-        self.desk.close();
+        locked(&self.inboxes.by_session).remove(&self.session);
+        self.inbox.close();
     }
 }

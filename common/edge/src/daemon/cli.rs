@@ -1,28 +1,38 @@
 //! The command line of `edge-a` and `edge-b`.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{CommandFactory, FromArgMatches, Parser};
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 use twinmask_kernels::Kernels;
+use twinmask_model::container;
+use twinmask_settings::{over_file, start_log, state_defaults, version};
 
-use crate::{Daemon, Role, Settings, StartError};
+use crate::daemon::endpoints::Daemon;
+use crate::daemon::settings::{LOG, NEEDED, Settings};
+use crate::error::StartError;
+use crate::role::Role;
 
 /// Compute threads may be in the middle of a layer; the process does not wait longer for its runtime.
 const RUNTIME_WAIT: Duration = Duration::from_millis(500);
 
 #[derive(Parser)]
-#[command(version, disable_help_subcommand = true)]
+#[command(disable_help_subcommand = true, disable_help_flag = true, disable_version_flag = true)]
 struct Cli {
     #[command(flatten)]
     settings: Settings,
     /// TOML file with the same settings (underscores for dashes); command line and environment win over it
-    #[arg(long, env = "TWINMASK_CONFIG", value_name = "FILE")]
+    #[arg(long, env = "TWINMASK_CONFIG", value_name = "FILE", help_heading = NEEDED)]
     config: Option<PathBuf>,
+    /// Print this help
+    #[arg(short, long, action = ArgAction::Help, help_heading = "Other")]
+    help: Option<bool>,
+    /// Print the version, and those of what other hosts have to match
+    #[arg(short = 'V', long, action = ArgAction::Version, help_heading = "Other")]
+    version: Option<bool>,
 }
 
 const AFTER: &str = "\
@@ -40,19 +50,20 @@ fn command(role: Role, kernels: &Kernels) -> clap::Command {
             "The data edge of twinmask: computes the linear layers of a network on masked shares that devices upload"
         }
     };
-    let kernels = format!(
-        "How linear layers are computed; this build has on this processor: {} [default: auto]",
-        kernels.names().join(", ")
-    );
-    Cli::command()
+    let kernels =
+        format!("How linear layers are computed; this build has on this processor: {}", kernels.names().join(", "));
+    let command = Cli::command()
         .name(role.name())
         .bin_name(role.name())
+        .version(version(container::VERSION))
         .about(about)
         .after_help(AFTER)
-        .mut_arg("kernel", |a| a.help(kernels))
+        .mut_arg("kernel", |a| a.help(kernels));
+    state_defaults(command, &Settings::defaults(role))
 }
 
-/// Runs the edge `role`, which may choose among `kernels`, with the settings of command line, environment and file until it is told to end.
+/// Runs the edge `role`, which may choose among `kernels`, with the settings of command line, environment and file until
+/// it is told to end.
 #[must_use]
 pub fn run(role: Role, kernels: Kernels) -> ExitCode {
     let matches = command(role, &kernels).get_matches();
@@ -67,21 +78,20 @@ pub fn run(role: Role, kernels: Kernels) -> ExitCode {
 }
 
 fn settings(cli: Cli) -> Result<Settings, StartError> {
-    let file = cli.config.as_deref().map(Settings::read).transpose()?;
-    Ok(cli.settings.or(file.unwrap_or_default()))
+    Ok(over_file(cli.settings, cli.config.as_deref())?)
 }
 
 fn serve(settings: Settings, role: Role, kernels: &Kernels) -> Result<(), StartError> {
-    log_to_stderr(settings.log.as_deref())?;
+    start_log(settings.log.as_deref(), LOG.into())?;
+    std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
     let kernel = settings.kernel(kernels)?;
     let config = settings.config(role)?;
-    let system = |e: std::io::Error| StartError::Config(format!("the system gives no threads or signals: {e}"));
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     // The network needs no more than that, and a round that is passed on between fewer threads wakes fewer of them up.
     let workers = std::thread::available_parallelism().map_or(1, |n| n.get().div_ceil(2));
-    let runtime = runtime.worker_threads(workers).enable_all().build().map_err(system)?;
+    let runtime = runtime.worker_threads(workers).enable_all().build().map_err(StartError::System)?;
     let result = runtime.block_on(async {
-        let signals = Signals::new().map_err(system)?;
+        let signals = Signals::new().map_err(StartError::System)?;
         let daemon = Daemon::start(config, role, kernel).await?;
         announce(&daemon);
         signals.attend(&daemon).await;
@@ -133,20 +143,6 @@ async fn reload(daemon: &Daemon) {
     }
 }
 
-fn log_to_stderr(filter: Option<&str>) -> Result<(), StartError> {
-    let wrong = |e: &dyn std::fmt::Display| StartError::Config(format!("log filter: {e}"));
-    let filter = match filter {
-        Some(text) => EnvFilter::try_new(text).map_err(|e| wrong(&e))?,
-        None => EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")),
-    };
-    let to_terminal = std::io::stderr().is_terminal();
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(to_terminal);
-    let set = if to_terminal { logs.try_init() } else { logs.json().try_init() };
-    set.map_err(|e| wrong(&e))?;
-    std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,7 +156,27 @@ mod tests {
             for word in ["--dir", "TWINMASK_LISTEN", "portable", "SIGHUP", &role.to_string()] {
                 assert!(help.contains(word), "{word} in {help}");
             }
+            // What a person needs comes first.
+            let order =
+                ["What an edge needs", "--dir", "--listen", "--config", "--admin", "--threads", "--queue", "--help"];
+            let places = order.map(|word| help.find(word).unwrap_or_else(|| panic!("{word} in {help}")));
+            assert!(places.is_sorted(), "{help}");
+            let listen = match role {
+                Role::A => "[default: 0.0.0.0:7401]",
+                Role::B => "[default: 0.0.0.0:7402]",
+            };
+            for default in [listen, "[default: auto]", "[default: lan]", "[default: info]", "[default: 30000]"] {
+                assert!(help.contains(default), "{default} in {help}");
+            }
         }
+    }
+
+    #[test]
+    fn the_version_names_all_that_must_match() {
+        let error = command(Role::B, &Kernels::native()).try_get_matches_from(["edge-b", "--version"]);
+        let text = error.expect_err("prints and exits").to_string();
+        let release = env!("CARGO_PKG_VERSION");
+        assert_eq!(text, format!("edge-b {release} (wire 1, ALPN twinmask/1, bundles 1)\n"));
     }
 
     #[test]

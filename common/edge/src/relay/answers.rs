@@ -6,95 +6,99 @@ use std::sync::Arc;
 use tokio::time::{Instant, timeout_at};
 use twinmask_transport::frame_io::read_frame;
 use twinmask_transport::{RecvHalf, SendHalf};
-use twinmask_wire::message::{Infer, Round};
-use twinmask_wire::{CloseCode, Codec, FrameType, WireError};
+use twinmask_wire::message::{End, Infer, Round};
+use twinmask_wire::{CloseCode, FrameType, WireError};
 
-use crate::compute::{self, Done, Shares, Turn};
-use crate::inference::{Computation, answer, end_of};
-use crate::session::{Fault, Session, refused, within};
+use crate::compute::payloads::{Payload, add_correction};
+use crate::compute::queue::{Done, Turn};
+use crate::compute::shares::Shares;
+use crate::fault::{Fault, refused, within};
+use crate::relay::inbox::CorrectionInbox;
+use crate::rounds::{Computation, Rounds};
 
-/// Edge B: `W·v + z_A + T`; or `W·v` alone, if the correction does not come in time.
+/// Edge B: `W·v + z_A + T`; or `W·v` alone, if the correction does not come in time, or there is no inbox for it.
 pub(crate) async fn answer_for_both(
-    session: &Arc<Session>,
+    rounds: &Arc<Rounds>,
+    inbox: Option<&CorrectionInbox>,
     infer: Infer,
     r: usize,
     shares: Shares,
 ) -> Result<Computation, Fault> {
-    let deadline = Instant::now() + session.edge.limits.relay_grace;
+    let deadline = Instant::now() + rounds.edge.limits.relay_grace;
     let (c, round) = (infer.counter, r as u32);
-    let early = session.desk.as_ref().and_then(|desk| desk.take(c, round));
-    let of = Arc::clone(session);
+    let early = inbox.and_then(|inbox| inbox.take(c, round));
+    let of = Arc::clone(rounds);
     // With its correction here a round is one job; else what is computed waits for it.
     let then = move |z: &mut [Vec<u32>], _: &mut _| match early {
         Some(correction) => Computed::Whole(sum(&of, infer, r, z, Some(&correction))),
         None => Computed::Half(z.iter_mut().map(std::mem::take).collect()),
     };
-    let turn = Turn::normal(session.id);
-    let mut computing = compute::submit(&session.edge.pool, turn, &session.model, r, shares, then).await;
+    let turn = Turn::normal(rounds.session);
+    let mut computing = rounds.edge.queue.submit(turn, &rounds.model, r, shares, then).await;
     let done = match computing.done().await {
         Ok(done) => done,
-        Err(error) => return answer(session, r, Err(error)),
+        Err(error) => return rounds.answer(r, Err(error)),
     };
     let (payload, missed) = match done.value {
         Computed::Whole(payload) => (payload, false),
         Computed::Half(mut z) => {
-            let correction = match &session.desk {
-                Some(desk) => {
-                    let _ = timeout_at(deadline, desk.come(c, round)).await;
-                    desk.take_or_miss(c, round)
+            let correction = match inbox {
+                Some(inbox) => {
+                    let _ = timeout_at(deadline, inbox.come(c, round)).await;
+                    inbox.take_or_miss(c, round)
                 }
                 None => None,
             };
             let missed = correction.is_none();
-            let of = Arc::clone(session);
+            let of = Arc::clone(rounds);
             let job = move || sum(&of, infer, r, &mut z, correction.as_deref());
-            let payload = compute::finish(&session.edge.pool, session.id, job).await;
+            let payload = rounds.edge.queue.finish(rounds.session, job).await;
             (payload.map_err(|_| refused(CloseCode::Internal, "the compute threads have ended"))?, missed)
         }
     };
     if missed {
-        session.edge.meters.misses.increment(1);
+        rounds.edge.meters.misses.increment(1);
     }
     let payload = payload.map_err(|error| {
         tracing::error!(%error, "edge-a sent a correction that is none");
         refused(CloseCode::Internal, "edge A sent a correction that is none; edge B's log says more")
     })?;
     let done = Done { value: payload, queued: done.queued, computed: done.computed };
-    let mut answer = answer(session, r, Ok(done))?;
+    let mut answer = rounds.answer(r, Ok(done))?;
     answer.missed = missed;
     Ok(answer)
 }
 
 /// What a compute thread gives back: a payload, or answers that wait for their correction.
 enum Computed {
-    Whole(Result<(Codec, Vec<u8>), WireError>),
+    Whole(Result<Payload, WireError>),
     Half(Vec<Vec<u32>>),
 }
 
 fn sum(
-    session: &Session,
+    rounds: &Rounds,
     infer: Infer,
     r: usize,
     z: &mut [Vec<u32>],
     correction: Option<&[u8]>,
-) -> Result<(Codec, Vec<u8>), WireError> {
+) -> Result<Payload, WireError> {
     if let Some(correction) = correction {
-        compute::add_correction(&session.model.plan, r, z, correction)?;
+        add_correction(&rounds.model.plan, r, z, correction)?;
     }
-    Ok(session.encode(r, infer.exact, z))
+    Ok(rounds.encode(r, infer.exact, z))
 }
 
 /// Edge A: `z_A` of the rounds that the device asks for, each at most once, in any order, until it says that it is done.
 pub(crate) async fn fall_back(
-    session: &Arc<Session>,
+    rounds: &Arc<Rounds>,
     send: &mut SendHalf,
     recv: &mut RecvHalf,
     infer: Infer,
 ) -> Result<(), Fault> {
-    let rounds = session.model.plan.rounds.len();
+    let (count, stall) = (rounds.model.plan.rounds.len(), rounds.edge.limits.stall);
     // The device may be busy with edge B for as long as that may take.
-    let patience = session.edge.limits.stall * (rounds as u32 + 1);
-    let mut asked = vec![false; rounds];
+    let patience = stall * (count as u32 + 1);
+    let mut asked = vec![false; count];
     loop {
         let reading = read_frame(recv, |h| match h.kind {
             FrameType::End => h.expect(FrameType::End, &[], "END"),
@@ -102,16 +106,17 @@ pub(crate) async fn fall_back(
         });
         let frame = within(patience, 0, reading).await?;
         if frame.header.kind == FrameType::End {
-            return end_of(&frame);
+            frame.body::<End>()?;
+            return Ok(());
         }
         let r = frame.body::<Round>()?.round as usize;
         match asked.get_mut(r) {
             Some(asked) if !*asked => *asked = true,
             _ => return Err(WireError::Malformed(format!("round {r} is asked for twice, or is none")).into()),
         }
-        let Some(masks) = session.masks(infer.counter) else { return Err(Fault::Gone) };
-        session.edge.meters.misses.increment(1);
-        let mut computing = session.compute(r, infer.exact, Shares::Masks(masks)).await;
-        answer(session, r, computing.done().await)?.write(session, send).await?;
+        let Some(masks) = rounds.masks(infer.counter) else { return Err(Fault::Gone) };
+        rounds.edge.meters.misses.increment(1);
+        let mut computing = rounds.compute(r, infer.exact, Shares::Masks(masks)).await;
+        rounds.answer(r, computing.done().await)?.write(stall, send).await?;
     }
 }

@@ -7,24 +7,29 @@ use std::time::{Duration, Instant};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use twinmask_codec::packed_parts_len;
-use twinmask_transport::frame_io::{Frame, FrameIoError, read_frame, send_frame, write_frame};
+use twinmask_transport::frame_io::{FrameIoError, read_frame, write_frame};
 use twinmask_transport::{RecvHalf, SendHalf};
-use twinmask_wire::message::{Answer, Busy, End, Infer, Miss, Round};
+use twinmask_wire::message::{Busy, End, Infer, Round};
 use twinmask_wire::session::RoundCursor;
 use twinmask_wire::{CloseCode, Codec, FrameType};
 
-use crate::Role;
-use crate::ahead::Want;
-use crate::compute::{ComputeError, Done, Pending, Shares};
-use crate::relayed;
-use crate::session::{Fault, Session, refused, within};
+use crate::ahead::store::Want;
+use crate::compute::payloads::Payload;
+use crate::compute::queue::Pending;
+use crate::compute::shares::Shares;
+use crate::edge::Edge;
+use crate::fault::{Fault, refused, within};
+use crate::relay::answers;
+use crate::role::Role;
+use crate::rounds::Computation;
+use crate::session::state::Session;
 
 /// Serves one stream. An error ends the session; a device that goes away or stalls only ends this inference.
 pub(crate) async fn serve(session: Arc<Session>, mut send: SendHalf, mut recv: RecvHalf) -> Result<(), Fault> {
     match run(&session, &mut send, &mut recv).await {
         Err(Fault::Gone) => Ok(()),
         Err(Fault::Stalled) => {
-            session.edge.meters.refused("Stalled");
+            session.edge().meters.refused("Stalled");
             tracing::warn!("a device stalled in an inference, which is given up");
             let _ = send.reset(CloseCode::Limit as u32);
             let _ = recv.stop(CloseCode::Limit as u32);
@@ -35,19 +40,19 @@ pub(crate) async fn serve(session: Arc<Session>, mut send: SendHalf, mut recv: R
 }
 
 async fn run(session: &Arc<Session>, send: &mut SendHalf, recv: &mut RecvHalf) -> Result<(), Fault> {
-    let stall = session.edge.limits.stall;
+    let stall = session.edge().limits.stall;
     let infer = within(stall, 0, read_frame(recv, |h| h.expect(FrameType::Infer, &[], "INFER"))).await?;
     let infer: Infer = infer.body()?;
     check(session, infer)?;
     let place = Place::take(session);
-    let over = (session.edge.role == Role::A || place.is_some()).then(|| Over { session, counter: infer.counter });
+    let over = (session.edge().role == Role::A || place.is_some()).then(|| Over { session, counter: infer.counter });
     let Some(place) = place else {
         drop(over);
         return busy(session, send, recv).await;
     };
     session.begin(infer.counter).await?;
     let begun = Instant::now();
-    if session.edge.role == Role::B {
+    if session.edge().role == Role::B {
         if answer_each(session, send, recv, infer).await? {
             drop(over);
             finish(session, send, place, begun);
@@ -60,7 +65,7 @@ async fn run(session: &Arc<Session>, send: &mut SendHalf, recv: &mut RecvHalf) -
         ahead.begin(infer.counter, want);
     }
     if infer.relay {
-        relayed::fall_back(session, send, recv, infer).await?;
+        answers::fall_back(&session.rounds, send, recv, infer).await?;
         finish(session, send, place, begun);
         return Ok(());
     }
@@ -76,7 +81,7 @@ async fn run(session: &Arc<Session>, send: &mut SendHalf, recv: &mut RecvHalf) -
 
 /// Whether this session has such inferences.
 fn check(session: &Session, infer: Infer) -> Result<(), Fault> {
-    let plan = &session.model.plan;
+    let plan = &session.rounds.model.plan;
     if !infer.exact && (0..plan.layers.len()).all(|l| plan.drop_bits(l) == 0) {
         let text = "this model's plan has no bits to drop: switch dropped bits off (--drop-bits off)";
         return Err(refused(CloseCode::Protocol, text));
@@ -100,40 +105,41 @@ impl Drop for Over<'_> {
         if let Some(ahead) = &self.session.ahead {
             ahead.end(self.counter);
         }
-        if let Some(desk) = &self.session.desk {
-            desk.discard(self.counter);
+        if let Some(inbox) = &self.session.inbox {
+            inbox.discard(self.counter);
         }
     }
 }
 
 /// An inference's place in its session; free again when dropped.
 struct Place {
-    session: Arc<Session>,
+    edge: Arc<Edge>,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Place {
-    fn take(session: &Arc<Session>) -> Option<Place> {
-        if session.edge.pool.is_full() {
+    fn take(session: &Session) -> Option<Place> {
+        let edge = session.edge();
+        if edge.queue.is_full() {
             return None;
         }
         let permit = Arc::clone(&session.places).try_acquire_owned().ok()?;
-        session.edge.meters.in_flight.increment(1);
-        Some(Place { session: Arc::clone(session), _permit: permit })
+        edge.meters.in_flight.increment(1);
+        Some(Place { edge: Arc::clone(edge), _permit: permit })
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.session.edge.meters.in_flight.decrement(1);
+        self.edge.meters.in_flight.decrement(1);
     }
 }
 
 /// Answers `BUSY`. What the device has sent ahead is read and dropped, so that it comes to read the answer.
 async fn busy(session: &Session, send: &mut SendHalf, recv: &mut RecvHalf) -> Result<(), Fault> {
-    session.edge.meters.refused("Busy");
-    let stall = session.edge.limits.stall;
-    let body = Busy { retry_after_ms: session.edge.retry_after_ms() };
+    session.edge().meters.refused("Busy");
+    let stall = session.edge().limits.stall;
+    let body = Busy { retry_after_ms: session.edge().retry_after_ms() };
     within(stall, 0, write_frame(send, FrameType::Busy, &body, Codec::Packed, &[])).await?;
     let _ = send.finish();
     let _ = timeout(stall, tokio::io::copy(recv, &mut tokio::io::sink())).await;
@@ -143,18 +149,18 @@ async fn busy(session: &Session, send: &mut SendHalf, recv: &mut RecvHalf) -> Re
 /// Edge A: all rounds in order, unasked. What is not there ahead of time is computed, the next round while this one waits
 /// for the stream to take it, and none further.
 async fn answer_all(session: &Arc<Session>, send: &mut SendHalf, infer: Infer) -> Result<(), Fault> {
-    let rounds = session.model.plan.rounds.len();
+    let (rounds, stall) = (&session.rounds, session.edge().limits.stall);
     let mut coming = Some(coming(session, 0, infer).await?);
     let mut r = 0;
     while let Some(current) = coming.take() {
         let answer = match current {
             Coming::Ready(answer) => answer,
-            Coming::Computing(mut computing) => answer(session, r, computing.done().await)?,
+            Coming::Computing(mut computing) => rounds.answer(r, computing.done().await)?,
         };
-        if r + 1 < rounds {
+        if r + 1 < rounds.model.plan.rounds.len() {
             coming = Some(self::coming(session, r + 1, infer).await?);
         }
-        answer.write(session, send).await?;
+        answer.write(stall, send).await?;
         r += 1;
     }
     Ok(())
@@ -163,34 +169,27 @@ async fn answer_all(session: &Arc<Session>, send: &mut SendHalf, infer: Infer) -
 /// An answer of edge A that was computed ahead of time, or is being computed.
 enum Coming {
     Ready(Computation),
-    Computing(Pending<(Codec, Vec<u8>)>),
+    Computing(Pending<Payload>),
 }
 
 async fn coming(session: &Arc<Session>, r: usize, infer: Infer) -> Result<Coming, Fault> {
-    let (Some(ahead), Some(masks)) = (&session.ahead, session.masks(infer.counter)) else {
+    let (Some(ahead), Some(masks)) = (&session.ahead, session.rounds.masks(infer.counter)) else {
         return Err(refused(CloseCode::Internal, "edge A has no masks"));
     };
     let want = Want::Split { exact: infer.exact };
-    if let Some((codec, payload)) = ahead.take(infer.counter, r as u32, want).await {
-        session.edge.meters.ahead_used.increment(1);
-        session.edge.meters.round(Duration::ZERO, Duration::ZERO);
-        let body = Answer { round: r as u32, compute_us: 0, queue_us: 0 };
-        return Ok(Coming::Ready(Computation { body, codec, payload, missed: false }));
+    if let Some(ready) = ahead.take(infer.counter, r as u32, want).await {
+        return Ok(Coming::Ready(session.rounds.ready(r, ready)));
     }
-    Ok(Coming::Computing(session.compute(r, infer.exact, Shares::Masks(masks)).await))
+    Ok(Coming::Computing(session.rounds.compute(r, infer.exact, Shares::Masks(masks)).await))
 }
 
 /// Edge B: each round as it is uploaded. `false` when the device ended the inference before its last round.
-async fn answer_each(
-    session: &Arc<Session>,
-    send: &mut SendHalf,
-    recv: &mut RecvHalf,
-    infer: Infer,
-) -> Result<bool, Fault> {
-    if let Some(desk) = &session.desk {
-        desk.begin(infer.counter);
+async fn answer_each(session: &Session, send: &mut SendHalf, recv: &mut RecvHalf, infer: Infer) -> Result<bool, Fault> {
+    let (rounds, inbox, stall) = (&session.rounds, session.inbox.as_deref(), session.edge().limits.stall);
+    if let Some(inbox) = inbox {
+        inbox.begin(infer.counter);
     }
-    let plan = &session.model.plan;
+    let plan = &rounds.model.plan;
     let mut cursor = RoundCursor::new(plan.rounds.len() as u32);
     while let Some(due) = cursor.due() {
         let r = due as usize;
@@ -199,83 +198,37 @@ async fn answer_each(
             FrameType::End => h.expect(FrameType::End, &[], "END"),
             _ => h.expect(FrameType::Round, &parts, "ROUND or END"),
         });
-        let frame = within(session.edge.limits.stall, packed_parts_len(&parts), reading).await?;
+        let frame = within(stall, packed_parts_len(&parts), reading).await?;
         if frame.header.kind == FrameType::End {
-            end_of(&frame)?;
+            frame.body::<End>()?;
             return Ok(false);
         }
         cursor.accept(frame.body::<Round>()?.round)?;
         let shares = Shares::Uploaded { codec: frame.header.codec, payload: frame.payload };
         let answer = if infer.relay {
-            relayed::answer_for_both(session, infer, r, shares).await?
+            answers::answer_for_both(rounds, inbox, infer, r, shares).await?
         } else {
-            answer(session, r, session.compute(r, infer.exact, shares).await.done().await)?
+            rounds.answer(r, rounds.compute(r, infer.exact, shares).await.done().await)?
         };
-        answer.write(session, send).await?;
+        answer.write(stall, send).await?;
     }
     Ok(true)
-}
-
-/// A round that is computed but not sent.
-pub(crate) struct Computation {
-    body: Answer,
-    codec: Codec,
-    payload: Vec<u8>,
-    /// Whether this is `W·v` alone where the device expects the sum (mode `relay`).
-    pub(crate) missed: bool,
-}
-
-pub(crate) fn answer(
-    session: &Session,
-    r: usize,
-    computed: Result<Done<(Codec, Vec<u8>)>, ComputeError>,
-) -> Result<Computation, Fault> {
-    let done = computed.map_err(|error| match error {
-        ComputeError::Shares(error) => error.into(),
-        error => {
-            tracing::error!(model = session.model.title, round = r, %error, "a round could not be computed");
-            refused(CloseCode::Internal, "a computation failed inside the edge; its log says what")
-        }
-    })?;
-    let (codec, payload) = done.value;
-    session.edge.meters.round(done.queued, done.computed);
-    let us = |d: Duration| u32::try_from(d.as_micros()).unwrap_or(u32::MAX);
-    let body = Answer { round: r as u32, compute_us: us(done.computed), queue_us: us(done.queued) };
-    Ok(Computation { body, codec, payload, missed: false })
-}
-
-impl Computation {
-    pub(crate) async fn write(self, session: &Session, send: &mut SendHalf) -> Result<(), Fault> {
-        let length = self.payload.len();
-        let writing = async {
-            if self.missed {
-                let miss = Miss { round: self.body.round };
-                write_frame(send, FrameType::Miss, &miss, Codec::Packed, &[]).await?;
-            }
-            send_frame(send, FrameType::Answer, &self.body, self.codec, self.payload).await
-        };
-        within(session.edge.limits.stall, length, writing).await
-    }
 }
 
 /// All answers are out: the place is free, though the device has still to read them.
 fn finish(session: &Session, send: &mut SendHalf, place: Place, begun: Instant) {
     let _ = send.finish();
-    session.edge.finished(begun.elapsed());
+    session.edge().finished(begun.elapsed());
     drop(place);
 }
 
 /// Waits until the device has said that it is done, or let go of the stream.
 async fn ended(recv: &mut RecvHalf) -> Result<(), Fault> {
     match read_frame(recv, |h| h.expect(FrameType::End, &[], "END")).await {
-        Ok(frame) => end_of(&frame),
+        Ok(frame) => Ok(frame.body::<End>().map(drop)?),
         Err(FrameIoError::Wire(error)) => Err(error.into()),
         Err(_) => Ok(()),
     }
-}
-
-pub(crate) fn end_of(frame: &Frame) -> Result<(), Fault> {
-    Ok(frame.body::<End>().map(|_| ())?)
 }
 
 /// Keeps the stream until the device is done with it; without its `END` it is let go after a while all the same.

@@ -10,14 +10,30 @@ use std::time::Duration;
 use tokio::sync::watch;
 use twinmask_kernels::Kernel;
 use twinmask_transport::{Connection, Identity, Peer};
+use twinmask_wire::CloseCode;
 
 use crate::budget::Budget;
-use crate::compute::locked;
-use crate::desk::Desks;
-use crate::meters::Meters;
-use crate::models::Models;
-use crate::pool::Pool;
-use crate::{Config, Limits, Role, StartError, relay, session};
+use crate::compute::queue::Queue;
+use crate::daemon::config::{Config, Limits};
+use crate::daemon::meters::Meters;
+use crate::error::StartError;
+use crate::fault::{Fault, refused};
+use crate::lock::locked;
+use crate::models::{MODELS_DIR, Models};
+use crate::relay::inbox::Inboxes;
+use crate::role::Role;
+
+/// Why devices may not come.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotReady {
+    /// The edge takes no new sessions any more.
+    #[error("going down")]
+    GoingDown,
+    /// The owner has added no model, or the folder was not copied anew.
+    #[error("no models in {}", .0.display())]
+    NoModels(PathBuf),
+}
 
 /// An edge without its endpoint: models, compute threads, limits. [`Daemon`](crate::Daemon) gives it connections over
 /// QUIC; a test may give it connections in memory.
@@ -25,7 +41,7 @@ pub struct Edge {
     pub(crate) role: Role,
     pub(crate) limits: Limits,
     pub(crate) kernel: Arc<dyn Kernel>,
-    pub(crate) pool: Pool,
+    pub(crate) queue: Queue,
     pub(crate) meters: Meters,
     pub(crate) draining: watch::Sender<bool>,
     /// Who this edge is and whom the owner has revoked, as of the last reload; none without a [`Daemon`](crate::Daemon).
@@ -33,7 +49,7 @@ pub struct Edge {
     /// Edge A: the connection to edge B while there is one.
     pub(crate) peer: watch::Sender<Option<Connection>>,
     /// Edge B: sessions that edge A may introduce itself to.
-    pub(crate) desks: Arc<Desks>,
+    pub(crate) inboxes: Arc<Inboxes>,
     /// Edge B: room for corrections, by device.
     pub(crate) corrections: Arc<Budget<String>>,
     /// Edge A: room for what is computed ahead of time, by session.
@@ -60,11 +76,11 @@ impl Edge {
         let edge = Edge {
             role,
             peer: watch::channel(None).0,
-            desks: Arc::default(),
+            inboxes: Arc::default(),
             corrections: Budget::new(limits.relay_total, limits.relay_device, meters.relay_bytes.clone()),
             ahead: Budget::new(limits.ahead_total, limits.ahead_session, meters.ahead_bytes.clone()),
             limits: limits.clone(),
-            pool: Pool::new(positive(config.threads), positive(config.limits.queue)),
+            queue: Queue::new(positive(config.threads), positive(limits.queue)),
             meters,
             draining: watch::channel(false).0,
             identity: watch::channel(None).0,
@@ -100,17 +116,6 @@ impl Edge {
         Arc::clone(&self.models.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Serves one connection until it ends; the peer is told how.
-    pub async fn serve(self: Arc<Self>, connection: Connection) {
-        if self.role == Role::B && connection.peer().role == twinmask_transport::Role::EdgeA {
-            self.meters.peer.increment(1);
-            relay::serve(&self, &connection).await;
-            self.meters.peer.decrement(1);
-        } else {
-            session::serve(&self, &connection).await;
-        }
-    }
-
     /// At edge A: introduces sessions over this connection to edge B until it ends.
     pub async fn connected(&self, connection: &Connection) {
         self.peer.send_replace(Some(connection.clone()));
@@ -139,12 +144,12 @@ impl Edge {
     ///
     /// # Errors
     /// The reason why not.
-    pub fn readiness(&self) -> Result<(), String> {
+    pub fn readiness(&self) -> Result<(), NotReady> {
         if *self.draining.borrow() {
-            return Err("going down".to_owned());
+            return Err(NotReady::GoingDown);
         }
         if self.models().len() == 0 {
-            return Err(format!("no models in {}", self.dir.join("models").display()));
+            return Err(NotReady::NoModels(self.dir.join(MODELS_DIR)));
         }
         Ok(())
     }
@@ -158,16 +163,18 @@ impl Edge {
     /// A place for a session of `device`.
     ///
     /// # Errors
-    /// The limit that is reached, in words for the device.
-    pub(crate) fn admit(self: &Arc<Self>, device: &str) -> Result<Admission, String> {
+    /// The limit that is reached.
+    pub(crate) fn admit(self: &Arc<Self>, device: &str) -> Result<Admission, Fault> {
         let mut sessions = locked(&self.sessions);
         let all: usize = sessions.values().sum();
         if all >= self.limits.max_sessions {
-            return Err(format!("this edge has {all} sessions and takes no more (max_sessions); try again later"));
+            let text = format!("this edge has {all} sessions and takes no more (max_sessions); try again later");
+            return Err(refused(CloseCode::Limit, text));
         }
         let own = sessions.entry(device.to_owned()).or_default();
         if *own >= self.limits.max_sessions_per_device {
-            return Err(format!("this device has {own} sessions here and gets no more (max_sessions_per_device)"));
+            let text = format!("this device has {own} sessions here and gets no more (max_sessions_per_device)");
+            return Err(refused(CloseCode::Limit, text));
         }
         *own += 1;
         self.meters.sessions.increment(1);

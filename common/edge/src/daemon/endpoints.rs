@@ -12,9 +12,13 @@ use twinmask_kernels::Kernel;
 use twinmask_transport::{Identity, Server};
 use twinmask_wire::CloseCode;
 
-use crate::service::Edge;
-use crate::session::GOING_DOWN;
-use crate::{Config, Role, StartError, admin, relay};
+use crate::daemon::admin;
+use crate::daemon::config::Config;
+use crate::edge::Edge;
+use crate::error::StartError;
+use crate::fault::GOING_DOWN;
+use crate::relay::link;
+use crate::role::Role;
 
 /// Folder of certificate, key and CA in an edge's folder.
 const IDENTITY_DIR: &str = "identity";
@@ -53,7 +57,7 @@ impl Daemon {
         tasks.spawn(admin::serve(admin, Arc::clone(&edge)));
         tasks.spawn(upkeep(Arc::clone(&edge)));
         if let Some(peer) = config.peer.clone() {
-            tasks.spawn(relay::dial(Arc::clone(&edge), peer, config.transport()));
+            tasks.spawn(link::dial(Arc::clone(&edge), peer, config.transport()));
         }
         let draining = edge.draining.subscribe();
         let accepting = tokio::spawn(accept(server, Arc::clone(&edge), draining));
