@@ -1,5 +1,5 @@
-//! How far ahead edges work, and the bytes that sessions may set aside for it, bounded for each key (a device or session)
-//! and in total.
+//! How far ahead edges work, and the bytes that sessions may set aside for it, bounded for each key (a device or
+//! session) and in total.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -10,8 +10,8 @@ use tokio::sync::Notify;
 
 use crate::lock::locked;
 
-/// Counters above the highest one whose inference is over that edge A works ahead, and that edge B has room for: while one
-/// runs nothing is added, so that it has the machine.
+/// Counters above the highest one whose inference is over that edge A works ahead, and that edge B has room for: while
+/// one runs nothing is added, so that it has the machine.
 pub(crate) const COUNTERS_AHEAD: u64 = 8;
 
 /// A bound on bytes, and who has how many of them.

@@ -44,7 +44,8 @@ pub struct Edge {
     pub(crate) queue: Queue,
     pub(crate) meters: Meters,
     pub(crate) draining: watch::Sender<bool>,
-    /// Who this edge is and whom the owner has revoked, as of the last reload; none without a [`Daemon`](crate::Daemon).
+    /// Who this edge is and whom the owner has revoked, as of the last reload; none without a
+    /// [`Daemon`](crate::Daemon).
     pub(crate) identity: watch::Sender<Option<Identity>>,
     /// Edge A: the connection to edge B while there is one.
     pub(crate) peer: watch::Sender<Option<Connection>>,

@@ -5,8 +5,8 @@
 //! [`run`] is all that the two programs do; [`Daemon`] is the same for tests and demonstrations inside one process,
 //! where the [`Kernel`](twinmask_kernels::Kernel) is handed in.
 //!
-//! From the ground up: `compute/` has threads and queue, [`Edge`] what all sessions share, `rounds` what the rounds of one
-//! session are computed with; on that stand `relay/` and `ahead/`, on those `session/`, and `daemon/` on all of it.
+//! From the ground up: `compute/` has threads and queue, [`Edge`] what all sessions share, `rounds` what the rounds of
+//! one session are computed with; on that stand `relay/` and `ahead/`, on those `session/`, and `daemon/` on all of it.
 
 mod ahead;
 mod budget;

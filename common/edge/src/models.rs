@@ -151,6 +151,9 @@ mod tests {
             let error = load(&folder, &Models::default()).err().expect("no key");
             assert!(error.to_string().contains(OWNER_FILE), "{error}");
         }
+        std::fs::remove_file(folder.path().join(OWNER_FILE)).expect("removes");
+        let error = load(&folder, &Models::default()).err().expect("no key").to_string();
+        assert!(error.contains(OWNER_FILE) && error.contains("what owner-keygen wrote for this edge"), "{error}");
         std::fs::write(folder.path().join(OWNER_FILE), "0".repeat(64)).expect("writes");
         assert!(matches!(load(&folder, &Models::default()), Err(StartError::Bundle { .. })), "another owner");
     }

@@ -16,8 +16,8 @@ use crate::edge::Edge;
 use crate::fault::{Fault, refused, within};
 use crate::models::Model;
 
-/// Model, masks and codec of one session. Gone, and the seed wiped, with the last of its jobs: what was computed ahead of
-/// time may take long to get the processor once more. The session's place is free before that.
+/// Model, masks and codec of one session. Gone, and the seed wiped, with the last of its jobs: what was computed ahead
+/// of time may take long to get the processor once more. The session's place is free before that.
 pub(crate) struct Rounds {
     pub(crate) edge: Arc<Edge>,
     pub(crate) model: Arc<Model>,

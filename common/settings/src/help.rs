@@ -4,8 +4,8 @@ use clap::Command;
 use serde::Serialize;
 use toml::{Table, Value};
 
-/// `command` with ` [default: VALUE]` behind the help of every option that `defaults` has a value for, by the name of the
-/// field. `defaults` is the program's struct of settings, filled with what holds if nobody says anything.
+/// `command` with ` [default: VALUE]` behind the help of every option that `defaults` has a value for, by the name of
+/// the field. `defaults` is the program's struct of settings, filled with what holds if nobody says anything.
 ///
 /// # Panics
 /// If `defaults` holds what TOML cannot: a path that is no UTF-8.

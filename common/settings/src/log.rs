@@ -25,8 +25,8 @@ pub enum LogError {
 
 /// Logs to stderr from now on: text on a terminal, one JSON object per line into pipes and files.
 ///
-/// `filter` is a level or a list as in `RUST_LOG` (`info,quinn=warn`); without one `TWINMASK_LOG` or `RUST_LOG` count, and
-/// `default` without those.
+/// `filter` is a level or a list as in `RUST_LOG` (`info,quinn=warn`); without one `TWINMASK_LOG` or `RUST_LOG` count,
+/// and `default` without those.
 ///
 /// # Errors
 /// A filter that is none, or a second call in one process.

@@ -2,8 +2,8 @@
 
 use twinmask_wire::{ALPN, VERSION};
 
-/// What `--version` prints behind the program's name: the release, and what has to match on other hosts, `0.1.0 (wire 1,
-/// ALPN twinmask/1, bundles 1)`. `bundles` is the version of the bundle format, which is the model's to know.
+/// What `--version` prints behind the program's name: the release, and what has to match on other hosts, `0.1.0 (wire
+/// 1, ALPN twinmask/1, bundles 1)`. `bundles` is the version of the bundle format, which is the model's to know.
 #[must_use]
 pub fn version(bundles: u16) -> String {
     let release = env!("CARGO_PKG_VERSION"); // of the workspace, which all programs share

@@ -127,8 +127,8 @@ impl Connection {
         }
     }
 
-    /// As [`Connection::close`]; on the client's side also waits, up to 1 s, until the peer has been told. A process that
-    /// is about to exit needs that.
+    /// As [`Connection::close`]; on the client's side also waits, up to 1 s, until the peer has been told. A process
+    /// that is about to exit needs that.
     pub async fn shutdown(&self, code: u32, text: &str) {
         self.close(code, text);
         if let Link::Quic(_, Some(endpoint)) = &self.link {

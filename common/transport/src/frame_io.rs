@@ -92,8 +92,8 @@ pub async fn read_head<R: AsyncRead + Unpin>(
     Ok(Frame { header, body, payload: Vec::new() })
 }
 
-/// Appends what has arrived of a payload to `buffer`, at least a byte, and no more than fills it to `most` bytes. Cancel
-/// safe.
+/// Appends what has arrived of a payload to `buffer`, at least a byte, and no more than fills it to `most` bytes.
+/// Cancel safe.
 ///
 /// # Errors
 /// As [`read_frame`].

@@ -56,8 +56,8 @@ impl Identity {
     ///
     /// # Errors
     /// Missing or malformed files, a key that does not belong to the certificate, a certificate that is not of the CA,
-    /// access by others than the owner of the files to the folder or the key, a revocation list that is not the CA's, and
-    /// a certificate that is not valid now or was revoked.
+    /// access by others than the owner of the files to the folder or the key, a revocation list that is not the CA's,
+    /// and a certificate that is not valid now or was revoked.
     pub fn load(dir: &Path) -> Result<Identity, IdentityError> {
         check_private_permissions(dir, 0o700)?;
         check_private_permissions(&dir.join(KEY_FILE), 0o600)?;
@@ -135,8 +135,8 @@ impl Identity {
         Ok(self)
     }
 
-    /// Whether the owner has revoked the certificate of `peer`, which may have been accepted before this identity's list
-    /// was there.
+    /// Whether the owner has revoked the certificate of `peer`, which may have been accepted before this identity's
+    /// list was there.
     #[must_use]
     pub fn revokes(&self, peer: &Peer) -> bool {
         self.revoked.contains(&peer.serial)

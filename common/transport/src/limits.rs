@@ -89,8 +89,8 @@ impl TransportLimits {
         TransportLimits { stream_window: 4 * MIB, connection_window: 8 * MIB, send_window: 16 * MIB, ..self }
     }
 
-    /// Windows no larger than a device needs whose inferences bring `answers` bytes from one edge, `ahead` of them at a time
-    /// before they begin: what an edge may make it hold is bounded by its own network, not by the largest.
+    /// Windows no larger than a device needs whose inferences bring `answers` bytes from one edge, `ahead` of them at a
+    /// time before they begin: what an edge may make it hold is bounded by its own network, not by the largest.
     #[must_use]
     pub fn for_answers(self, answers: usize, ahead: usize) -> TransportLimits {
         let one = u32::try_from(answers + answers / 8).unwrap_or(u32::MAX).max(MIB).min(self.stream_window);

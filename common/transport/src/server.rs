@@ -99,7 +99,8 @@ impl Server {
         }
     }
 
-    /// Refuses all new clients from now on (they get [`TransportError::Busy`]), as long as [`Server::accept`] is awaited.
+    /// Refuses all new clients from now on (they get [`TransportError::Busy`]), as long as [`Server::accept`] is
+    /// awaited.
     pub fn drain(&mut self) {
         self.draining = true;
     }

@@ -61,7 +61,8 @@ impl SendHalf {
         }
     }
 
-    /// Writes `parts`, which are not empty, one after the other, in one go and, where the stream is QUIC's, without copying them.
+    /// Writes `parts`, which are not empty, one after the other, in one go and, where the stream is QUIC's, without
+    /// copying them.
     ///
     /// # Errors
     /// As writing by [`AsyncWrite`].

@@ -7,8 +7,8 @@ use crate::connection::{Connection, Peer};
 use crate::memory;
 use crate::role::Role;
 
-/// Two ends of one connection in memory. The first belongs to `role_a`, so its [`Connection::peer`] is `role_b`, and the
-/// other way round. Fingerprints are made from the roles. No check of roles or keys is made.
+/// Two ends of one connection in memory. The first belongs to `role_a`, so its [`Connection::peer`] is `role_b`, and
+/// the other way round. Fingerprints are made from the roles. No check of roles or keys is made.
 pub fn memory_pair(role_a: Role, role_b: Role) -> (Connection, Connection) {
     let peer = |role: Role| Peer {
         key_fingerprint: Fingerprint::of(role.uri().as_bytes()),

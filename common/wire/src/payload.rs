@@ -167,7 +167,8 @@ pub fn decode_into(
     Ok(out)
 }
 
-/// Adds the elements of each part of `payload`, a [`Codec::Packed`] one, to those of `sums` (by part, as many), mod 2^32.
+/// Adds the elements of each part of `payload`, a [`Codec::Packed`] one, to those of `sums` (by part, as many), mod
+/// 2^32.
 ///
 /// # Errors
 /// [`WireError`] when the payload does not hold exactly these parts.

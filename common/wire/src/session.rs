@@ -103,7 +103,8 @@ impl EdgeSession {
     /// `INFER{c}`: begins each counter once; at edge A only one that was claimed or prefetched.
     ///
     /// # Errors
-    /// When `c` was begun before, neither claimed nor prefetched (edge A) or is out of the window, or the session is over.
+    /// When `c` was begun before, neither claimed nor prefetched (edge A) or is out of the window, or the session is
+    /// over.
     pub fn begin(&mut self, c: u64, age: Duration) -> Result<(), WireError> {
         check_age(age)?;
         if self.referee.as_ref().is_some_and(|r| !r.allowed.contains(&c)) {

@@ -15,8 +15,8 @@ use twinmask_wire::{CloseCode, Codec, FrameType, payload};
 use crate::test_support::*;
 use crate::{Limits, Role};
 
-/// Waits until what the edge has computed ahead comes to `bytes`, and a moment longer, in which it must not become more. On a
-/// busy machine those threads get a thousandth of it.
+/// Waits until what the edge has computed ahead comes to `bytes`, and a moment longer, in which it must not become
+/// more. On a busy machine those threads get a thousandth of it.
 async fn settles_at(edge: &TestEdge, bytes: f64) {
     let now = || gauge(edge, "twinmask_ahead_bytes");
     let begun = Instant::now();
@@ -195,7 +195,8 @@ async fn the_place_of_a_session_that_has_ended_does_not_wait_for_those_threads()
     gate.open();
 }
 
-/// A kernel that records how many inputs each layer is given at once, and holds convolutions up until it is told to go on.
+/// A kernel that records how many inputs each layer is given at once, and holds convolutions up until it is told to go
+/// on.
 struct Recording {
     inner: Arc<dyn Kernel>,
     at_once: Arc<Mutex<Vec<usize>>>,

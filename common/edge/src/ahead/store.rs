@@ -25,8 +25,8 @@ const COUNTERS_SPARE: u64 = 2;
 /// Counters of a session that has not begun any inference yet.
 const COUNTERS_AT_FIRST: u64 = 2;
 
-/// Time that an inference waits for what was begun at the lowest priority, before it is computed anew: on a machine that has
-/// no time left it may not be done for long.
+/// Time that an inference waits for what was begun at the lowest priority, before it is computed anew: on a machine
+/// that has no time left it may not be done for long.
 const PATIENCE: Duration = Duration::from_millis(5);
 
 /// What inferences of a session want.

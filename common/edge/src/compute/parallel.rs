@@ -1,5 +1,5 @@
-//! One layer on several threads: each takes the next range of output channels until none is left. Whoever leads does not wait
-//! for a thread that the system has interrupted: it computes anew what that one has begun.
+//! One layer on several threads: each takes the next range of output channels until none is left. Whoever leads does
+//! not wait for a thread that the system has interrupted: it computes anew what that one has begun.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -20,8 +20,8 @@ const PIECE: u64 = 1 << 20;
 /// Most pieces per thread: further ones would only read the input once more.
 const MOST_EACH: usize = 4;
 
-/// `y = W·x` for each of `xs`, on this thread and those that are idle. Several are computed at once, so that the weights are
-/// read once; a convolution takes one.
+/// `y = W·x` for each of `xs`, on this thread and those that are idle. Several are computed at once, so that the
+/// weights are read once; a convolution takes one.
 pub(crate) fn apply(linear: &Arc<dyn Linear>, xs: &[&[u32]], worker: &mut Worker) -> Vec<Vec<u32>> {
     let geometry = linear.geometry();
     let mut ys: Vec<Vec<u32>> = xs.iter().map(|_| worker.buffer(geometry.out_len())).collect();

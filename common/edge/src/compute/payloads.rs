@@ -16,8 +16,8 @@ use crate::lock::locked;
 /// A payload, and how it is encoded.
 pub(crate) type Payload = (Codec, Vec<u8>);
 
-/// The payload of `ANSWER{r}`; without `exact` low bits are left out (PROTOCOL.md, "Dropped output bits"). What the codec
-/// settles on is kept in `encoder` for the session's next answers.
+/// The payload of `ANSWER{r}`; without `exact` low bits are left out (PROTOCOL.md, "Dropped output bits"). What the
+/// codec settles on is kept in `encoder` for the session's next answers.
 pub(crate) fn encode(
     plan: &Plan,
     r: usize,

@@ -1,6 +1,7 @@
-//! The compute threads: a fixed number of them for what somebody waits for, and as many of the lowest scheduling priority
-//! for what is computed ahead of time, which so takes only what the machine has left. Each kind has a bounded queue, in
-//! which sessions take turns. A job that finds other threads idle may call them in ([`Worker::call_in`]) to divide its work.
+//! The compute threads: a fixed number of them for what somebody waits for, and as many of the lowest scheduling
+//! priority for what is computed ahead of time, which so takes only what the machine has left. Each kind has a bounded
+//! queue, in which sessions take turns. A job that finds other threads idle may call them in ([`Worker::call_in`]) to
+//! divide its work.
 
 use std::any::Any;
 use std::collections::{HashMap, VecDeque};
@@ -69,8 +70,8 @@ impl Worker {
         }
     }
 
-    /// Has up to `threads` others run `help` as soon as they can. Does not wait, and whoever calls must not count on them:
-    /// they may come late or not at all.
+    /// Has up to `threads` others run `help` as soon as they can. Does not wait, and whoever calls must not count on
+    /// them: they may come late or not at all.
     pub(crate) fn call_in(&self, threads: usize, help: impl Fn(&mut Worker) + Clone + Send + 'static) {
         for _ in 0..threads {
             let mut queues = locked(&self.shared.queues);
@@ -154,8 +155,8 @@ impl Queues {
     }
 }
 
-/// Wakes an idle thread; if all are busy, the first that is done looks for jobs anyway. The lock is given back before, since
-/// the thread would take the processor only to wait for it.
+/// Wakes an idle thread; if all are busy, the first that is done looks for jobs anyway. The lock is given back before,
+/// since the thread would take the processor only to wait for it.
 fn wake(mut queues: MutexGuard<'_, Queues>, priority: Priority) {
     let idle = queues.idle[priority as usize].pop();
     drop(queues);
@@ -236,8 +237,8 @@ pub(crate) struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// For a job that does together what others of its kind are to do: the later its turn, the more have gathered, so a few
-    /// jobs of other sessions are done first.
+    /// For a job that does together what others of its kind are to do: the later its turn, the more have gathered, so a
+    /// few jobs of other sessions are done first.
     pub(crate) fn gathers(self) -> Self {
         Self { gathers: true, ..self }
     }
@@ -264,8 +265,9 @@ impl Drop for Pool {
     }
 }
 
-/// A processor for each of several threads, if there are just as many: else none, and the system places them. It wakes a
-/// second thread on the processor of the first when the other one seems busy, and leaves it there for the time of a layer.
+/// A processor for each of several threads, if there are just as many: else none, and the system places them. It wakes
+/// a second thread on the processor of the first when the other one seems busy, and leaves it there for the time of a
+/// layer.
 fn own_processors(threads: usize) -> Vec<usize> {
     let allowed = rustix::thread::sched_getaffinity(None).unwrap_or_else(|_| CpuSet::new());
     let processors: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|&i| allowed.is_set(i)).collect();
@@ -281,8 +283,8 @@ fn stay_on(processor: usize) {
     }
 }
 
-/// Has this thread run only when no other wants the processor. A low nice value alone would let it go on for milliseconds
-/// when somebody wakes up who is waited for. Where the system refuses, work ahead of time merely competes.
+/// Has this thread run only when no other wants the processor. A low nice value alone would let it go on for
+/// milliseconds when somebody wakes up who is waited for. Where the system refuses, work ahead of time merely competes.
 fn yield_to_others() {
     let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
     if let Err(error) = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle) {

@@ -1,5 +1,5 @@
-//! Rounds: shares in, answers out. A round of fully connected layers is computed for all who wait for it at once, so that its
-//! weights are read once.
+//! Rounds: shares in, answers out. A round of fully connected layers is computed for all who wait for it at once, so
+//! that its weights are read once.
 
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
@@ -228,4 +228,41 @@ fn apply(model: &Model, r: usize, shares: &[Vec<Vec<u32>>], worker: &mut Worker)
         }
     }
     answers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use twinmask_wire::Codec;
+
+    struct Nobody;
+
+    impl Waiting for Nobody {
+        fn wants(&self) -> bool {
+            false
+        }
+        fn fail(self: Box<Self>, _: ComputeError) {}
+        fn deliver(self: Box<Self>, _: &mut [Vec<u32>], _: &mut Worker, _: Duration, _: Instant) {}
+    }
+
+    #[test]
+    fn requests_of_one_kind_gather_and_leave_nothing_behind() {
+        let request = |_| Request {
+            shares: Shares::Uploaded { codec: Codec::Packed, payload: Vec::new() },
+            arrived: Instant::now(),
+            started: Arc::default(),
+            waiting: Box::new(Nobody),
+        };
+        let gathering = Gathering::default();
+        let kinds = [([1; 32], 0, Priority::Normal), ([1; 32], 1, Priority::Normal), ([1; 32], 0, Priority::Low)];
+        for kind in kinds {
+            (0..MOST_TOGETHER + 3).map(request).for_each(|r| gathering.add(kind, r));
+        }
+        for kind in kinds {
+            for taken in [MOST_TOGETHER, 3, 0] {
+                assert_eq!(gathering.take(&kind).len(), taken);
+            }
+        }
+        assert!(locked(&gathering.0).is_empty());
+    }
 }

@@ -62,8 +62,8 @@ fn command(role: Role, kernels: &Kernels) -> clap::Command {
     state_defaults(command, &Settings::defaults(role))
 }
 
-/// Runs the edge `role`, which may choose among `kernels`, with the settings of command line, environment and file until
-/// it is told to end.
+/// Runs the edge `role`, which may choose among `kernels`, with the settings of command line, environment and file
+/// until it is told to end.
 #[must_use]
 pub fn run(role: Role, kernels: Kernels) -> ExitCode {
     let matches = command(role, &kernels).get_matches();

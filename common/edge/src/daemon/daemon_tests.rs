@@ -264,8 +264,8 @@ async fn a_reload_takes_a_new_identity_and_shows_revoked_devices_out() {
     assert!(deployment.dial_as(&daemon, &deployment.device).await.is_err(), "still revoked");
 }
 
-/// Edge A dials the edge B of its configuration, again when that was not there at first or has gone, and its sessions get
-/// relay.
+/// Edge A dials the edge B of its configuration, again when that was not there at first or has gone, and its sessions
+/// get relay.
 #[tokio::test(flavor = "multi_thread")]
 async fn edge_a_keeps_a_connection_to_its_peer() {
     let deployment = Deployment::new();

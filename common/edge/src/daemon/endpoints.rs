@@ -36,8 +36,8 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Loads identity and models, and listens. `kernel` computes the linear layers. Must be called inside a tokio runtime
-    /// with several threads.
+    /// Loads identity and models, and listens. `kernel` computes the linear layers. Must be called inside a tokio
+    /// runtime with several threads.
     ///
     /// # Errors
     /// Anything that is wrong with the folder or the addresses.

@@ -1,5 +1,5 @@
-//! Inferences in mode `relay` (PROTOCOL.md, "One inference, mode `relay`"): edge B answers for both; edge A answers for itself
-//! where a correction did not come in time.
+//! Inferences in mode `relay` (PROTOCOL.md, "One inference, mode `relay`"): edge B answers for both; edge A answers for
+//! itself where a correction did not come in time.
 
 use std::sync::Arc;
 
@@ -88,7 +88,8 @@ fn sum(
     Ok(rounds.encode(r, infer.exact, z))
 }
 
-/// Edge A: `z_A` of the rounds that the device asks for, each at most once, in any order, until it says that it is done.
+/// Edge A: `z_A` of the rounds that the device asks for, each at most once, in any order, until it says that it is
+/// done.
 pub(crate) async fn fall_back(
     rounds: &Arc<Rounds>,
     send: &mut SendHalf,

@@ -1,5 +1,5 @@
-//! Edge B's corrections of each session (PROTOCOL.md, "One inference, mode `relay`"), without I/O: what edge A may send, what
-//! is held, and what is told to whom.
+//! Edge B's corrections of each session (PROTOCOL.md, "One inference, mode `relay`"), without I/O: what edge A may
+//! send, what is held, and what is told to whom.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, Weak};
@@ -72,9 +72,9 @@ impl State {
         self.give_back(held + kept);
     }
 
-    /// Bytes of the correction of a round of `c` have room again. While `c` runs alone and its corrections, `whole` bytes in
-    /// all, have come or fit in, edge A is told of them together at its end: it would only compute and send in the middle
-    /// of this inference what the next one needs. Else it may be waiting for them.
+    /// Bytes of the correction of a round of `c` have room again. While `c` runs alone and its corrections, `whole`
+    /// bytes in all, have come or fit in, edge A is told of them together at its end: it would only compute and send in
+    /// the middle of this inference what the next one needs. Else it may be waiting for them.
     fn used(&mut self, c: u64, bytes: usize, whole: usize) {
         let fits = self.grant.as_ref().is_some_and(|grant| whole <= grant.bytes());
         match self.inferences.get_mut(&c) {
@@ -282,7 +282,8 @@ pub(crate) struct Inboxes {
 }
 
 impl Inboxes {
-    /// Opens an inbox for a session whose corrections take `lengths` bytes by round; `None` when there is one of this id.
+    /// Opens an inbox for a session whose corrections take `lengths` bytes by round; `None` when there is one of this
+    /// id.
     pub(crate) fn open(self: &Arc<Self>, facts: RelayOpen, lengths: Vec<usize>) -> Option<OpenInbox> {
         let mut inboxes = locked(&self.by_session);
         let session = facts.session;

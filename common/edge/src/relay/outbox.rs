@@ -1,4 +1,5 @@
-//! Edge A's corrections of one session on their way to edge B (PROTOCOL.md, "One inference, mode `relay`"), without I/O.
+//! Edge A's corrections of one session on their way to edge B (PROTOCOL.md, "One inference, mode `relay`"), without
+//! I/O.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;

@@ -150,7 +150,8 @@ fn background(session: &Arc<Session>, introduction: Option<Introduction>) -> Joi
     background
 }
 
-/// The control stream behind `OPENED`: claims and prefetches at edge A, nothing at edge B. Its end is not the session's.
+/// The control stream behind `OPENED`: claims and prefetches at edge A, nothing at edge B. Its end is not the
+/// session's.
 async fn control(session: &Session, mut send: SendHalf, mut recv: RecvHalf) -> Result<(), Fault> {
     loop {
         let due = |h: &FrameHeader| match (session.edge().role, h.kind) {

@@ -93,8 +93,9 @@ fn check(session: &Session, infer: Infer) -> Result<(), Fault> {
     Ok(())
 }
 
-/// The end of an inference, however it comes: nothing more is computed ahead or held for it. A busy edge A ends it too, as
-/// its device goes elsewhere or takes another counter; what a busy edge B holds is kept for when the device comes again.
+/// The end of an inference, however it comes: nothing more is computed ahead or held for it. A busy edge A ends it too,
+/// as its device goes elsewhere or takes another counter; what a busy edge B holds is kept for when the device comes
+/// again.
 struct Over<'a> {
     session: &'a Session,
     counter: u64,
@@ -146,8 +147,8 @@ async fn busy(session: &Session, send: &mut SendHalf, recv: &mut RecvHalf) -> Re
     Ok(())
 }
 
-/// Edge A: all rounds in order, unasked. What is not there ahead of time is computed, the next round while this one waits
-/// for the stream to take it, and none further.
+/// Edge A: all rounds in order, unasked. What is not there ahead of time is computed, the next round while this one
+/// waits for the stream to take it, and none further.
 async fn answer_all(session: &Arc<Session>, send: &mut SendHalf, infer: Infer) -> Result<(), Fault> {
     let (rounds, stall) = (&session.rounds, session.edge().limits.stall);
     let mut coming = Some(coming(session, 0, infer).await?);

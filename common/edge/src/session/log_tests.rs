@@ -1,10 +1,11 @@
 //! What the log says of how sessions end, as a person or a log store reads it.
 
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use tracing::subscriber::DefaultGuard;
+use tracing::Dispatch;
+use tracing::subscriber::{DefaultGuard, NoSubscriber};
 use twinmask_kernels::default_kernel;
 use twinmask_transport::sever;
 use twinmask_wire::message::{Open, RelayOpen, Secret};
@@ -30,6 +31,9 @@ impl Write for Log {
 
 impl Log {
     fn start() -> (Log, DefaultGuard) {
+        // With no other log anywhere, a line that a thread without a log comes to first would be off for all.
+        static ANOTHER: OnceLock<Dispatch> = OnceLock::new();
+        ANOTHER.get_or_init(|| Dispatch::new(NoSubscriber::default()));
         let log = Log::default();
         let writer = log.clone();
         let lines = tracing_subscriber::fmt().json().with_max_level(tracing::Level::TRACE);
