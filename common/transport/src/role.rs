@@ -142,4 +142,12 @@ mod tests {
         let allowed: Vec<_> = all.iter().flat_map(|&c| all.map(|s| (c, s))).filter(|(c, s)| c.may_dial(s)).collect();
         assert_eq!(allowed, [(&device, &Role::EdgeA), (&device, &Role::EdgeB), (&Role::EdgeA, &Role::EdgeB)]);
     }
+
+    #[test]
+    fn a_bad_name_is_quoted_without_its_control_characters() {
+        let name = Role::device("a\x1b\"b").unwrap_err().to_string();
+        assert!(name.starts_with(r#"device name "a\u{1b}\"b" is not allowed: use 1 to 64 letters"#), "{name}");
+        let role = "edge-\tc".parse::<Role>().unwrap_err().to_string();
+        assert!(role.starts_with(r#""edge-\tc" is no twinmask role: "#), "{role}");
+    }
 }

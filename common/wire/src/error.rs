@@ -127,5 +127,14 @@ mod tests {
         }
         assert_eq!(CloseCode::from_code(12), None);
         assert_eq!(CloseCode::from_code(u64::MAX), None);
+        assert_eq!(CloseCode::CounterUsed.to_string(), "CounterUsed");
+    }
+
+    #[test]
+    fn texts_name_both_sides() {
+        let unexpected = WireError::Unexpected { found: FrameType::RelayOpen, expected: "CLAIM or PREFETCH" };
+        assert_eq!(unexpected.to_string(), "unexpected frame: RelayOpen where CLAIM or PREFETCH was due");
+        let version = WireError::Version(9).to_string();
+        assert!(version.starts_with("the peer speaks frame version 9, this program version 1: "), "{version}");
     }
 }
