@@ -9,7 +9,7 @@ use twinmask_model::infer::InferError;
 use twinmask_ring::fixed::NotFinite;
 use twinmask_ring::pack::PackError;
 use twinmask_transport::frame_io::FrameIoError;
-use twinmask_transport::{CloseReason, IdentityError, Role, TransportError};
+use twinmask_transport::{CloseReason, IdentityError, OutOfRange, Role, TransportError};
 use twinmask_wire::WireError;
 
 use crate::exec::ExecError;
@@ -121,8 +121,8 @@ pub enum SettingError {
     #[error("dropped bits change the results, so the Freivalds check cannot hold: use --integrity none or sample:N")]
     DroppedBitsUnderFreivalds,
     /// A transport setting is out of its range.
-    #[error("{0}")]
-    Transport(String),
+    #[error(transparent)]
+    Transport(#[from] OutOfRange),
 }
 
 /// What is wrong with a file of the device's folder.

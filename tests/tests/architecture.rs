@@ -62,6 +62,7 @@ fn only_the_owner_reads_onnx() {
         "masking",
         "wire",
         "transport",
+        "settings",
         "edge",
         "device",
         "edge-a",
@@ -83,7 +84,7 @@ fn the_device_has_no_blas() {
 /// If this fails, crates depend on each other in ways that ARCHITECTURE.md does not know.
 #[test]
 fn arrows() {
-    let allowed: [(&str, &[&str]); 13] = [
+    let allowed: [(&str, &[&str]); 14] = [
         ("twinmask-ring", &[]),
         ("twinmask-codec", &["ring"]),
         ("twinmask-layer", &[]),
@@ -94,8 +95,12 @@ fn arrows() {
         ("twinmask-masking", &["ring", "codec", "layer", "kernels", "model"]),
         ("twinmask-wire", &["ring", "codec"]),
         ("twinmask-transport", &["ring", "codec", "wire"]),
-        ("twinmask-edge", &["ring", "codec", "layer", "kernels", "model", "wire", "transport"]),
-        ("twinmask-device", &["ring", "codec", "layer", "kernels", "model", "masking", "wire", "transport"]),
+        ("twinmask-settings", &["ring", "codec", "wire", "transport"]),
+        ("twinmask-edge", &["ring", "codec", "layer", "kernels", "model", "wire", "transport", "settings"]),
+        (
+            "twinmask-device",
+            &["ring", "codec", "layer", "kernels", "model", "masking", "wire", "transport", "settings"],
+        ),
         (
             "twinmask-owner-keygen",
             &["ring", "codec", "layer", "kernels", "model", "onnx", "masking", "wire", "transport"],

@@ -1,4 +1,5 @@
-//! Bytes that sessions may set aside, bounded for each key (a device or session) and in total.
+//! How far ahead edges work, and the bytes that sessions may set aside for it, bounded for each key (a device or
+//! session) and in total.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -7,7 +8,11 @@ use std::sync::{Arc, Mutex};
 use metrics::Gauge;
 use tokio::sync::Notify;
 
-use crate::compute::locked;
+use crate::lock::locked;
+
+/// Counters above the highest one whose inference is over that edge A works ahead, and that edge B has room for: while
+/// one runs nothing is added, so that it has the machine.
+pub(crate) const COUNTERS_AHEAD: u64 = 8;
 
 /// A bound on bytes, and who has how many of them.
 pub(crate) struct Budget<K: Eq + Hash + Clone> {

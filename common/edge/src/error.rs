@@ -1,19 +1,48 @@
 //! Why an edge does not start.
 
 use std::io;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use twinmask_kernels::UnknownKernel;
 use twinmask_model::container::ContainerError;
-use twinmask_transport::{IdentityError, TransportError};
+use twinmask_settings::{FileError, LogError};
+use twinmask_transport::owner_key::OwnerKeyError;
+use twinmask_transport::{IdentityError, OutOfRange, TransportError};
 
-use crate::Role;
+use crate::role::Role;
 
 /// Why an edge does not start, or does not take its models anew.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StartError {
-    /// The configuration contradicts itself or lacks something.
-    #[error("{0}")]
-    Config(String),
+    /// The configuration file is no good.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The log filter is none.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// No folder is named.
+    #[error("the folder of {0} is missing: give --dir, TWINMASK_DIR or `dir`")]
+    NoFolder(Role),
+    /// Edge B is told to dial.
+    #[error("`peer` is for edge-a, which dials edge-b: edge-b learns of sessions from it")]
+    PeerOfEdgeB,
+    /// A field of `[transport]` is out of range.
+    #[error(transparent)]
+    Transport(#[from] OutOfRange),
+    /// More inferences of one session than there may be.
+    #[error("max_in_flight is {0}; at most 1024")]
+    MaxInFlight(NonZeroUsize),
+    /// There is no such kernel here.
+    #[error(transparent)]
+    Kernel(#[from] UnknownKernel),
+    /// The system does not let the program run.
+    #[error("the system gives no threads or signals: {0}")]
+    System(#[source] io::Error),
+    /// The owner's public key is none.
+    #[error(transparent)]
+    OwnerKey(#[from] OwnerKeyError),
     /// A file of the configuration or of the edge's folder cannot be read.
     #[error("cannot read {}: {source}; is {} what owner-keygen wrote for this edge?", path.display(), dir.display())]
     Read {

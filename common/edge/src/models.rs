@@ -9,14 +9,12 @@ use twinmask_kernels::{Kernel, Linear};
 use twinmask_layer::Geometry;
 use twinmask_model::bundle::{Digest, EdgeBundle, short};
 use twinmask_model::plan::Plan;
+use twinmask_transport::owner_key::{self, OWNER_FILE, OwnerKeyError};
 
-use crate::StartError;
-use crate::compute::Gathering;
+use crate::error::StartError;
 
-/// The owner's public key in an edge's folder: 64 hexadecimal characters.
-const OWNER_FILE: &str = "owner.pub";
 /// Folder of the edge bundles.
-const MODELS_DIR: &str = "models";
+pub(crate) const MODELS_DIR: &str = "models";
 const BUNDLE_EXTENSION: &str = "twm";
 
 /// A model, ready to be computed.
@@ -27,8 +25,8 @@ pub(crate) struct Model {
     pub(crate) plan: Plan,
     /// By layer id.
     pub(crate) layers: Vec<Arc<dyn Linear>>,
-    /// By round; for those of fully connected layers only, which are computed for several sessions at once.
-    pub(crate) gatherings: Vec<Option<Gathering>>,
+    /// By round: whether it has fully connected layers only, and is computed for several sessions at once.
+    pub(crate) gathers: Vec<bool>,
 }
 
 impl Model {
@@ -38,8 +36,8 @@ impl Model {
         let layers = bundle.weights.iter().enumerate();
         let layers = layers.map(|(l, w)| kernel.prepare(plan.layers()[l].geometry(), w, plan.k_of(l))).collect();
         let connected = |r: usize| plan.round_layers(r).all(|l| matches!(plan.layer(l).geometry(), Geometry::Fc(_)));
-        let gatherings = (0..plan.rounds().len()).map(|r| connected(r).then(Gathering::default)).collect();
-        Model { title, digest, plan, layers, gatherings }
+        let gathers = (0..plan.rounds().len()).map(connected).collect();
+        Model { title, digest, plan, layers, gathers }
     }
 }
 
@@ -111,24 +109,10 @@ fn bundles(dir: &Path) -> Result<Vec<PathBuf>, StartError> {
 }
 
 fn owner_key(dir: &Path) -> Result<[u8; 32], StartError> {
-    let path = dir.join(OWNER_FILE);
-    let text = read(dir, &path, |p| std::fs::read_to_string(p))?;
-    let wrong = || {
-        StartError::Config(format!(
-            "{} does not hold 64 hexadecimal characters; copy it anew from the owner",
-            path.display()
-        ))
-    };
-    let digits = text.trim_end().as_bytes();
-    let mut key = [0; 32];
-    if digits.len() != 2 * key.len() {
-        return Err(wrong());
-    }
-    let digit = |d: u8| char::from(d).to_digit(16).map(|d| d as u8);
-    for (byte, pair) in key.iter_mut().zip(digits.chunks_exact(2)) {
-        *byte = digit(pair[0]).zip(digit(pair[1])).map(|(high, low)| high << 4 | low).ok_or_else(wrong)?;
-    }
-    Ok(key)
+    owner_key::read(&dir.join(OWNER_FILE)).map_err(|error| match error {
+        OwnerKeyError::Read { path, source } => StartError::Read { path, dir: dir.to_owned(), source },
+        error => error.into(),
+    })
 }
 
 #[cfg(test)]
@@ -167,6 +151,9 @@ mod tests {
             let error = load(&folder, &Models::default()).err().expect("no key");
             assert!(error.to_string().contains(OWNER_FILE), "{error}");
         }
+        std::fs::remove_file(folder.path().join(OWNER_FILE)).expect("removes");
+        let error = load(&folder, &Models::default()).err().expect("no key").to_string();
+        assert!(error.contains(OWNER_FILE) && error.contains("what owner-keygen wrote for this edge"), "{error}");
         std::fs::write(folder.path().join(OWNER_FILE), "0".repeat(64)).expect("writes");
         assert!(matches!(load(&folder, &Models::default()), Err(StartError::Bundle { .. })), "another owner");
     }

@@ -291,8 +291,8 @@ impl Device {
     }
 }
 
-/// A kernel that never gets done on the threads that compute ahead of time, until it is told to go on: as on a machine that
-/// has no time left for them.
+/// A kernel that never gets done on the threads that compute ahead of time, until it is told to go on: as on a machine
+/// that has no time left for them.
 pub(crate) struct Starved(Arc<Gate>);
 
 /// Where threads wait, until it is open.

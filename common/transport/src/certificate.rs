@@ -4,7 +4,7 @@ use std::fmt;
 
 use x509_parser::prelude::{ASN1Time, CertificateRevocationList, FromDer, GeneralName, X509Certificate};
 
-use crate::Role;
+use crate::role::Role;
 
 /// SHA-256 of the DER of a certificate's public key (SubjectPublicKeyInfo): two parties with equal fingerprints hold
 /// the same private key.

@@ -2,7 +2,7 @@
 
 use quinn::{ConnectionError, TransportErrorCode};
 
-use crate::{CloseReason, TransportError};
+use crate::error::{CloseReason, TransportError};
 
 /// Longest text of a peer that we show, characters: it is untrusted.
 const MAX_TEXT: usize = 512;

@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use quinn::{Endpoint, VarInt};
 
-use crate::certificate::Facts;
+use crate::certificate::{Facts, Fingerprint};
 use crate::classify::close_reason;
+use crate::error::{CloseReason, TransportError};
 use crate::memory::MemoryEnd;
-use crate::{CloseReason, Fingerprint, RecvHalf, Role, SendHalf, TransportError};
+use crate::role::Role;
+use crate::stream::{RecvHalf, SendHalf};
 
 /// Longest wait of [`Connection::shutdown`].
 const SHUTDOWN_WAIT: Duration = Duration::from_secs(1);
@@ -61,10 +63,14 @@ impl Connection {
         Connection { peer: Arc::new(peer), link: Link::Memory(end) }
     }
 
-    pub(crate) fn memory_end(&self) -> Option<&MemoryEnd> {
+    /// Cuts a connection in memory as if its network had gone; false, and nothing, for one over QUIC.
+    pub(crate) fn sever(&self) -> bool {
         match &self.link {
-            Link::Quic(..) => None,
-            Link::Memory(end) => Some(end),
+            Link::Quic(..) => false,
+            Link::Memory(end) => {
+                end.sever();
+                true
+            }
         }
     }
 
@@ -84,7 +90,10 @@ impl Connection {
                 Ok((send, recv)) => Ok((SendHalf::quic(send), RecvHalf::quic(recv))),
                 Err(error) => Err(self.ended(close_reason(error))),
             },
-            Link::Memory(end) => end.open().await.map_err(|reason| self.ended(reason)),
+            Link::Memory(end) => {
+                let (send, recv) = end.open().await.map_err(|reason| self.ended(reason))?;
+                Ok((SendHalf::memory(send), RecvHalf::memory(recv)))
+            }
         }
     }
 
@@ -98,7 +107,10 @@ impl Connection {
                 Ok((send, recv)) => Ok((SendHalf::quic(send), RecvHalf::quic(recv))),
                 Err(error) => Err(self.ended(close_reason(error))),
             },
-            Link::Memory(end) => end.accept().await.map_err(|reason| self.ended(reason)),
+            Link::Memory(end) => {
+                let (send, recv) = end.accept().await.map_err(|reason| self.ended(reason))?;
+                Ok((SendHalf::memory(send), RecvHalf::memory(recv)))
+            }
         }
     }
 
@@ -115,8 +127,8 @@ impl Connection {
         }
     }
 
-    /// As [`Connection::close`]; on the client's side also waits, up to 1 s, until the peer has been told. A process that
-    /// is about to exit needs that.
+    /// As [`Connection::close`]; on the client's side also waits, up to 1 s, until the peer has been told. A process
+    /// that is about to exit needs that.
     pub async fn shutdown(&self, code: u32, text: &str) {
         self.close(code, text);
         if let Link::Quic(_, Some(endpoint)) = &self.link {

@@ -3,11 +3,14 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::Role;
+use twinmask_wire::ALPN;
+
 use crate::certificate::utc;
+use crate::role::Role;
 
 /// Why an identity folder could not be used.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum IdentityError {
     /// A file or folder could not be read.
     #[error("cannot read {}: {source}; is this the identity folder that owner-keygen wrote?", path.display())]
@@ -76,6 +79,7 @@ pub enum IdentityError {
 
 /// Why there is no connection, or no longer one. `address` is as the user gave it, or as the packet carried it.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum TransportError {
     /// The host name has no address.
     #[error("cannot resolve {address}: {source}; expected HOST:PORT")]
@@ -217,7 +221,7 @@ pub enum TransportError {
         problem: String,
     },
     /// The peer speaks something else.
-    #[error("{address} does not speak twinmask/1: install the same version of twinmask on both ends")]
+    #[error("{address} does not speak {ALPN}: install the same version of twinmask on both ends")]
     Version {
         /// The peer.
         address: String,
@@ -244,6 +248,7 @@ fn swap_hint(expected: &Role, found: &Role) -> &'static str {
 
 /// How a connection ended.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum CloseReason {
     /// The peer closed it with an application code and text (PROTOCOL.md, "Wire": typed errors). Code 0 with no text is
     /// also what a peer's process sends that just lets go of the connection.
@@ -274,6 +279,7 @@ pub enum CloseReason {
 /// How one stream ended before its time. [`SendHalf`](crate::SendHalf) and [`RecvHalf`](crate::RecvHalf) wrap it in
 /// the `io::Error`s of tokio's traits; [`StreamError::of`] takes it out again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum StreamError {
     /// The peer abandoned sending with this code.
     #[error("the peer abandoned the stream with code {0}")]

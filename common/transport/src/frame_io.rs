@@ -6,11 +6,12 @@ use std::io;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use twinmask_wire::frame::{self, FrameHeader, FrameType, HEADER_LEN};
-use twinmask_wire::{Codec, WireError};
+use twinmask_wire::frame::{self, FrameHeader, HEADER_LEN};
+use twinmask_wire::{Codec, FrameType, WireError};
 use zeroize::Zeroizing;
 
-use crate::{Bytes, SendHalf};
+use crate::stream::SendHalf;
+use bytes::Bytes;
 
 /// Most bytes that are set aside before any of a payload has arrived; from there on room grows with what arrives.
 const FIRST_STEP: usize = 1 << 20;
@@ -37,6 +38,7 @@ impl Frame {
 
 /// Why a frame could not be read or written.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum FrameIoError {
     /// The peer's bytes are refused.
     #[error(transparent)]
@@ -90,8 +92,8 @@ pub async fn read_head<R: AsyncRead + Unpin>(
     Ok(Frame { header, body, payload: Vec::new() })
 }
 
-/// Appends what has arrived of a payload to `buffer`, at least a byte, and no more than fills it to `most` bytes. Cancel
-/// safe.
+/// Appends what has arrived of a payload to `buffer`, at least a byte, and no more than fills it to `most` bytes.
+/// Cancel safe.
 ///
 /// # Errors
 /// As [`read_frame`].

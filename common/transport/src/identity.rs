@@ -12,8 +12,11 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{CertificateError, RootCertStore};
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::certificate::{self, Facts, now_s};
-use crate::{Fingerprint, IdentityError, Peer, Role, tls};
+use crate::certificate::{self, Facts, Fingerprint, now_s};
+use crate::connection::Peer;
+use crate::error::IdentityError;
+use crate::provider::provider;
+use crate::role::Role;
 
 /// The certificate chain of an identity folder, own certificate first.
 pub const CERT_FILE: &str = "cert.pem";
@@ -53,8 +56,8 @@ impl Identity {
     ///
     /// # Errors
     /// Missing or malformed files, a key that does not belong to the certificate, a certificate that is not of the CA,
-    /// access by others than the owner of the files to the folder or the key, a revocation list that is not the CA's, and
-    /// a certificate that is not valid now or was revoked.
+    /// access by others than the owner of the files to the folder or the key, a revocation list that is not the CA's,
+    /// and a certificate that is not valid now or was revoked.
     pub fn load(dir: &Path) -> Result<Identity, IdentityError> {
         check_private_permissions(dir, 0o700)?;
         check_private_permissions(&dir.join(KEY_FILE), 0o600)?;
@@ -132,8 +135,8 @@ impl Identity {
         Ok(self)
     }
 
-    /// Whether the owner has revoked the certificate of `peer`, which may have been accepted before this identity's list
-    /// was there.
+    /// Whether the owner has revoked the certificate of `peer`, which may have been accepted before this identity's
+    /// list was there.
     #[must_use]
     pub fn revokes(&self, peer: &Peer) -> bool {
         self.revoked.contains(&peer.serial)
@@ -230,7 +233,7 @@ fn verify(
     crls: &[CertificateRevocationListDer<'static>],
     facts: &Facts,
 ) -> Result<(), rustls::Error> {
-    let verifier = WebPkiClientVerifier::builder_with_provider(ca.clone(), tls::provider())
+    let verifier = WebPkiClientVerifier::builder_with_provider(ca.clone(), provider())
         .with_crls(crls.iter().cloned())
         .build()
         .map_err(|e| rustls::Error::General(e.to_string()))?;

@@ -12,23 +12,23 @@ pub mod frame_io;
 mod identity;
 mod limits;
 mod memory;
+pub mod owner_key;
+mod provider;
 mod quic;
 mod role;
 mod server;
 mod stream;
 mod tls;
+mod twin;
 
 pub use bytes::Bytes;
 pub use certificate::{Fingerprint, utc};
 pub use connection::{Connection, Peer};
 pub use error::{CloseReason, IdentityError, StreamError, TransportError};
 pub use identity::{CA_FILE, CERT_FILE, CRL_FILE, Identity, KEY_FILE, check_private_permissions};
-pub use limits::{TransportLimits, TransportOverrides};
-pub use memory::{memory_pair, sever};
+pub use limits::{OutOfRange, TransportLimits, TransportOverrides};
 pub use quic::Client;
 pub use role::{InvalidRole, MAX_DEVICE_NAME, Role};
 pub use server::Server;
 pub use stream::{RecvHalf, SendHalf};
-
-/// The TLS application protocol of twinmask: the only version negotiation there is (PROTOCOL.md, "Wire").
-pub const ALPN: &[u8] = b"twinmask/1";
+pub use twin::{memory_pair, sever};

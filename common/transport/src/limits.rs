@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use quinn::congestion::CubicConfig;
 use quinn::{AckFrequencyConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 const MIB: u32 = 1024 * 1024;
 
@@ -89,8 +89,8 @@ impl TransportLimits {
         TransportLimits { stream_window: 4 * MIB, connection_window: 8 * MIB, send_window: 16 * MIB, ..self }
     }
 
-    /// Windows no larger than a device needs whose inferences bring `answers` bytes from one edge, `ahead` of them at a time
-    /// before they begin: what an edge may make it hold is bounded by its own network, not by the largest.
+    /// Windows no larger than a device needs whose inferences bring `answers` bytes from one edge, `ahead` of them at a
+    /// time before they begin: what an edge may make it hold is bounded by its own network, not by the largest.
     #[must_use]
     pub fn for_answers(self, answers: usize, ahead: usize) -> TransportLimits {
         let one = u32::try_from(answers + answers / 8).unwrap_or(u32::MAX).max(MIB).min(self.stream_window);
@@ -125,7 +125,7 @@ impl TransportLimits {
 }
 
 /// Fields of a preset that a person sets otherwise: the table `[transport]` of a configuration file.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TransportOverrides {
     stream_window: Option<u32>,
@@ -142,9 +142,10 @@ impl TransportOverrides {
     /// `limits` with these fields.
     ///
     /// # Errors
-    /// The field that is out of range, and its range.
-    pub fn apply(&self, mut limits: TransportLimits) -> Result<TransportLimits, String> {
+    /// The first field that is out of range.
+    pub fn apply(&self, mut limits: TransportLimits) -> Result<TransportLimits, OutOfRange> {
         const WINDOW: (u32, u32) = (64 * 1024, 1024 * MIB);
+        let mut udp_payload = u32::from(limits.max_udp_payload);
         let fields = [
             ("stream_window", self.stream_window, &mut limits.stream_window, WINDOW),
             ("connection_window", self.connection_window, &mut limits.connection_window, WINDOW),
@@ -153,22 +154,28 @@ impl TransportOverrides {
             ("initial_rtt_ms", self.initial_rtt_ms, &mut limits.initial_rtt_ms, (1, 10_000)),
             ("unacknowledged", self.unacknowledged, &mut limits.unacknowledged, (1, 10_000)),
             ("socket_buffer", self.socket_buffer, &mut limits.socket_buffer, WINDOW),
+            ("max_udp_payload", self.max_udp_payload.map(u32::from), &mut udp_payload, (1200, 65_527)),
         ];
-        for (name, value, target, (least, most)) in fields {
+        for (field, value, target, (least, most)) in fields {
             let Some(value) = value else { continue };
             if !(least..=most).contains(&value) {
-                return Err(format!("[transport] {name} is {value}: it must be from {least} to {most}"));
+                return Err(OutOfRange { field, value, least, most });
             }
             *target = value;
         }
-        if let Some(value) = self.max_udp_payload {
-            if !(1200..=65_527).contains(&value) {
-                return Err(format!("[transport] max_udp_payload is {value}: it must be from 1200 to 65527"));
-            }
-            limits.max_udp_payload = value;
-        }
+        limits.max_udp_payload = u16::try_from(udp_payload).expect("the range of max_udp_payload is that of a u16");
         Ok(limits)
     }
+}
+
+/// A field of [`TransportOverrides`] that QUIC cannot be set to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("[transport] {field} is {value}: it must be from {least} to {most}")]
+pub struct OutOfRange {
+    field: &'static str,
+    value: u32,
+    least: u32,
+    most: u32,
 }
 
 impl Default for TransportLimits {
@@ -194,7 +201,7 @@ mod tests {
             (TransportOverrides { max_udp_payload: Some(1199), ..Default::default() }, "max_udp_payload is 1199"),
         ] {
             let error = wrong.apply(TransportLimits::wan()).expect_err("out of range");
-            assert!(error.contains(name), "{error}");
+            assert!(error.to_string().contains(name), "{error}");
         }
     }
 

@@ -1,8 +1,7 @@
-//! The in-memory twin of a QUIC connection: same streams, same codes, no network. For tests.
+//! The ends and streams of a connection in memory, the twin of one over QUIC: same streams, same codes, no network.
 
 use std::future::Future;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
@@ -11,39 +10,22 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::sync::{Mutex, mpsc, watch};
 
-use crate::{CloseReason, Connection, Fingerprint, Peer, RecvHalf, Role, SendHalf, StreamError};
+use crate::error::{CloseReason, StreamError};
 
 /// Bytes that one stream takes before its reader has read any.
 const STREAM_BUFFER: usize = 1 << 20;
 /// Streams that one side may open before the other accepts any.
 const STREAM_QUEUE: usize = 64;
 
-/// Two ends of one connection in memory. The first belongs to `role_a`, so its [`Connection::peer`] is `role_b`, and the
-/// other way round. Fingerprints are made from the roles. No check of roles or keys is made.
-pub fn memory_pair(role_a: Role, role_b: Role) -> (Connection, Connection) {
+/// Both ends of one connection in memory.
+pub(crate) fn ends() -> (Arc<MemoryEnd>, Arc<MemoryEnd>) {
     let shared = Arc::new(Shared { ended: watch::channel(None).0, written: Default::default() });
     let (to_b, from_a) = mpsc::channel(STREAM_QUEUE);
     let (to_a, from_b) = mpsc::channel(STREAM_QUEUE);
     let end = |side, opened, accepted| {
         Arc::new(MemoryEnd { side, shared: shared.clone(), opened, accepted: Mutex::new(accepted) })
     };
-    let peer = |role: Role| Peer {
-        key_fingerprint: Fingerprint::of(role.uri().as_bytes()),
-        role,
-        serial: Vec::new(),
-        not_after_s: i64::MAX,
-        address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-    };
-    (
-        Connection::memory(peer(role_b), end(Side::A, to_b, from_b)),
-        Connection::memory(peer(role_a), end(Side::B, to_a, from_a)),
-    )
-}
-
-/// Cuts a connection in memory as if its network had gone: both ends see [`CloseReason::TimedOut`]. Returns false, and
-/// does nothing, for a QUIC connection.
-pub fn sever(connection: &Connection) -> bool {
-    connection.memory_end().map(|end| end.shared.end(Ended::Severed)).is_some()
+    (end(Side::A, to_b, from_b), end(Side::B, to_a, from_a))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +65,7 @@ pub(crate) struct MemoryEnd {
 }
 
 impl MemoryEnd {
-    pub(crate) async fn open(self: &Arc<Self>) -> Result<(SendHalf, RecvHalf), CloseReason> {
+    pub(crate) async fn open(self: &Arc<Self>) -> Result<(MemorySend, MemoryRecv), CloseReason> {
         let (our_outlet, their_inlet) = pipe();
         let (their_outlet, our_inlet) = pipe();
         tokio::select! {
@@ -96,7 +78,7 @@ impl MemoryEnd {
         }
     }
 
-    pub(crate) async fn accept(self: &Arc<Self>) -> Result<(SendHalf, RecvHalf), CloseReason> {
+    pub(crate) async fn accept(self: &Arc<Self>) -> Result<(MemorySend, MemoryRecv), CloseReason> {
         let next = async { self.accepted.lock().await.recv().await };
         tokio::select! {
             biased;
@@ -108,10 +90,15 @@ impl MemoryEnd {
         }
     }
 
-    fn halves(self: &Arc<Self>, outlet: Outlet, inlet: Inlet) -> (SendHalf, RecvHalf) {
+    fn halves(self: &Arc<Self>, outlet: Outlet, inlet: Inlet) -> (MemorySend, MemoryRecv) {
         let send = MemorySend { outlet, ending: Ending::of(self), end: self.clone() };
         let recv = MemoryRecv { inlet, ending: Ending::of(self), _end: self.clone() };
-        (SendHalf::memory(send), RecvHalf::memory(recv))
+        (send, recv)
+    }
+
+    /// Cuts the connection as if its network had gone.
+    pub(crate) fn sever(&self) {
+        self.shared.end(Ended::Severed);
     }
 
     pub(crate) fn close(&self, code: u32, text: &str) {

@@ -10,8 +10,12 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::task::JoinSet;
 
 use crate::classify::handshake_error;
+use crate::connection::Connection;
+use crate::error::TransportError;
+use crate::identity::Identity;
+use crate::limits::TransportLimits;
+use crate::role::Role;
 use crate::tls::{self, PeerCheck};
-use crate::{Connection, Identity, Role, TransportError, TransportLimits};
 
 /// Addresses of one host name that are tried.
 const MAX_ADDRESSES: usize = 6;

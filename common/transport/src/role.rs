@@ -22,15 +22,16 @@ pub enum Role {
 
 /// A role name or role URI that is none.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum InvalidRole {
     /// The device name breaks the rules.
     #[error(
-        "device name {0:?} is not allowed: use 1 to {MAX_DEVICE_NAME} letters, digits, '-', '_' or '.', \
-         beginning with a letter or digit"
+        "device name \"{name}\" is not allowed: use 1 to {MAX_DEVICE_NAME} letters, digits, '-', '_' or '.', \
+         beginning with a letter or digit", name = .0.escape_debug()
     )]
     DeviceName(String),
     /// The text is not a role.
-    #[error("{0:?} is no twinmask role: expected edge-a, edge-b or device/NAME")]
+    #[error("\"{}\" is no twinmask role: expected edge-a, edge-b or device/NAME", .0.escape_debug())]
     Unknown(String),
 }
 
@@ -140,5 +141,13 @@ mod tests {
         let all = [&device, &Role::EdgeA, &Role::EdgeB];
         let allowed: Vec<_> = all.iter().flat_map(|&c| all.map(|s| (c, s))).filter(|(c, s)| c.may_dial(s)).collect();
         assert_eq!(allowed, [(&device, &Role::EdgeA), (&device, &Role::EdgeB), (&Role::EdgeA, &Role::EdgeB)]);
+    }
+
+    #[test]
+    fn a_bad_name_is_quoted_without_its_control_characters() {
+        let name = Role::device("a\x1b\"b").unwrap_err().to_string();
+        assert!(name.starts_with(r#"device name "a\u{1b}\"b" is not allowed: use 1 to 64 letters"#), "{name}");
+        let role = "edge-\tc".parse::<Role>().unwrap_err().to_string();
+        assert!(role.starts_with(r#""edge-\tc" is no twinmask role: "#), "{role}");
     }
 }

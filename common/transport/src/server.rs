@@ -11,9 +11,12 @@ use ring::hmac;
 use tokio::task::JoinSet;
 
 use crate::classify::handshake_error;
+use crate::connection::Connection;
+use crate::error::TransportError;
+use crate::identity::Identity;
+use crate::limits::TransportLimits;
 use crate::quic::{endpoint, resolve};
 use crate::tls::{self, PeerCheck};
-use crate::{Connection, Identity, TransportError, TransportLimits};
 
 /// Bytes kept of one client before its handshake begins, and of all such clients.
 const INCOMING_BUFFERS: (u64, u64) = (64 * 1024, 1024 * 1024);
@@ -96,7 +99,8 @@ impl Server {
         }
     }
 
-    /// Refuses all new clients from now on (they get [`TransportError::Busy`]), as long as [`Server::accept`] is awaited.
+    /// Refuses all new clients from now on (they get [`TransportError::Busy`]), as long as [`Server::accept`] is
+    /// awaited.
     pub fn drain(&mut self) {
         self.draining = true;
     }

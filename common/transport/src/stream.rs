@@ -10,8 +10,8 @@ use bytes::Bytes;
 use quinn::{ReadError, VarInt, WriteError};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
-use crate::StreamError;
 use crate::classify::{close_reason, code_u32};
+use crate::error::StreamError;
 use crate::memory::{MemoryRecv, MemorySend};
 
 /// The sending half. Dropped without [`SendHalf::reset`], it finishes: the peer then sees a regular end of data.
@@ -61,7 +61,8 @@ impl SendHalf {
         }
     }
 
-    /// Writes `parts`, which are not empty, one after the other, in one go and, where the stream is QUIC's, without copying them.
+    /// Writes `parts`, which are not empty, one after the other, in one go and, where the stream is QUIC's, without
+    /// copying them.
     ///
     /// # Errors
     /// As writing by [`AsyncWrite`].

@@ -7,32 +7,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring::cipher_suite};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
+use twinmask_wire::ALPN;
 
-use crate::certificate::{self, Facts, now_s};
-use crate::{ALPN, Fingerprint, Identity, Role, TransportError};
-
-/// The ring provider, with the cheapest cipher of this processor first: AES-128-GCM where it has the instructions,
-/// else ChaCha20-Poly1305.
-pub(crate) fn provider() -> Arc<CryptoProvider> {
-    let aes = cipher_suite::TLS13_AES_128_GCM_SHA256;
-    let chacha = cipher_suite::TLS13_CHACHA20_POLY1305_SHA256;
-    let cipher_suites = if has_aes() { vec![aes, chacha] } else { vec![chacha, aes] };
-    Arc::new(CryptoProvider { cipher_suites, ..rustls::crypto::ring::default_provider() })
-}
-
-fn has_aes() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    return std::arch::is_x86_feature_detected!("aes") && std::arch::is_x86_feature_detected!("pclmulqdq");
-    #[cfg(target_arch = "aarch64")]
-    return std::arch::is_aarch64_feature_detected!("aes") && std::arch::is_aarch64_feature_detected!("pmull");
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    false
-}
+use crate::certificate::{self, Facts, Fingerprint, now_s};
+use crate::error::TransportError;
+use crate::identity::Identity;
+use crate::provider::provider;
+use crate::role::Role;
 
 /// Checks the peer of one handshake and remembers the outcome.
 #[derive(Debug)]
@@ -63,7 +48,7 @@ impl PeerCheck {
         let outcome = match &stock {
             Ok(()) => self.identify(der),
             Err(Error::InvalidCertificate(e @ (NotValidForName | NotValidForNameContext { .. }))) => {
-                self.identify(der).and_then(|_| Err(self.bad(format!("does not name its host ({e:?})"))))
+                self.identify(der).and_then(|_| Err(self.bad(format!("does not name its host ({e})"))))
             }
             Err(e) => Err(self.stock_refusal(der, e)),
         };
@@ -108,7 +93,7 @@ impl PeerCheck {
             (NotValidYet | NotValidYetContext { .. }, Ok(facts)) => {
                 TransportError::PeerNotYetValid { address, not_before_s: facts.not_before_s, now_s: now_s() }
             }
-            _ => self.bad(format!("was refused ({error:?})")),
+            _ => self.bad(format!("was refused ({error})")),
         }
     }
 
@@ -133,7 +118,7 @@ pub(crate) fn client(own: &Identity, check: Arc<PeerCheck>) -> Result<rustls::Cl
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(ServerCheck { stock, check }))
         .with_client_cert_resolver(own.certified.clone());
-    config.alpn_protocols = vec![ALPN.to_vec()];
+    config.alpn_protocols = vec![ALPN.into()];
     config.resumption = rustls::client::Resumption::disabled();
     Ok(config)
 }
@@ -150,7 +135,7 @@ pub(crate) fn server(own: &Identity, check: Arc<PeerCheck>) -> Result<rustls::Se
         .map_err(unusable)?
         .with_client_cert_verifier(Arc::new(ClientCheck { stock, check }))
         .with_cert_resolver(own.certified.clone());
-    config.alpn_protocols = vec![ALPN.to_vec()];
+    config.alpn_protocols = vec![ALPN.into()];
     config.send_tls13_tickets = 0;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     Ok(config)

@@ -1,10 +1,33 @@
 //! Typed errors: application codes that travel in QUIC close and reset frames, and what a peer's bytes may be
 //! refused for.
 
-/// Application codes of the protocol (PROTOCOL.md, "Wire").
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u32)]
-pub enum CloseCode {
+use crate::frame_type::FrameType;
+use crate::version::VERSION;
+
+macro_rules! close_codes {
+    ($($(#[$doc:meta])* $name:ident = $code:literal,)*) => {
+        /// Application codes of the protocol (PROTOCOL.md, "Wire").
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[repr(u32)]
+        pub enum CloseCode { $($(#[$doc])* $name = $code,)* }
+
+        impl CloseCode {
+            /// The code with this number.
+            #[must_use]
+            pub fn from_code(code: u64) -> Option<Self> {
+                match code { $($code => Some(Self::$name),)* _ => None }
+            }
+
+            /// Its name, which logs and metrics show.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => stringify!($name),)* }
+            }
+        }
+    };
+}
+
+close_codes! {
     /// The session ended as planned.
     Done = 0,
     /// Frame version or ALPN that this side does not speak.
@@ -31,44 +54,27 @@ pub enum CloseCode {
     Failed = 11,
 }
 
-impl CloseCode {
-    /// The code with this number.
-    #[must_use]
-    pub fn from_code(code: u64) -> Option<Self> {
-        use CloseCode as C;
-        [
-            C::Done,
-            C::Version,
-            C::UnknownModel,
-            C::BadShape,
-            C::CounterUsed,
-            C::Limit,
-            C::Draining,
-            C::Protocol,
-            C::Expired,
-            C::Role,
-            C::Internal,
-            C::Failed,
-        ]
-        .into_iter()
-        .find(|c| *c as u64 == code)
+impl std::fmt::Display for CloseCode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
     }
 }
 
 /// Bytes of a peer that were refused, or a step that the session does not allow.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum WireError {
     /// Not a twinmask frame, or malformed inside.
     #[error("malformed frame: {0}")]
     Malformed(String),
     /// A frame of another protocol version.
-    #[error("the peer speaks frame version {0}, this program version {ours}: install matching releases", ours = crate::frame::VERSION)]
+    #[error("the peer speaks frame version {0}, this program version {VERSION}: install matching releases")]
     Version(u8),
     /// A frame that the plan does not expect here.
-    #[error("unexpected frame: {found:?} where {expected} was due")]
+    #[error("unexpected frame: {found} where {expected} was due")]
     Unexpected {
         /// Type that came.
-        found: crate::FrameType,
+        found: FrameType,
         /// What was due.
         expected: &'static str,
     },
@@ -121,5 +127,14 @@ mod tests {
         }
         assert_eq!(CloseCode::from_code(12), None);
         assert_eq!(CloseCode::from_code(u64::MAX), None);
+        assert_eq!(CloseCode::CounterUsed.to_string(), "CounterUsed");
+    }
+
+    #[test]
+    fn texts_name_both_sides() {
+        let unexpected = WireError::Unexpected { found: FrameType::RelayOpen, expected: "CLAIM or PREFETCH" };
+        assert_eq!(unexpected.to_string(), "unexpected frame: RelayOpen where CLAIM or PREFETCH was due");
+        let version = WireError::Version(9).to_string();
+        assert!(version.starts_with("the peer speaks frame version 9, this program version 1: "), "{version}");
     }
 }

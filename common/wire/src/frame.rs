@@ -6,65 +6,17 @@ use serde::de::DeserializeOwned;
 use twinmask_codec as codec;
 
 use crate::error::WireError;
+use crate::frame_type::FrameType;
 use crate::payload::Codec;
+use crate::version::VERSION;
 
 const MAGIC: &[u8; 4] = b"TWMK";
-/// Frame version of this program.
-pub const VERSION: u8 = 1;
 /// Bytes of a frame header.
 pub const HEADER_LEN: usize = 16;
 /// Most bytes of a frame's body.
 pub const MAX_BODY: usize = 4096;
 /// Most bytes of any payload; plans stay far below.
 pub const MAX_PAYLOAD: usize = 1 << 30;
-
-macro_rules! frame_types {
-    ($($(#[$doc:meta])* $name:ident = $code:literal,)*) => {
-        /// What a frame carries.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        #[repr(u8)]
-        pub enum FrameType { $($(#[$doc])* $name = $code,)* }
-
-        impl FrameType {
-            fn from_code(code: u8) -> Option<Self> {
-                match code { $($code => Some(Self::$name),)* _ => None }
-            }
-        }
-    };
-}
-
-frame_types! {
-    /// Device opens a session.
-    Open = 1,
-    /// Edge accepts it.
-    Opened = 2,
-    /// Device asks edge A for a counter.
-    Claim = 3,
-    /// Edge A grants it.
-    Claimed = 4,
-    /// Device asks edge A for an inference's answers before it claims the counter.
-    Prefetch = 5,
-    /// Device begins an inference on a stream of its own.
-    Infer = 6,
-    /// Device uploads the shares of a round to edge B, or asks edge A for its answer (mode `relay`).
-    Round = 7,
-    /// Edge answers a round.
-    Answer = 8,
-    /// Device is done with the inference.
-    End = 9,
-    /// Edge is out of places for this inference; retry later.
-    Busy = 10,
-    /// Edge A introduces a session to edge B.
-    RelayOpen = 16,
-    /// Edge B allows corrections.
-    Credit = 17,
-    /// Edge A's correction of a round.
-    Correction = 18,
-    /// Edge A withdraws an inference's corrections.
-    Drop = 19,
-    /// Edge B has no correction of a round: the answer that follows is `W·v`.
-    Miss = 20,
-}
 
 /// The fixed part of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,10 +3,14 @@
 
 pub mod error;
 pub mod frame;
+mod frame_type;
 pub mod message;
 pub mod payload;
 pub mod session;
+mod version;
 
 pub use error::{CloseCode, WireError};
-pub use frame::{FrameHeader, FrameType, HEADER_LEN, MAX_BODY};
-pub use payload::{Codec, CodecChoice};
+pub use frame::{FrameHeader, HEADER_LEN, MAX_BODY};
+pub use frame_type::FrameType;
+pub use payload::{Codec, CodecChoice, UnknownCodec};
+pub use version::{ALPN, VERSION};

@@ -54,6 +54,15 @@ impl Prf {
     }
 }
 
+impl std::fmt::Display for Prf {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::ChaCha20 => "chacha20",
+            Self::Aes128 => "aes128",
+        })
+    }
+}
+
 /// `OPEN`: the first frame of a session, device to edge, on the control stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Open {

@@ -36,16 +36,21 @@ pub enum CodecChoice {
     Raw,
 }
 
-impl std::str::FromStr for CodecChoice {
-    type Err = String;
+/// A text that names no [`CodecChoice`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("'{0}' is no codec: auto, packed, zstd or raw")]
+pub struct UnknownCodec(String);
 
-    fn from_str(text: &str) -> Result<Self, String> {
+impl std::str::FromStr for CodecChoice {
+    type Err = UnknownCodec;
+
+    fn from_str(text: &str) -> Result<Self, UnknownCodec> {
         match text {
             "auto" => Ok(Self::Auto),
             "packed" => Ok(Self::Packed),
             "zstd" => Ok(Self::Zstd),
             "raw" => Ok(Self::Raw),
-            _ => Err(format!("'{text}' is no codec: auto, packed, zstd or raw")),
+            _ => Err(UnknownCodec(text.to_owned())),
         }
     }
 }
@@ -162,7 +167,8 @@ pub fn decode_into(
     Ok(out)
 }
 
-/// Adds the elements of each part of `payload`, a [`Codec::Packed`] one, to those of `sums` (by part, as many), mod 2^32.
+/// Adds the elements of each part of `payload`, a [`Codec::Packed`] one, to those of `sums` (by part, as many), mod
+/// 2^32.
 ///
 /// # Errors
 /// [`WireError`] when the payload does not hold exactly these parts.

@@ -225,7 +225,7 @@ pub(crate) fn transport_error(role: &Role, e: TransportError) -> DeviceError {
         | T::PeerNotYetValid { .. }
         | T::BadCertificate { .. }
         | T::Version { .. } => DeviceError::Protocol { edge, source: LinkError::Transport(e) },
-        T::NotADialer { .. } | T::Tls(_) => DeviceError::Transport(e),
+        _ => DeviceError::Transport(e),
     }
 }
 

@@ -1,0 +1,299 @@
+//! What is ahead of the inferences of one session, and what comes next.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
+use twinmask_codec::packed_parts_len;
+use twinmask_model::plan::Plan;
+use twinmask_wire::Codec;
+use twinmask_wire::session::WINDOW;
+
+use crate::budget::{COUNTERS_AHEAD, Grant};
+use crate::compute::payloads::Payload;
+use crate::compute::pool::Priority;
+use crate::compute::queue::{ComputeError, Done};
+use crate::lock::locked;
+use crate::relay::outbox::Outbox;
+use crate::rounds::Rounds;
+
+/// Counters above the highest claimed one, when more inferences than that run at a time.
+const COUNTERS_SPARE: u64 = 2;
+/// Counters of a session that has not begun any inference yet.
+const COUNTERS_AT_FIRST: u64 = 2;
+
+/// Time that an inference waits for what was begun at the lowest priority, before it is computed anew: on a machine
+/// that has no time left it may not be done for long.
+const PATIENCE: Duration = Duration::from_millis(5);
+
+/// What inferences of a session want.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Want {
+    /// Answers, with or without their low bits.
+    Split { exact: bool },
+    /// Corrections at edge B.
+    Relay,
+}
+
+/// What one session has ahead.
+pub(crate) struct Ahead {
+    state: Mutex<State>,
+    /// Something may be computed that was not to be before, or no longer.
+    changed: Notify,
+    /// What was being computed is done or given up.
+    settled: Notify,
+    /// The way to edge B, in sessions that it was introduced to.
+    pub(crate) outbox: Option<Outbox>,
+}
+
+struct State {
+    want: Want,
+    /// One above the highest counter claimed or prefetched.
+    claimed: u64,
+    /// One above the highest counter begun.
+    begun: u64,
+    /// One above the highest counter whose inference is over.
+    finished: u64,
+    /// Counters that are computed on demand or not at all any more; old ones leave.
+    settled: BTreeSet<u64>,
+    /// Counters whose inference is over.
+    over: BTreeSet<u64>,
+    /// Where answers and corrections go on; corrections never go back, as each may be sent once.
+    answers: (u64, u32),
+    corrections: (u64, u32),
+    current: Option<Current>,
+    ready: BTreeMap<(u64, u32), Ready>,
+}
+
+/// What is being computed.
+struct Current {
+    at: (u64, u32),
+    started: Arc<AtomicBool>,
+    cancelled: bool,
+}
+
+struct Ready {
+    codec: Codec,
+    payload: Vec<u8>,
+    _grant: Grant<u64>,
+}
+
+/// One round to compute.
+pub(super) struct Task {
+    /// Counter and round.
+    pub(super) at: (u64, u32),
+    pub(super) want: Want,
+    pub(super) priority: Priority,
+    grant: Grant<u64>,
+}
+
+impl Ahead {
+    pub(crate) fn new(outbox: Option<Outbox>) -> Ahead {
+        let state = State {
+            want: if outbox.is_some() { Want::Relay } else { Want::Split { exact: true } },
+            claimed: 0,
+            begun: 0,
+            finished: 0,
+            settled: BTreeSet::new(),
+            over: BTreeSet::new(),
+            answers: (0, 0),
+            corrections: (0, 0),
+            current: None,
+            ready: BTreeMap::new(),
+        };
+        Ahead { state: Mutex::new(state), changed: Notify::new(), settled: Notify::new(), outbox }
+    }
+
+    /// `c` was claimed or prefetched.
+    pub(crate) fn claim(&self, c: u64) {
+        let mut state = locked(&self.state);
+        state.claimed = state.claimed.max(c + 1);
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// The inference `c` has begun. From here on it computes its answers itself, but for those that are there.
+    pub(crate) fn begin(&self, c: u64, want: Want) {
+        let mut state = locked(&self.state);
+        state.begun = state.begun.max(c + 1);
+        if want != Want::Relay {
+            state.settled.insert(c);
+        }
+        let oldest = state.begun.saturating_sub(2 * WINDOW);
+        state.settled = state.settled.split_off(&oldest);
+        state.over = state.over.split_off(&oldest);
+        let unclaimed = state.begun.saturating_sub(WINDOW / 2);
+        state.ready.retain(|&(c, _), _| c >= unclaimed);
+        if state.want != want {
+            // The device has changed its mode: what was made for the other is of no use.
+            state.want = want;
+            state.ready.clear();
+            state.answers = (c + 1, 0);
+        }
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// The inference `c` is over, however it ended.
+    pub(crate) fn end(&self, c: u64) {
+        let mut state = locked(&self.state);
+        state.over.insert(c);
+        state.finished = state.finished.max(c + 1);
+        state.ready.retain(|&(of, _), _| of != c);
+        drop(state);
+        if let Some(outbox) = &self.outbox {
+            outbox.withdraw(c);
+        }
+        self.changed.notify_one();
+    }
+
+    /// The answer `(c, r)` if it is there or just being computed; else it will not come from here.
+    pub(crate) async fn take(&self, c: u64, r: u32, want: Want) -> Option<Payload> {
+        loop {
+            let mut settled = std::pin::pin!(self.settled.notified());
+            settled.as_mut().enable(); // from here on nothing is missed
+            {
+                let mut state = locked(&self.state);
+                if let Some(ready) = state.ready.remove(&(c, r)) {
+                    self.changed.notify_one();
+                    return Some((ready.codec, ready.payload));
+                }
+                let same = state.want == want;
+                let current = state.current.as_mut().filter(|current| same && current.at == (c, r))?;
+                if !current.started.load(Relaxed) {
+                    current.cancelled = true;
+                    self.changed.notify_one();
+                    return None;
+                }
+            }
+            settled.await;
+        }
+    }
+
+    /// Waits for something to compute. Cancel safe.
+    pub(super) async fn task(&self, rounds: &Rounds) -> Task {
+        let (budget, plan) = (&rounds.edge.ahead, &rounds.model.plan);
+        loop {
+            let mut freed = std::pin::pin!(budget.freed().notified());
+            freed.as_mut().enable(); // from here on nothing is missed
+            let next = locked(&self.state).next(plan, self.outbox.as_ref());
+            if let Some((at, want, priority)) = next {
+                // As many bytes as any codec takes.
+                let parts = plan.answer_parts(at.1 as usize);
+                let bytes = 64 + 4 * parts.iter().map(|p| p.0).sum::<usize>();
+                if let Some(grant) = budget.reserve(&rounds.session, bytes) {
+                    return Task { at, want, priority, grant };
+                }
+            }
+            tokio::select! {
+                () = &mut freed => {}
+                () = self.changed.notified() => {}
+                () = down(self.outbox.as_ref()) => {}
+            }
+        }
+    }
+
+    /// The computation of `task` is in the queue; `started` tells when it begins.
+    pub(super) fn computes(&self, task: &Task, started: Arc<AtomicBool>) {
+        let ((c, r), mut state) = (task.at, locked(&self.state));
+        match task.want {
+            Want::Relay => state.corrections = (c, r + 1),
+            Want::Split { .. } => state.answers = (c, r + 1),
+        }
+        state.current = Some(Current { at: task.at, started, cancelled: false });
+    }
+
+    /// Takes in what became of `task`: its payload, or nothing if it was given up.
+    pub(super) fn computed(&self, mut task: Task, done: Option<Result<Done<Payload>, ComputeError>>) {
+        let ((c, r), mut state) = (task.at, locked(&self.state));
+        let cancelled = state.current.take().is_none_or(|current| current.cancelled);
+        match done {
+            Some(Ok(done)) if !cancelled && !state.over.contains(&c) => {
+                let (codec, payload) = done.value;
+                task.grant.shrink(payload.len());
+                match (task.want, &self.outbox) {
+                    (Want::Relay, Some(outbox)) => outbox.push(c, r, payload, task.grant),
+                    _ if state.want == task.want => {
+                        state.ready.insert(task.at, Ready { codec, payload, _grant: task.grant });
+                    }
+                    _ => {}
+                }
+            }
+            Some(Err(error)) => tracing::error!(%error, "a round could not be computed ahead of time"),
+            // Once more, and now not at the lowest priority.
+            None if task.want == Want::Relay => state.corrections = state.corrections.min(task.at),
+            _ => {}
+        }
+        drop(state);
+        self.settled.notify_waiters();
+    }
+
+    /// Waits until what is being computed is no longer of use, or is waited for and does not get on. Cancel safe.
+    pub(super) async fn given_up(&self, priority: Priority) {
+        let mut due = None;
+        loop {
+            {
+                let state = locked(&self.state);
+                let Some(current) = state.current.as_ref().filter(|current| !current.cancelled) else { return };
+                if priority == Priority::Low && current.at.0 < state.claimed {
+                    let patience = if current.started.load(Relaxed) { PATIENCE } else { Duration::ZERO };
+                    due.get_or_insert_with(|| Instant::now() + patience);
+                }
+            }
+            match due {
+                None => self.changed.notified().await,
+                Some(due) if timeout_at(due, self.changed.notified()).await.is_err() => return,
+                Some(_) => {}
+            }
+        }
+    }
+}
+
+/// Waits until the way to edge B has ended.
+async fn down(outbox: Option<&Outbox>) {
+    match outbox {
+        Some(outbox) if outbox.is_up() => outbox.ended().await,
+        _ => std::future::pending().await,
+    }
+}
+
+impl State {
+    /// The next round to compute, and moves on to it.
+    fn next(&mut self, plan: &Plan, outbox: Option<&Outbox>) -> Option<((u64, u32), Want, Priority)> {
+        let at_first = self.begun == 0;
+        let horizon = if at_first {
+            COUNTERS_AT_FIRST.max(self.claimed)
+        } else {
+            (self.finished + COUNTERS_AHEAD).max(self.claimed + COUNTERS_SPARE)
+        };
+        let relay = self.want == Want::Relay;
+        let outbox = outbox.filter(|o| o.is_up());
+        if relay && outbox.is_none() {
+            return None;
+        }
+        let rounds = plan.rounds().len() as u32;
+        let fits = |r: u32| {
+            outbox.is_none_or(|o| !relay || packed_parts_len(&plan.answer_parts(r as usize)) <= o.first_credit())
+        };
+        let (mut c, mut r) = if relay { self.corrections } else { self.answers };
+        loop {
+            if r >= rounds || self.over.contains(&c) || self.settled.contains(&c) {
+                (c, r) = (c + 1, 0);
+            } else if !fits(r) {
+                r += 1;
+            } else {
+                break;
+            }
+            if c >= horizon {
+                break;
+            }
+        }
+        *(if relay { &mut self.corrections } else { &mut self.answers }) = (c, r);
+        // Corrections of an inference that runs are waited for.
+        let priority = if relay && c < self.claimed { Priority::Normal } else { Priority::Low };
+        (c < horizon).then_some(((c, r), self.want, priority))
+    }
+}

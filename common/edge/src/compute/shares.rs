@@ -1,0 +1,59 @@
+//! What rounds are computed on.
+
+use std::sync::Arc;
+
+use twinmask_codec::GroupId;
+use twinmask_model::plan::Plan;
+use twinmask_ring::prf::Key;
+use twinmask_wire::message::{Prf, Secret};
+use twinmask_wire::{Codec, WireError, payload};
+use zeroize::Zeroize;
+
+use crate::compute::pool::Worker;
+
+/// The masks of one inference (PROTOCOL.md, "Keys"), at edge A.
+#[derive(Clone)]
+pub(crate) struct Masks {
+    pub(crate) seed: Arc<Secret>,
+    pub(crate) prf: Prf,
+    pub(crate) counter: u64,
+}
+
+/// What a round is computed on (PROTOCOL.md, "One inference, mode `split`").
+pub(crate) enum Shares {
+    /// At edge A: the masks `R`, expanded from the session's seed.
+    Masks(Masks),
+    /// At edge B: `v = x + S_in - R`, as uploaded.
+    Uploaded { codec: Codec, payload: Vec<u8> },
+}
+
+impl Shares {
+    /// The share of each group of round `r`, in the plan's order.
+    pub(super) fn expand(&self, plan: &Plan, r: usize, worker: &mut Worker) -> Result<Vec<Vec<u32>>, WireError> {
+        let parts = plan.upload_parts(r);
+        match self {
+            Shares::Uploaded { codec, payload } => {
+                payload::decode_into(payload, *codec, &parts, |len| worker.buffer(len))
+            }
+            Shares::Masks(Masks { seed, prf, counter }) => {
+                let key = Key::for_masks(prf.algorithm(), &seed.0, *counter);
+                let expand = |(&g, (len, k)): (&GroupId, (usize, u32))| {
+                    let mut mask = worker.buffer(len);
+                    key.fill(g.into(), k, &mut mask);
+                    mask
+                };
+                Ok(plan.rounds()[r].iter().zip(parts).map(expand).collect())
+            }
+        }
+    }
+
+    pub(super) fn wipe(&self, mut shares: Vec<Vec<u32>>, worker: &mut Worker) {
+        for mut share in shares.drain(..) {
+            if matches!(self, Shares::Masks(_)) {
+                // As a slice: a whole vector would be wiped up to its capacity, byte by byte.
+                share.as_mut_slice().zeroize();
+            }
+            worker.recycle(share);
+        }
+    }
+}

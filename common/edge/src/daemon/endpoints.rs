@@ -1,0 +1,171 @@
+//! An edge with its endpoints: what `edge-a` and `edge-b` run.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+use twinmask_kernels::Kernel;
+use twinmask_transport::{Identity, Server};
+use twinmask_wire::CloseCode;
+
+use crate::daemon::admin;
+use crate::daemon::config::Config;
+use crate::edge::Edge;
+use crate::error::StartError;
+use crate::fault::GOING_DOWN;
+use crate::relay::link;
+use crate::role::Role;
+
+/// Folder of certificate, key and CA in an edge's folder.
+const IDENTITY_DIR: &str = "identity";
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// A running edge. Dropped without [`Daemon::shutdown`] it is gone at once.
+pub struct Daemon {
+    edge: Arc<Edge>,
+    identity_dir: PathBuf,
+    addr: SocketAddr,
+    admin_addr: SocketAddr,
+    accepting: JoinHandle<()>,
+    /// Administration and upkeep, until the end.
+    tasks: JoinSet<()>,
+}
+
+impl Daemon {
+    /// Loads identity and models, and listens. `kernel` computes the linear layers. Must be called inside a tokio
+    /// runtime with several threads.
+    ///
+    /// # Errors
+    /// Anything that is wrong with the folder or the addresses.
+    pub async fn start(config: Config, role: Role, kernel: Arc<dyn Kernel>) -> Result<Daemon, StartError> {
+        let identity_dir = config.dir.join(IDENTITY_DIR);
+        let identity = load_identity(&identity_dir, role)?;
+        let listen_failed = |source| StartError::Listen { address: config.listen.clone(), source };
+        let admin_failed = |source| StartError::Admin { address: config.admin.clone(), source };
+        let server = Server::bind(&config.listen, identity.clone(), config.transport()).await.map_err(listen_failed)?;
+        let addr = server.local_addr().map_err(admin_failed)?;
+        let admin = TcpListener::bind(&config.admin).await.map_err(admin_failed)?;
+        let admin_addr = admin.local_addr().map_err(admin_failed)?;
+        let edge = tokio::task::block_in_place(|| Edge::load(&config, role, kernel))?;
+        edge.identity.send_replace(Some(identity));
+
+        let mut tasks = JoinSet::new();
+        tasks.spawn(admin::serve(admin, Arc::clone(&edge)));
+        tasks.spawn(upkeep(Arc::clone(&edge)));
+        if let Some(peer) = config.peer.clone() {
+            tasks.spawn(link::dial(Arc::clone(&edge), peer, config.transport()));
+        }
+        let draining = edge.draining.subscribe();
+        let accepting = tokio::spawn(accept(server, Arc::clone(&edge), draining));
+        tracing::info!(%role, %addr, admin = %admin_addr, kernel = edge.kernel.name(), threads = config.threads, "ready");
+        Ok(Daemon { edge, identity_dir, addr, admin_addr, accepting, tasks })
+    }
+
+    /// The address that devices connect to.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// The address of `/livez`, `/readyz` and `/metrics`.
+    #[must_use]
+    pub fn admin_addr(&self) -> SocketAddr {
+        self.admin_addr
+    }
+
+    /// The edge behind the endpoints.
+    #[must_use]
+    pub fn edge(&self) -> &Arc<Edge> {
+        &self.edge
+    }
+
+    /// Reads identity, revocation list and models anew. New connections get the new identity; open ones stay, except
+    /// those of peers that the list names, which are closed at once. Blocks for the time that takes.
+    ///
+    /// # Errors
+    /// The first file that is no good; what belongs to it is served on as before, the rest is taken.
+    pub fn reload(&self) -> Result<(), StartError> {
+        let identity = load_identity(&self.identity_dir, self.edge.role);
+        let identity = identity.map(|i| drop(self.edge.identity.send_replace(Some(i))));
+        identity.and(self.edge.reload())
+    }
+
+    /// Takes no new sessions, finishes what runs, tells devices and ends; takes at most about 9 s.
+    pub async fn shutdown(mut self) {
+        self.edge.drain();
+        if let Err(error) = (&mut self.accepting).await {
+            tracing::error!(%error, "the accepting task failed");
+        }
+        self.tasks.shutdown().await;
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+fn load_identity(dir: &Path, role: Role) -> Result<Identity, StartError> {
+    let identity = Identity::load(dir)?;
+    if *identity.role() != role.certified() {
+        return Err(StartError::WrongIdentity { dir: dir.to_owned(), found: identity.role().clone(), own: role });
+    }
+    Ok(identity)
+}
+
+/// Takes connections until the edge drains, then sees the sessions off.
+async fn accept(mut server: Server, edge: Arc<Edge>, mut draining: watch::Receiver<bool>) {
+    let mut sessions = JoinSet::new();
+    let mut identity = edge.identity.subscribe();
+    loop {
+        tokio::select! {
+            accepted = server.accept() => match accepted {
+                Some(Ok(connection)) => drop(sessions.spawn(Arc::clone(&edge).serve(connection))),
+                Some(Err(error)) => {
+                    edge.meters.refused("Handshake");
+                    tracing::warn!(%error, "connection refused");
+                }
+                None => return,
+            },
+            Some(ended) = sessions.join_next() => log_panic(ended),
+            Ok(()) = identity.changed() => {
+                if let Some(identity) = identity.borrow_and_update().clone() {
+                    server.set_identity(identity);
+                }
+            }
+            _ = draining.wait_for(|d| *d) => break,
+        }
+    }
+    server.drain();
+    let mut late = std::pin::pin!(tokio::time::sleep(edge.limits.drain));
+    loop {
+        tokio::select! {
+            ended = sessions.join_next() => match ended {
+                Some(ended) => log_panic(ended),
+                None => break,
+            },
+            _ = server.accept() => {} // refuses whoever comes now
+            () = &mut late => break,
+        }
+    }
+    server.close(CloseCode::Draining as u32, GOING_DOWN).await;
+}
+
+fn log_panic(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "the task of a session failed");
+    }
+}
+
+async fn upkeep(edge: Arc<Edge>) {
+    let mut every = tokio::time::interval(UPKEEP);
+    loop {
+        every.tick().await;
+        edge.meters.upkeep();
+    }
+}

@@ -1,0 +1,11 @@
+//! The program around an edge: settings, command line, endpoints, administration, metrics.
+
+pub(crate) mod admin;
+pub(crate) mod cli;
+pub(crate) mod config;
+pub(crate) mod endpoints;
+pub(crate) mod meters;
+pub(crate) mod settings;
+
+#[cfg(test)]
+mod daemon_tests;

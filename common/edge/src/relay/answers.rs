@@ -1,0 +1,123 @@
+//! Inferences in mode `relay` (PROTOCOL.md, "One inference, mode `relay`"): edge B answers for both; edge A answers for
+//! itself where a correction did not come in time.
+
+use std::sync::Arc;
+
+use tokio::time::{Instant, timeout_at};
+use twinmask_transport::frame_io::read_frame;
+use twinmask_transport::{RecvHalf, SendHalf};
+use twinmask_wire::message::{End, Infer, Round};
+use twinmask_wire::{CloseCode, FrameType, WireError};
+
+use crate::compute::payloads::{Payload, add_correction};
+use crate::compute::queue::{Done, Turn};
+use crate::compute::shares::Shares;
+use crate::fault::{Fault, refused, within};
+use crate::relay::inbox::CorrectionInbox;
+use crate::rounds::{Computation, Rounds};
+
+/// Edge B: `W·v + z_A + T`; or `W·v` alone, if the correction does not come in time, or there is no inbox for it.
+pub(crate) async fn answer_for_both(
+    rounds: &Arc<Rounds>,
+    inbox: Option<&CorrectionInbox>,
+    infer: Infer,
+    r: usize,
+    shares: Shares,
+) -> Result<Computation, Fault> {
+    let deadline = Instant::now() + rounds.edge.limits.relay_grace;
+    let (c, round) = (infer.counter, r as u32);
+    let early = inbox.and_then(|inbox| inbox.take(c, round));
+    let of = Arc::clone(rounds);
+    // With its correction here a round is one job; else what is computed waits for it.
+    let then = move |z: &mut [Vec<u32>], _: &mut _| match early {
+        Some(correction) => Computed::Whole(sum(&of, infer, r, z, Some(&correction))),
+        None => Computed::Half(z.iter_mut().map(std::mem::take).collect()),
+    };
+    let turn = Turn::normal(rounds.session);
+    let mut computing = rounds.edge.queue.submit(turn, &rounds.model, r, shares, then).await;
+    let done = match computing.done().await {
+        Ok(done) => done,
+        Err(error) => return rounds.answer(r, Err(error)),
+    };
+    let (payload, missed) = match done.value {
+        Computed::Whole(payload) => (payload, false),
+        Computed::Half(mut z) => {
+            let correction = match inbox {
+                Some(inbox) => {
+                    let _ = timeout_at(deadline, inbox.come(c, round)).await;
+                    inbox.take_or_miss(c, round)
+                }
+                None => None,
+            };
+            let missed = correction.is_none();
+            let of = Arc::clone(rounds);
+            let job = move || sum(&of, infer, r, &mut z, correction.as_deref());
+            let payload = rounds.edge.queue.finish(rounds.session, job).await;
+            (payload.map_err(|_| refused(CloseCode::Internal, "the compute threads have ended"))?, missed)
+        }
+    };
+    if missed {
+        rounds.edge.meters.misses.increment(1);
+    }
+    let payload = payload.map_err(|error| {
+        tracing::error!(%error, "edge-a sent a correction that is none");
+        refused(CloseCode::Internal, "edge A sent a correction that is none; edge B's log says more")
+    })?;
+    let done = Done { value: payload, queued: done.queued, computed: done.computed };
+    let mut answer = rounds.answer(r, Ok(done))?;
+    answer.missed = missed;
+    Ok(answer)
+}
+
+/// What a compute thread gives back: a payload, or answers that wait for their correction.
+enum Computed {
+    Whole(Result<Payload, WireError>),
+    Half(Vec<Vec<u32>>),
+}
+
+fn sum(
+    rounds: &Rounds,
+    infer: Infer,
+    r: usize,
+    z: &mut [Vec<u32>],
+    correction: Option<&[u8]>,
+) -> Result<Payload, WireError> {
+    if let Some(correction) = correction {
+        add_correction(&rounds.model.plan, r, z, correction)?;
+    }
+    Ok(rounds.encode(r, infer.exact, z))
+}
+
+/// Edge A: `z_A` of the rounds that the device asks for, each at most once, in any order, until it says that it is
+/// done.
+pub(crate) async fn fall_back(
+    rounds: &Arc<Rounds>,
+    send: &mut SendHalf,
+    recv: &mut RecvHalf,
+    infer: Infer,
+) -> Result<(), Fault> {
+    let (count, stall) = (rounds.model.plan.rounds().len(), rounds.edge.limits.stall);
+    // The device may be busy with edge B for as long as that may take.
+    let patience = stall * (count as u32 + 1);
+    let mut asked = vec![false; count];
+    loop {
+        let reading = read_frame(recv, |h| match h.kind {
+            FrameType::End => h.expect(FrameType::End, &[], "END"),
+            _ => h.expect(FrameType::Round, &[], "ROUND (without payload) or END"),
+        });
+        let frame = within(patience, 0, reading).await?;
+        if frame.header.kind == FrameType::End {
+            frame.body::<End>()?;
+            return Ok(());
+        }
+        let r = frame.body::<Round>()?.round as usize;
+        match asked.get_mut(r) {
+            Some(asked) if !*asked => *asked = true,
+            _ => return Err(WireError::Malformed(format!("round {r} is asked for twice, or is none")).into()),
+        }
+        let Some(masks) = rounds.masks(infer.counter) else { return Err(Fault::Gone) };
+        rounds.edge.meters.misses.increment(1);
+        let mut computing = rounds.compute(r, infer.exact, Shares::Masks(masks)).await;
+        rounds.answer(r, computing.done().await)?.write(stall, send).await?;
+    }
+}

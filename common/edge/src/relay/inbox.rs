@@ -1,0 +1,333 @@
+//! Edge B's corrections of each session (PROTOCOL.md, "One inference, mode `relay`"), without I/O: what edge A may
+//! send, what is held, and what is told to whom.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, Weak};
+
+use tokio::sync::Notify;
+use twinmask_wire::WireError;
+use twinmask_wire::message::RelayOpen;
+use twinmask_wire::session::WINDOW;
+
+use crate::budget::Grant;
+use crate::lock::locked;
+
+/// The corrections of one session at edge B.
+pub(crate) struct CorrectionInbox {
+    /// What edge A must say.
+    facts: RelayOpen,
+    /// Bytes of the correction of each round.
+    lengths: Vec<usize>,
+    state: Mutex<State>,
+    /// A correction has come, or can no longer come.
+    arrived: Notify,
+    /// There is credit to be told of, or the session is over.
+    owing: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    introduced: bool,
+    over: bool,
+    /// What is set aside for this session while edge A is there.
+    grant: Option<Grant<String>>,
+    /// Bytes that edge A may still send.
+    credit: usize,
+    /// Bytes that have room again and that edge A has not been told of.
+    owed: usize,
+    /// One above the highest counter that was begun.
+    next: u64,
+    inferences: BTreeMap<u64, Inference>,
+}
+
+#[derive(Default)]
+struct Inference {
+    /// Begun and not over.
+    runs: bool,
+    over: bool,
+    /// Bytes that have room again, and that edge A is told of when the inference is over.
+    kept: usize,
+    rounds: HashMap<u32, Round>,
+}
+
+enum Round {
+    Held(Vec<u8>),
+    /// Used, or come too late.
+    Gone,
+    /// Answered without; not come yet.
+    Missed,
+}
+
+impl State {
+    fn give_back(&mut self, bytes: usize) {
+        self.owed += bytes;
+    }
+
+    /// Discards what is held for `c`, and whatever comes for it.
+    fn discard(&mut self, c: u64) {
+        let inference = self.inferences.entry(c).or_default();
+        (inference.over, inference.runs) = (true, false);
+        let held: usize = inference.rounds.drain().map(|(_, r)| if let Round::Held(p) = r { p.len() } else { 0 }).sum();
+        let kept = std::mem::take(&mut inference.kept);
+        self.give_back(held + kept);
+    }
+
+    /// Bytes of the correction of a round of `c` have room again. While `c` runs alone and its corrections, `whole`
+    /// bytes in all, have come or fit in, edge A is told of them together at its end: it would only compute and send in
+    /// the middle of this inference what the next one needs. Else it may be waiting for them.
+    fn used(&mut self, c: u64, bytes: usize, whole: usize) {
+        let fits = self.grant.as_ref().is_some_and(|grant| whole <= grant.bytes());
+        match self.inferences.get_mut(&c) {
+            Some(inference) if fits && inference.runs => inference.kept += bytes,
+            _ => self.give_back(bytes),
+        }
+        self.tell_several();
+    }
+
+    /// With several inferences running, one may need room that another has used.
+    fn tell_several(&mut self) {
+        if self.inferences.values().filter(|i| i.runs).count() > 1 {
+            self.owed += self.inferences.values_mut().map(|i| std::mem::take(&mut i.kept)).sum::<usize>();
+        }
+    }
+
+    /// Whether `c` is so old that it is no longer listed.
+    fn is_past(&self, c: u64) -> bool {
+        c.saturating_add(2 * WINDOW) < self.next
+    }
+}
+
+fn violation(text: String) -> WireError {
+    WireError::Malformed(text)
+}
+
+impl CorrectionInbox {
+    fn new(facts: RelayOpen, lengths: Vec<usize>) -> CorrectionInbox {
+        CorrectionInbox { facts, lengths, state: Mutex::default(), arrived: Notify::new(), owing: Notify::new() }
+    }
+
+    pub(crate) fn device(&self) -> &String {
+        &self.facts.device
+    }
+
+    /// Bytes of the corrections of one inference.
+    pub(crate) fn whole(&self) -> usize {
+        self.lengths.iter().sum()
+    }
+
+    /// Edge A introduces itself, once, and may send as many bytes as `grant` holds.
+    ///
+    /// # Errors
+    /// What is wrong with the introduction, for the log.
+    pub(crate) fn introduce(&self, open: &RelayOpen, grant: Grant<String>) -> Result<(), &'static str> {
+        if !open.matches(&self.facts) {
+            return Err("device, model or ticket are not those of the session");
+        }
+        let mut state = locked(&self.state);
+        if std::mem::replace(&mut state.introduced, true) {
+            return Err("the session was introduced before");
+        }
+        state.credit = grant.bytes();
+        state.grant = Some(grant);
+        Ok(())
+    }
+
+    /// Bytes that edge A may send just now.
+    pub(crate) fn credit(&self) -> usize {
+        locked(&self.state).credit
+    }
+
+    /// The correction of `(c, r)` has come.
+    ///
+    /// # Errors
+    /// Another length than the plan says, more than the credit, the same one twice, or one for a counter far beyond the
+    /// session's.
+    pub(crate) fn put(&self, c: u64, r: u32, payload: Vec<u8>) -> Result<(), WireError> {
+        let expected = *self.lengths.get(r as usize).ok_or_else(|| violation(format!("correction of a round {r}")))?;
+        if payload.len() != expected {
+            return Err(WireError::Shape { found: payload.len(), expected });
+        }
+        let mut state = locked(&self.state);
+        state.credit = state
+            .credit
+            .checked_sub(payload.len())
+            .ok_or_else(|| violation(format!("correction of {c}, {r} beyond the credit")))?;
+        if c >= state.next.saturating_add(2 * WINDOW) {
+            return Err(violation(format!("correction of counter {c} far beyond the session's")));
+        }
+        if state.is_past(c) || state.inferences.get(&c).is_some_and(|i| i.over) {
+            state.give_back(payload.len());
+        } else {
+            let len = payload.len();
+            let rounds = &mut state.inferences.entry(c).or_default().rounds;
+            match rounds.get(&r) {
+                None => drop(rounds.insert(r, Round::Held(payload))),
+                Some(Round::Missed) => {
+                    rounds.insert(r, Round::Gone);
+                    state.give_back(len);
+                }
+                Some(Round::Held(_) | Round::Gone) => return Err(violation(format!("correction of {c}, {r} twice"))),
+            }
+        }
+        drop(state);
+        self.arrived.notify_waiters();
+        self.owing.notify_one();
+        Ok(())
+    }
+
+    /// The inference `c` has begun.
+    pub(crate) fn begin(&self, c: u64) {
+        let mut state = locked(&self.state);
+        state.next = state.next.max(c + 1);
+        while let Some(oldest) = state.inferences.first_key_value().map(|(&c, _)| c).filter(|&c| state.is_past(c)) {
+            state.discard(oldest);
+            state.inferences.remove(&oldest);
+        }
+        let inference = state.inferences.entry(c).or_default();
+        inference.runs = !inference.over;
+        state.tell_several();
+        drop(state);
+        self.owing.notify_one();
+    }
+
+    /// Takes the correction of `(c, r)` if it is there.
+    pub(crate) fn take(&self, c: u64, r: u32) -> Option<Vec<u8>> {
+        let mut state = locked(&self.state);
+        let round = state.inferences.get_mut(&c)?.rounds.get_mut(&r)?;
+        let Round::Held(payload) = round else { return None };
+        let payload = std::mem::take(payload);
+        *round = Round::Gone;
+        state.used(c, payload.len(), self.whole());
+        drop(state);
+        self.owing.notify_one();
+        Some(payload)
+    }
+
+    /// As [`take`](Self::take); from here on the correction is discarded if it comes all the same.
+    pub(crate) fn take_or_miss(&self, c: u64, r: u32) -> Option<Vec<u8>> {
+        let taken = self.take(c, r);
+        if taken.is_none() {
+            locked(&self.state).inferences.entry(c).or_default().rounds.insert(r, Round::Missed);
+        }
+        taken
+    }
+
+    /// Waits until the correction of `(c, r)` is there or can no longer come. Cancel safe.
+    pub(crate) async fn come(&self, c: u64, r: u32) {
+        loop {
+            let mut arrived = std::pin::pin!(self.arrived.notified());
+            arrived.as_mut().enable(); // from here on nothing is missed
+            {
+                let state = locked(&self.state);
+                let inference = state.inferences.get(&c);
+                let possible = state.grant.as_ref().is_some_and(|grant| self.lengths[r as usize] <= grant.bytes());
+                if !possible || inference.is_some_and(|i| i.over || i.rounds.contains_key(&r)) {
+                    return;
+                }
+            }
+            arrived.await;
+        }
+    }
+
+    /// The inference `c` needs no corrections any more.
+    pub(crate) fn discard(&self, c: u64) {
+        let mut state = locked(&self.state);
+        if !state.is_past(c) && c < state.next.saturating_add(2 * WINDOW) {
+            state.discard(c);
+        }
+        drop(state);
+        self.arrived.notify_waiters();
+        self.owing.notify_one();
+    }
+
+    /// Further credit for edge A; `None` when the session is over. Cancel safe.
+    pub(crate) async fn owed(&self) -> Option<usize> {
+        loop {
+            {
+                let mut state = locked(&self.state);
+                if state.over {
+                    return None;
+                }
+                let owed = std::mem::take(&mut state.owed);
+                state.credit += owed;
+                if owed > 0 {
+                    return Some(owed);
+                }
+            }
+            self.owing.notified().await;
+        }
+    }
+
+    /// Edge A is gone: nothing more comes, and what is held goes.
+    pub(crate) fn down(&self) {
+        let mut state = locked(&self.state);
+        state.grant = None;
+        state.inferences.values_mut().for_each(|i| i.rounds.retain(|_, r| !matches!(r, Round::Held(_))));
+        drop(state);
+        self.arrived.notify_waiters();
+    }
+
+    fn close(&self) {
+        locked(&self.state).over = true;
+        self.down();
+        self.owing.notify_one();
+    }
+}
+
+/// The inboxes of an edge B, by session id.
+#[derive(Default)]
+pub(crate) struct Inboxes {
+    by_session: Mutex<HashMap<[u8; 16], Weak<CorrectionInbox>>>,
+    opened: Notify,
+}
+
+impl Inboxes {
+    /// Opens an inbox for a session whose corrections take `lengths` bytes by round; `None` when there is one of this
+    /// id.
+    pub(crate) fn open(self: &Arc<Self>, facts: RelayOpen, lengths: Vec<usize>) -> Option<OpenInbox> {
+        let mut inboxes = locked(&self.by_session);
+        let session = facts.session;
+        if inboxes.contains_key(&session) {
+            return None;
+        }
+        let inbox = Arc::new(CorrectionInbox::new(facts, lengths));
+        inboxes.insert(session, Arc::downgrade(&inbox));
+        drop(inboxes);
+        self.opened.notify_waiters();
+        Some(OpenInbox { inbox, session, inboxes: Arc::clone(self) })
+    }
+
+    /// Waits for the inbox of a session. Cancel safe.
+    pub(crate) async fn of(&self, session: &[u8; 16]) -> Arc<CorrectionInbox> {
+        loop {
+            let mut opened = std::pin::pin!(self.opened.notified());
+            opened.as_mut().enable(); // from here on nothing is missed
+            if let Some(inbox) = locked(&self.by_session).get(session).and_then(Weak::upgrade) {
+                return inbox;
+            }
+            opened.await;
+        }
+    }
+}
+
+/// The session's hold of its inbox, which closes with it.
+pub(crate) struct OpenInbox {
+    inbox: Arc<CorrectionInbox>,
+    session: [u8; 16],
+    inboxes: Arc<Inboxes>,
+}
+
+impl std::ops::Deref for OpenInbox {
+    type Target = CorrectionInbox;
+
+    fn deref(&self) -> &CorrectionInbox {
+        &self.inbox
+    }
+}
+
+impl Drop for OpenInbox {
+    fn drop(&mut self) {
+        locked(&self.inboxes.by_session).remove(&self.session);
+        self.inbox.close();
+    }
+}

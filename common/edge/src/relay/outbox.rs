@@ -1,0 +1,135 @@
+//! Edge A's corrections of one session on their way to edge B (PROTOCOL.md, "One inference, mode `relay`"), without
+//! I/O.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+
+use tokio::sync::Notify;
+
+use crate::budget::Grant;
+use crate::lock::locked;
+
+/// Withdrawals that edge B leaves unread before it counts as gone.
+const MOST_WITHDRAWN: usize = 1024;
+
+/// What is sent next.
+pub(crate) enum Outgoing {
+    Correction { counter: u64, round: u32, payload: Vec<u8> },
+    Drop { counter: u64 },
+}
+
+/// Corrections in order, sent within the credit that edge B grants.
+pub(crate) struct Outbox {
+    first_credit: usize,
+    state: Mutex<State>,
+    changed: Notify,
+    ended: Notify,
+}
+
+struct State {
+    up: bool,
+    credit: usize,
+    withdrawn: VecDeque<u64>,
+    corrections: VecDeque<Correction>,
+}
+
+struct Correction {
+    counter: u64,
+    round: u32,
+    payload: Vec<u8>,
+    _grant: Grant<u64>,
+}
+
+impl Outbox {
+    pub(crate) fn new(first_credit: usize) -> Outbox {
+        let state = State { up: true, credit: first_credit, withdrawn: VecDeque::new(), corrections: VecDeque::new() };
+        Outbox { first_credit, state: Mutex::new(state), changed: Notify::new(), ended: Notify::new() }
+    }
+
+    /// Bytes of the longest correction that can ever be sent.
+    pub(crate) fn first_credit(&self) -> usize {
+        self.first_credit
+    }
+
+    /// Whether edge B is there.
+    pub(crate) fn is_up(&self) -> bool {
+        locked(&self.state).up
+    }
+
+    /// Waits until edge B is gone. Cancel safe.
+    pub(crate) async fn ended(&self) {
+        loop {
+            let mut ended = std::pin::pin!(self.ended.notified());
+            ended.as_mut().enable(); // from here on nothing is missed
+            if !self.is_up() {
+                return;
+            }
+            ended.await;
+        }
+    }
+
+    pub(crate) fn push(&self, counter: u64, round: u32, payload: Vec<u8>, grant: Grant<u64>) {
+        let mut state = locked(&self.state);
+        if state.up {
+            state.corrections.push_back(Correction { counter, round, payload, _grant: grant });
+        }
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// `counter` needs no corrections any more.
+    pub(crate) fn withdraw(&self, counter: u64) {
+        let mut state = locked(&self.state);
+        state.corrections.retain(|c| c.counter != counter);
+        if state.up {
+            state.withdrawn.push_back(counter);
+        }
+        let stuck = state.withdrawn.len() > MOST_WITHDRAWN;
+        drop(state);
+        if stuck {
+            self.down();
+        }
+        self.changed.notify_one();
+    }
+
+    /// Edge B has room for further bytes.
+    pub(crate) fn credit(&self, bytes: u32) {
+        let mut state = locked(&self.state);
+        state.credit = state.credit.saturating_add(bytes as usize);
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// What is to be sent next, within the credit; `None` when edge B is gone. Cancel safe.
+    pub(crate) async fn next(&self) -> Option<Outgoing> {
+        loop {
+            {
+                let mut state = locked(&self.state);
+                if !state.up {
+                    return None;
+                }
+                if let Some(counter) = state.withdrawn.pop_front() {
+                    return Some(Outgoing::Drop { counter });
+                }
+                let credit = state.credit;
+                if let Some(first) = state.corrections.pop_front_if(|c| c.payload.len() <= credit) {
+                    state.credit -= first.payload.len();
+                    let Correction { counter, round, payload, .. } = first;
+                    return Some(Outgoing::Correction { counter, round, payload });
+                }
+            }
+            self.changed.notified().await;
+        }
+    }
+
+    /// Edge B is gone: what was to be sent goes, and nothing is taken any more.
+    pub(crate) fn down(&self) {
+        let mut state = locked(&self.state);
+        state.up = false;
+        state.corrections.clear();
+        state.withdrawn.clear();
+        drop(state);
+        self.changed.notify_one();
+        self.ended.notify_waiters();
+    }
+}

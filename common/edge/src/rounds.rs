@@ -1,0 +1,114 @@
+//! What the rounds of one session are computed with, and answered.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use twinmask_transport::SendHalf;
+use twinmask_transport::frame_io::{send_frame, write_frame};
+use twinmask_wire::message::{Answer, Miss, Prf, Secret};
+use twinmask_wire::payload::Encoder;
+use twinmask_wire::{CloseCode, Codec, CodecChoice, FrameType};
+
+use crate::compute::payloads::{self, Payload};
+use crate::compute::queue::{ComputeError, Done, Pending, Turn};
+use crate::compute::shares::{Masks, Shares};
+use crate::edge::Edge;
+use crate::fault::{Fault, refused, within};
+use crate::models::Model;
+
+/// Model, masks and codec of one session. Gone, and the seed wiped, with the last of its jobs: what was computed ahead
+/// of time may take long to get the processor once more. The session's place is free before that.
+pub(crate) struct Rounds {
+    pub(crate) edge: Arc<Edge>,
+    pub(crate) model: Arc<Model>,
+    /// The session's number at this edge; its turns in the compute queue are by it.
+    pub(crate) session: u64,
+    /// At edge A, and only there.
+    seed: Option<Arc<Secret>>,
+    /// What masks are expanded with.
+    prf: Prf,
+    /// Of answers.
+    encoder: Mutex<Encoder>,
+}
+
+impl Rounds {
+    /// Of a new session.
+    pub(crate) fn new(
+        edge: &Arc<Edge>,
+        model: Arc<Model>,
+        seed: Option<Secret>,
+        prf: Prf,
+        codec: CodecChoice,
+    ) -> Rounds {
+        let (edge, session) = (Arc::clone(edge), edge.next_session());
+        Rounds { edge, model, session, seed: seed.map(Arc::new), prf, encoder: Mutex::new(Encoder::new(codec)) }
+    }
+
+    /// The masks of an inference; at edge A.
+    pub(crate) fn masks(&self, counter: u64) -> Option<Masks> {
+        self.seed.clone().map(|seed| Masks { seed, prf: self.prf, counter })
+    }
+
+    /// The payload of `ANSWER{r}`.
+    pub(crate) fn encode(&self, r: usize, exact: bool, answers: &mut [Vec<u32>]) -> Payload {
+        payloads::encode(&self.model.plan, r, exact, answers, &self.encoder)
+    }
+
+    /// Puts round `r` into the compute queue, for an answer.
+    pub(crate) async fn compute(self: &Arc<Self>, r: usize, exact: bool, shares: Shares) -> Pending<Payload> {
+        let rounds = Arc::clone(self);
+        let encode = move |answers: &mut [Vec<u32>], _: &mut _| rounds.encode(r, exact, answers);
+        self.edge.queue.submit(Turn::normal(self.session), &self.model, r, shares, encode).await
+    }
+
+    /// The answer that a computation gave.
+    ///
+    /// # Errors
+    /// What was wrong with the shares; or that the computation failed, which the log tells of.
+    pub(crate) fn answer(&self, r: usize, computed: Result<Done<Payload>, ComputeError>) -> Result<Computation, Fault> {
+        let done = computed.map_err(|error| match error {
+            ComputeError::Shares(error) => error.into(),
+            error => {
+                tracing::error!(model = self.model.title, round = r, %error, "a round could not be computed");
+                refused(CloseCode::Internal, "a computation failed inside the edge; its log says what")
+            }
+        })?;
+        let (codec, payload) = done.value;
+        self.edge.meters.round(done.queued, done.computed);
+        let us = |d: Duration| u32::try_from(d.as_micros()).unwrap_or(u32::MAX);
+        let body = Answer { round: r as u32, compute_us: us(done.computed), queue_us: us(done.queued) };
+        Ok(Computation { body, codec, payload, missed: false })
+    }
+
+    /// An answer that was there when its inference came to it.
+    pub(crate) fn ready(&self, r: usize, (codec, payload): Payload) -> Computation {
+        self.edge.meters.ahead_used.increment(1);
+        self.edge.meters.round(Duration::ZERO, Duration::ZERO);
+        let body = Answer { round: r as u32, compute_us: 0, queue_us: 0 };
+        Computation { body, codec, payload, missed: false }
+    }
+}
+
+/// A round that is computed but not sent.
+pub(crate) struct Computation {
+    body: Answer,
+    codec: Codec,
+    payload: Vec<u8>,
+    /// Whether this is `W·v` alone where the device expects the sum (mode `relay`).
+    pub(crate) missed: bool,
+}
+
+impl Computation {
+    /// Sends it; the device may take `stall` longer than the slowest network.
+    pub(crate) async fn write(self, stall: Duration, send: &mut SendHalf) -> Result<(), Fault> {
+        let length = self.payload.len();
+        let writing = async {
+            if self.missed {
+                let miss = Miss { round: self.body.round };
+                write_frame(send, FrameType::Miss, &miss, Codec::Packed, &[]).await?;
+            }
+            send_frame(send, FrameType::Answer, &self.body, self.codec, self.payload).await
+        };
+        within(stall, length, writing).await
+    }
+}

@@ -1,0 +1,238 @@
+//! One inference on a stream of its own (PROTOCOL.md, "One inference").
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
+use twinmask_codec::packed_parts_len;
+use twinmask_transport::frame_io::{FrameIoError, read_frame, write_frame};
+use twinmask_transport::{RecvHalf, SendHalf};
+use twinmask_wire::message::{Busy, End, Infer, Round};
+use twinmask_wire::session::RoundCursor;
+use twinmask_wire::{CloseCode, Codec, FrameType};
+
+use crate::ahead::store::Want;
+use crate::compute::payloads::Payload;
+use crate::compute::queue::Pending;
+use crate::compute::shares::Shares;
+use crate::edge::Edge;
+use crate::fault::{Fault, refused, within};
+use crate::relay::answers;
+use crate::role::Role;
+use crate::rounds::Computation;
+use crate::session::state::Session;
+
+/// Serves one stream. An error ends the session; a device that goes away or stalls only ends this inference.
+pub(crate) async fn serve(session: Arc<Session>, mut send: SendHalf, mut recv: RecvHalf) -> Result<(), Fault> {
+    match run(&session, &mut send, &mut recv).await {
+        Err(Fault::Gone) => Ok(()),
+        Err(Fault::Stalled) => {
+            session.edge().meters.refused("Stalled");
+            tracing::warn!("a device stalled in an inference, which is given up");
+            let _ = send.reset(CloseCode::Limit as u32);
+            let _ = recv.stop(CloseCode::Limit as u32);
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+async fn run(session: &Arc<Session>, send: &mut SendHalf, recv: &mut RecvHalf) -> Result<(), Fault> {
+    let stall = session.edge().limits.stall;
+    let infer = within(stall, 0, read_frame(recv, |h| h.expect(FrameType::Infer, &[], "INFER"))).await?;
+    let infer: Infer = infer.body()?;
+    check(session, infer)?;
+    let place = Place::take(session);
+    let over = (session.edge().role == Role::A || place.is_some()).then(|| Over { session, counter: infer.counter });
+    let Some(place) = place else {
+        drop(over);
+        return busy(session, send, recv).await;
+    };
+    session.begin(infer.counter).await?;
+    let begun = Instant::now();
+    if session.edge().role == Role::B {
+        if answer_each(session, send, recv, infer).await? {
+            drop(over);
+            finish(session, send, place, begun);
+            await_end(stall, std::pin::pin!(ended(recv))).await?;
+        }
+        return Ok(());
+    }
+    let want = if infer.relay { Want::Relay } else { Want::Split { exact: infer.exact } };
+    if let Some(ahead) = &session.ahead {
+        ahead.begin(infer.counter, want);
+    }
+    if infer.relay {
+        answers::fall_back(&session.rounds, send, recv, infer).await?;
+        finish(session, send, place, begun);
+        return Ok(());
+    }
+    let mut end = std::pin::pin!(ended(recv));
+    tokio::select! {
+        early = end.as_mut() => return early,
+        answered = answer_all(session, send, infer) => answered?,
+    }
+    drop(over);
+    finish(session, send, place, begun);
+    await_end(stall, end).await
+}
+
+/// Whether this session has such inferences.
+fn check(session: &Session, infer: Infer) -> Result<(), Fault> {
+    let plan = &session.rounds.model.plan;
+    if !infer.exact && (0..plan.layers().len()).all(|l| plan.drop_bits(l) == 0) {
+        let text = "this model's plan has no bits to drop: switch dropped bits off (--drop-bits off)";
+        return Err(refused(CloseCode::Protocol, text));
+    }
+    if infer.relay && !session.ticket {
+        let text = "mode relay needs a ticket in OPEN, and this session was opened without: open another, or use split";
+        return Err(refused(CloseCode::Protocol, text));
+    }
+    Ok(())
+}
+
+/// The end of an inference, however it comes: nothing more is computed ahead or held for it. A busy edge A ends it too,
+/// as its device goes elsewhere or takes another counter; what a busy edge B holds is kept for when the device comes
+/// again.
+struct Over<'a> {
+    session: &'a Session,
+    counter: u64,
+}
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        if let Some(ahead) = &self.session.ahead {
+            ahead.end(self.counter);
+        }
+        if let Some(inbox) = &self.session.inbox {
+            inbox.discard(self.counter);
+        }
+    }
+}
+
+/// An inference's place in its session; free again when dropped.
+struct Place {
+    edge: Arc<Edge>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Place {
+    fn take(session: &Session) -> Option<Place> {
+        let edge = session.edge();
+        if edge.queue.is_full() {
+            return None;
+        }
+        let permit = Arc::clone(&session.places).try_acquire_owned().ok()?;
+        edge.meters.in_flight.increment(1);
+        Some(Place { edge: Arc::clone(edge), _permit: permit })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.edge.meters.in_flight.decrement(1);
+    }
+}
+
+/// Answers `BUSY`. What the device has sent ahead is read and dropped, so that it comes to read the answer.
+async fn busy(session: &Session, send: &mut SendHalf, recv: &mut RecvHalf) -> Result<(), Fault> {
+    session.edge().meters.refused("Busy");
+    let stall = session.edge().limits.stall;
+    let body = Busy { retry_after_ms: session.edge().retry_after_ms() };
+    within(stall, 0, write_frame(send, FrameType::Busy, &body, Codec::Packed, &[])).await?;
+    let _ = send.finish();
+    let _ = timeout(stall, tokio::io::copy(recv, &mut tokio::io::sink())).await;
+    Ok(())
+}
+
+/// Edge A: all rounds in order, unasked. What is not there ahead of time is computed, the next round while this one
+/// waits for the stream to take it, and none further.
+async fn answer_all(session: &Arc<Session>, send: &mut SendHalf, infer: Infer) -> Result<(), Fault> {
+    let (rounds, stall) = (&session.rounds, session.edge().limits.stall);
+    let mut coming = Some(coming(session, 0, infer).await?);
+    let mut r = 0;
+    while let Some(current) = coming.take() {
+        let answer = match current {
+            Coming::Ready(answer) => answer,
+            Coming::Computing(mut computing) => rounds.answer(r, computing.done().await)?,
+        };
+        if r + 1 < rounds.model.plan.rounds().len() {
+            coming = Some(self::coming(session, r + 1, infer).await?);
+        }
+        answer.write(stall, send).await?;
+        r += 1;
+    }
+    Ok(())
+}
+
+/// An answer of edge A that was computed ahead of time, or is being computed.
+enum Coming {
+    Ready(Computation),
+    Computing(Pending<Payload>),
+}
+
+async fn coming(session: &Arc<Session>, r: usize, infer: Infer) -> Result<Coming, Fault> {
+    let (Some(ahead), Some(masks)) = (&session.ahead, session.rounds.masks(infer.counter)) else {
+        return Err(refused(CloseCode::Internal, "edge A has no masks"));
+    };
+    let want = Want::Split { exact: infer.exact };
+    if let Some(ready) = ahead.take(infer.counter, r as u32, want).await {
+        return Ok(Coming::Ready(session.rounds.ready(r, ready)));
+    }
+    Ok(Coming::Computing(session.rounds.compute(r, infer.exact, Shares::Masks(masks)).await))
+}
+
+/// Edge B: each round as it is uploaded. `false` when the device ended the inference before its last round.
+async fn answer_each(session: &Session, send: &mut SendHalf, recv: &mut RecvHalf, infer: Infer) -> Result<bool, Fault> {
+    let (rounds, inbox, stall) = (&session.rounds, session.inbox.as_deref(), session.edge().limits.stall);
+    if let Some(inbox) = inbox {
+        inbox.begin(infer.counter);
+    }
+    let plan = &rounds.model.plan;
+    let mut cursor = RoundCursor::new(plan.rounds().len() as u32);
+    while let Some(due) = cursor.due() {
+        let r = due as usize;
+        let parts = plan.upload_parts(r);
+        let reading = read_frame(recv, |h| match h.kind {
+            FrameType::End => h.expect(FrameType::End, &[], "END"),
+            _ => h.expect(FrameType::Round, &parts, "ROUND or END"),
+        });
+        let frame = within(stall, packed_parts_len(&parts), reading).await?;
+        if frame.header.kind == FrameType::End {
+            frame.body::<End>()?;
+            return Ok(false);
+        }
+        cursor.accept(frame.body::<Round>()?.round)?;
+        let shares = Shares::Uploaded { codec: frame.header.codec, payload: frame.payload };
+        let answer = if infer.relay {
+            answers::answer_for_both(rounds, inbox, infer, r, shares).await?
+        } else {
+            rounds.answer(r, rounds.compute(r, infer.exact, shares).await.done().await)?
+        };
+        answer.write(stall, send).await?;
+    }
+    Ok(true)
+}
+
+/// All answers are out: the place is free, though the device has still to read them.
+fn finish(session: &Session, send: &mut SendHalf, place: Place, begun: Instant) {
+    let _ = send.finish();
+    session.edge().finished(begun.elapsed());
+    drop(place);
+}
+
+/// Waits until the device has said that it is done, or let go of the stream.
+async fn ended(recv: &mut RecvHalf) -> Result<(), Fault> {
+    match read_frame(recv, |h| h.expect(FrameType::End, &[], "END")).await {
+        Ok(frame) => Ok(frame.body::<End>().map(drop)?),
+        Err(FrameIoError::Wire(error)) => Err(error.into()),
+        Err(_) => Ok(()),
+    }
+}
+
+/// Keeps the stream until the device is done with it; without its `END` it is let go after a while all the same.
+async fn await_end(stall: Duration, end: Pin<&mut impl Future<Output = Result<(), Fault>>>) -> Result<(), Fault> {
+    timeout(stall, end).await.unwrap_or(Ok(()))
+}

@@ -1,0 +1,96 @@
+//! What the inferences of one session share.
+
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::timeout;
+use twinmask_wire::WireError;
+use twinmask_wire::session::EdgeSession;
+
+use crate::ahead::store::Ahead;
+use crate::edge::Edge;
+use crate::lock::locked;
+use crate::relay::inbox::OpenInbox;
+use crate::role::Role;
+use crate::rounds::Rounds;
+
+/// One session: its counters, its places, and how its rounds are computed.
+pub(crate) struct Session {
+    pub(crate) rounds: Arc<Rounds>,
+    /// At edge A, and only there.
+    pub(crate) ahead: Option<Ahead>,
+    /// At edge B, in sessions that want `relay`.
+    pub(crate) inbox: Option<OpenInbox>,
+    /// Whether the device wants `relay` at all.
+    pub(crate) ticket: bool,
+    /// Places for inferences.
+    pub(crate) places: Arc<Semaphore>,
+    began: Instant,
+    counters: Mutex<EdgeSession>,
+    /// Somebody who waits for a counter to be claimed should look again.
+    claimed: Notify,
+}
+
+impl Session {
+    pub(crate) fn new(rounds: Rounds, ahead: Option<Ahead>, inbox: Option<OpenInbox>, ticket: bool) -> Session {
+        let edge = &rounds.edge;
+        Session {
+            places: Arc::new(Semaphore::new(edge.limits.max_in_flight.into())),
+            began: Instant::now(),
+            counters: Mutex::new(match edge.role {
+                Role::A => EdgeSession::at_a(),
+                Role::B => EdgeSession::at_b(),
+            }),
+            claimed: Notify::new(),
+            rounds: Arc::new(rounds),
+            ahead,
+            inbox,
+            ticket,
+        }
+    }
+
+    pub(crate) fn edge(&self) -> &Arc<Edge> {
+        &self.rounds.edge
+    }
+
+    pub(crate) fn claim(&self, counter: u64) -> Result<(), WireError> {
+        locked(&self.counters).claim(counter, self.began.elapsed())?;
+        self.may_begin(counter);
+        Ok(())
+    }
+
+    /// `PREFETCH`: the inference may begin before it is claimed.
+    pub(crate) fn prefetch(&self, counter: u64) -> Result<(), WireError> {
+        locked(&self.counters).prefetch(counter, self.began.elapsed())?;
+        self.may_begin(counter);
+        Ok(())
+    }
+
+    fn may_begin(&self, counter: u64) {
+        self.claimed.notify_waiters();
+        if let Some(ahead) = &self.ahead {
+            ahead.claim(counter);
+        }
+    }
+
+    /// Begins the inference `counter`. As `CLAIM` and `INFER` come on different streams, edge A waits a little for the
+    /// former.
+    pub(crate) async fn begin(&self, counter: u64) -> Result<(), WireError> {
+        let begin = || locked(&self.counters).begin(counter, self.began.elapsed());
+        let granted = async {
+            loop {
+                let mut claimed = std::pin::pin!(self.claimed.notified());
+                claimed.as_mut().enable(); // from here on no claim is missed
+                if begin().is_ok() {
+                    return;
+                }
+                claimed.await;
+            }
+        };
+        match self.edge().role {
+            Role::A => timeout(self.edge().limits.claim, granted).await.map_err(|_| WireError::Counter(counter)),
+            Role::B => begin(),
+        }
+    }
+}
