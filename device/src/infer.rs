@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use twinmask_kernels::elementwise;
-use twinmask_model::graph::ValueId;
+use twinmask_model::graph::Port;
 use twinmask_ring::fixed::Scale;
 
 use crate::error::DeviceError;
@@ -81,7 +81,7 @@ pub async fn infer(
             "the input holds NaN or infinity (element {index}): nothing was sent"
         )));
     }
-    values.start(input).map_err(graph_error)?;
+    values.start(&[input]).map_err(graph_error)?;
     let rounds = network.plan().rounds.len();
     let mut times = Vec::with_capacity(rounds);
     for r in 0..rounds {
@@ -99,9 +99,9 @@ pub async fn infer(
         }
     }
     values.run_segment(rounds).map_err(graph_error)?;
-    let output = |&id: &ValueId| {
-        let value = network.program.graph().value(id);
-        let data = values.get(id).map_err(graph_error)?.to_vec();
+    let output = |port: &Port| {
+        let value = network.program.graph().value(port.value);
+        let data = values.get(port.value).map_err(graph_error)?.to_vec();
         Ok(Output { name: value.name.clone(), shape: value.shape.clone(), data })
     };
     let outputs = network.program.graph().outputs.iter().map(output).collect::<Result<_, DeviceError>>()?;

@@ -5,7 +5,6 @@ pub mod cli;
 mod device;
 mod embedding;
 mod error;
-pub mod exec;
 mod incoming;
 pub mod infer;
 pub mod input;
@@ -26,3 +25,5 @@ pub use network::Network;
 pub use remote::{Glimpse, RemoteInference};
 pub use session::{EdgeUsage, Edges, Session, SessionOptions, Usage};
 pub use store::DeviceDir;
+/// The executor, whose [`Values`](exec::Values) an inference runs in.
+pub use twinmask_exec as exec;

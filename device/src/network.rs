@@ -5,7 +5,9 @@ use std::sync::Arc;
 use twinmask_masking::integrity::Checker;
 use twinmask_masking::{DeviceKeys, Integrity};
 use twinmask_model::bundle::{DeviceBundle, DeviceModel, LayerScales, MEMORY_CAP};
-use twinmask_model::graph::{Graph, Op, ValueId};
+use twinmask_model::cost;
+use twinmask_model::graph::{Graph, ValueId};
+use twinmask_model::ops::Op;
 use twinmask_model::plan::Plan;
 
 use crate::error::DeviceError;
@@ -94,7 +96,7 @@ impl Network {
     #[must_use]
     pub fn input_spec(&self) -> InputSpec {
         let graph = self.program.graph();
-        InputSpec { shape: graph.shape(graph.input).to_vec(), preprocess: self.model.preprocess.clone() }
+        InputSpec { shape: graph.picture_shape().to_vec(), preprocess: self.model.preprocess.clone() }
     }
 
     /// Empty tensors for inferences with [`infer`](crate::infer::infer), one at a time.
@@ -106,29 +108,16 @@ impl Network {
     /// Multiply-accumulates that stay on the device (Conv, Gemm and MatMul only).
     #[must_use]
     pub fn local_macs(&self) -> u64 {
-        let graph = self.program.graph();
-        let macs = |n: &twinmask_model::graph::Node| {
-            let out = graph.value(n.output).len() as u64;
-            let shape = |i: usize| graph.shape(n.inputs[i]);
-            match n.op {
-                Op::Conv { .. } => out * shape(1)[1..].iter().map(|&d| u64::from(d)).product::<u64>(),
-                Op::ConvTranspose { .. } => {
-                    graph.value(n.inputs[0]).len() as u64 * shape(1)[1..].iter().map(|&d| u64::from(d)).product::<u64>()
-                }
-                Op::Dense | Op::MatMul => out * u64::from(shape(0).last().copied().unwrap_or(1)),
-                _ => 0,
-            }
-        };
-        graph.nodes.iter().map(macs).sum()
+        cost::local_macs(self.program.graph())
     }
 }
 
 fn holes(graph: &Graph, plan: &Plan) -> (Vec<ValueId>, Vec<ValueId>) {
     let (mut inputs, mut outputs) = (vec![0; plan.groups.len()], vec![0; plan.layers.len()]);
     for node in &graph.nodes {
-        if let Op::Linear { layer, .. } = node.op {
-            inputs[plan.layers[layer as usize].group as usize] = node.inputs[0];
-            outputs[layer as usize] = node.output;
+        if let Op::Linear(hole) = &node.op {
+            inputs[plan.layers[hole.layer as usize].group as usize] = node.inputs[0];
+            outputs[hole.layer as usize] = node.output;
         }
     }
     (inputs, outputs)

@@ -6,12 +6,14 @@ use std::collections::BTreeMap;
 use crate::predict::Costs;
 use twinmask_layer::{Conv, Fc, Geometry};
 use twinmask_model::bundle::LayerScales;
-use twinmask_model::graph::{Graph, Node, Op, ValueId, elements};
-use twinmask_model::infer::{self, InferError};
+use twinmask_model::dims::image;
+use twinmask_model::graph::{Graph, Node, ValueId, elements};
+use twinmask_model::ops::{Linear, Op};
 use twinmask_model::plan::{Group, Layer, Plan, PlanError};
 use twinmask_model::range::non_negative;
 use twinmask_model::ring_plan::{self, FloatWeights, Profile};
 use twinmask_model::rounds::depths;
+use twinmask_model::shapes::{self, ShapeError};
 
 /// Which layers leave the device.
 #[derive(Debug, Clone, PartialEq)]
@@ -74,7 +76,7 @@ pub enum PartitionError {
     },
     /// The divided graph does not check out.
     #[error("the divided network does not check out: {0}")]
-    Graph(#[from] InferError),
+    Graph(#[from] ShapeError),
     /// The divided graph has no path from its input to an output.
     #[error("the divided network does not check out: {0}")]
     Compact(String),
@@ -120,7 +122,7 @@ pub fn partition(mut graph: Graph, profile: Profile, offload: &Offload) -> Resul
     let layers = scales.into_iter().zip(floats).map(|(scales, f)| LayerScales { scales, bias: f.bias }).collect();
     let graph = crate::onnx::compact(graph).map_err(PartitionError::Compact)?;
     plan.validate()?;
-    infer::check(&graph, twinmask_model::bundle::MEMORY_CAP)?;
+    shapes::check(&graph, twinmask_model::bundle::MEMORY_CAP)?;
     Ok(Partitioned { plan, graph, layers, weights })
 }
 
@@ -172,8 +174,9 @@ fn candidates(graph: &Graph, offload: &Offload) -> Result<BTreeMap<usize, Geomet
 fn geometry_of(graph: &Graph, node: &Node) -> Option<Geometry> {
     let x = graph.shape(*node.inputs.first()?);
     match &node.op {
-        Op::Conv { window, groups } => {
-            let [c_in, h, w] = infer::image(x).ok()?;
+        Op::Conv(op) => {
+            let window = &op.window;
+            let [c_in, h, w] = image(x).ok()?;
             Some(Geometry::Conv(Conv {
                 c_in,
                 h,
@@ -184,10 +187,10 @@ fn geometry_of(graph: &Graph, node: &Node) -> Option<Geometry> {
                 stride: window.stride,
                 pad: window.pad,
                 dilation: window.dilation,
-                groups: *groups,
+                groups: op.groups,
             }))
         }
-        Op::Dense => {
+        Op::Dense(_) => {
             let (&inputs, rows) = x.split_last()?;
             let outputs = graph.shape(node.inputs[1])[0];
             Some(Geometry::Fc(Fc { rows: u32::try_from(elements(rows)).ok()?, inputs, outputs }))
@@ -205,7 +208,7 @@ fn punch_holes(graph: &mut Graph, candidates: &BTreeMap<usize, Geometry>) -> Vec
         let bias = node.inputs.get(2).map(|b| graph.constants[b].clone());
         floats.insert(i, FloatLayer { name: node.name.clone(), geometry, data, bias });
         let shape = graph.shape(node.output).to_vec();
-        graph.nodes[i].op = Op::Linear { layer: 0, shape };
+        graph.nodes[i].op = Op::Linear(Linear { layer: 0, shape });
         graph.nodes[i].inputs.truncate(1);
     }
     let depth = depths(graph);
@@ -215,8 +218,8 @@ fn punch_holes(graph: &mut Graph, candidates: &BTreeMap<usize, Geometry>) -> Vec
         (depth[input as usize], input, i)
     });
     for (l, &i) in order.iter().enumerate() {
-        if let Op::Linear { layer, .. } = &mut graph.nodes[i].op {
-            *layer = l as u32;
+        if let Op::Linear(hole) = &mut graph.nodes[i].op {
+            hole.layer = l as u32;
         }
     }
     order.iter().map(|i| floats.remove(i).expect("inserted above")).collect()
@@ -224,8 +227,8 @@ fn punch_holes(graph: &mut Graph, candidates: &BTreeMap<usize, Geometry>) -> Vec
 
 /// Input value of each layer's hole.
 fn hole_inputs(graph: &Graph) -> BTreeMap<u32, ValueId> {
-    let hole = |n: &Node| match n.op {
-        Op::Linear { layer, .. } => Some((layer, n.inputs[0])),
+    let hole = |n: &Node| match &n.op {
+        Op::Linear(hole) => Some((hole.layer, n.inputs[0])),
         _ => None,
     };
     graph.nodes.iter().filter_map(hole).collect()

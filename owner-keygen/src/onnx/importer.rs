@@ -4,19 +4,21 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::rc::Rc;
 
-use twinmask_model::graph::{Graph, Op, ValueId};
+use twinmask_model::graph::{Element, Graph, MAX_INTEGER, Port, ValueId};
+use twinmask_model::ops::{Op, Reshape};
 
 use super::call::{Call, is_onnx};
 use super::data::{self, Budget};
 use super::tensor::{Data, Tensor};
-use super::{ImportError, ImportOptions, fold, passes, reader};
+use super::{ImportError, ImportOptions, fold, integers, interface, passes, reader};
 use super::{ops_composed, ops_dense, ops_elementwise, ops_normalize, ops_resize, ops_shape, ops_window};
 
 /// What a name stands for.
 #[derive(Clone)]
 enum Bound {
-    /// A value of the graph; its data is in [`Graph::constants`] if it is a constant that a node uses.
-    Value(ValueId),
+    /// A value of the graph, and what its elements are in the file; its data is in [`Graph::constants`] if it is a constant
+    /// that a node uses.
+    Value(ValueId, Element),
     /// A constant that no node uses yet.
     Const(Rc<Tensor>),
 }
@@ -28,6 +30,8 @@ pub(super) struct Importer<'a> {
     pub(super) budget: Budget,
     folder: &'a Path,
     names: HashMap<String, Bound>,
+    /// What the elements of the present node's results are.
+    result: Element,
 }
 
 type Translate = fn(&mut Importer, &Call) -> Result<(), String>;
@@ -72,6 +76,7 @@ pub(super) fn run(
         budget: Budget::new(options.memory_cap),
         folder,
         names: HashMap::new(),
+        result: Element::F32,
     };
     if file.sparse {
         return Err(interface("sparse initializers are not supported; export dense ones".into()));
@@ -84,7 +89,7 @@ pub(super) fn run(
         })?;
         im.names.insert(t.name.into(), Bound::Const(Rc::new(tensor)));
     }
-    im.add_input(file, options).map_err(interface)?;
+    im.add_inputs(file, options).map_err(interface)?;
     for node in &file.nodes {
         let call = Call::new(node);
         let op = if is_onnx(node.domain) { node.op.to_owned() } else { format!("{}.{}", node.domain, node.op) };
@@ -110,7 +115,7 @@ pub(super) fn run(
         }
     }
     let cap = usize::try_from(options.memory_cap).unwrap_or(usize::MAX);
-    twinmask_model::infer::check(&graph, cap).map_err(|e| ImportError::Node {
+    twinmask_model::shapes::check(&graph, cap).map_err(|e| ImportError::Node {
         path: path.into(),
         node: e.node,
         op: e.op.into(),
@@ -120,74 +125,35 @@ pub(super) fn run(
 }
 
 impl Importer<'_> {
-    fn add_input(&mut self, file: &reader::Graph, options: &ImportOptions) -> Result<(), String> {
-        let inputs: Vec<_> = file.inputs.iter().filter(|v| !self.names.contains_key(v.name)).collect();
-        let [input] = inputs[..] else {
-            let names: Vec<&str> = inputs.iter().map(|v| v.name).collect();
-            return Err(format!(
-                "the network has {} inputs ({}); export it with exactly one",
-                names.len(),
-                names.join(", ")
-            ));
-        };
-        let name = input.name;
-        if !matches!(input.element_type, 1 | 10 | 11) {
-            return Err(format!(
-                "input '{name}' has element type {}; export it with a float input",
-                input.element_type
-            ));
-        }
-        let Some(shape) = input.shape.as_ref().filter(|s| !s.is_empty()) else {
-            return Err(format!("input '{name}' has no shape; export it with one"));
-        };
-        if shape[0].is_some_and(|n| n != 1) {
-            return Err(format!(
-                "input '{name}' has a batch of {}; export it with batch 1 or a dynamic one",
-                shape[0].unwrap_or(0)
-            ));
-        }
-        let mut dims = shape.clone();
-        dims[0] = Some(1);
-        if let (Some((h, w)), 4) = (options.input_size, dims.len()) {
-            for (dim, size) in dims[2..].iter_mut().zip([h, w]) {
-                if dim.is_some_and(|d| d != size) {
-                    return Err(format!(
-                        "input '{name}' has the fixed shape {shape:?}; leave --input-size {h}x{w} away"
-                    ));
+    fn add_inputs(&mut self, file: &reader::Graph, options: &ImportOptions) -> Result<(), String> {
+        for info in &file.inputs {
+            match self.names.get(info.name) {
+                // A weight may be listed as an input; it is none.
+                Some(Bound::Const(_)) => {}
+                Some(Bound::Value(..)) => return Err(format!("two inputs are named '{}'; rename one", info.name)),
+                None => {
+                    let (shape, element) = interface::input(info, options)?;
+                    let id = self.graph.add_input(info.name, shape, element);
+                    self.names.insert(info.name.into(), Bound::Value(id, element));
                 }
-                *dim = Some(size);
             }
         }
-        let open: Vec<usize> = (1..dims.len()).filter(|&i| dims[i].is_none()).collect();
-        if !open.is_empty() {
-            return Err(if dims.len() == 4 && open.iter().all(|&i| i >= 2) {
-                format!("input '{name}' leaves its height or width open; pass --input-size HxW")
-            } else {
-                format!("input '{name}' leaves its dimensions {open:?} open; export it with a fixed shape")
-            });
-        }
-        let shape: Vec<u32> = dims.into_iter().flatten().collect();
-        let fits = twinmask_model::graph::elements(&shape) <= twinmask_model::infer::MAX_TENSOR;
-        if !fits || shape.len() > twinmask_model::infer::MAX_RANK {
-            return Err(format!("input '{name}' of shape {shape:?} is too large"));
-        }
-        self.graph.input = self.graph.add_value(name, shape);
-        self.names.insert(name.into(), Bound::Value(self.graph.input));
-        Ok(())
+        if self.graph.inputs.is_empty() { Err("the network has no input; export it with one".into()) } else { Ok(()) }
     }
 
     fn add_outputs(&mut self, file: &reader::Graph) -> Result<(), String> {
         for output in &file.outputs {
-            let Some(Bound::Value(id)) = self.names.get(output.name).cloned() else {
+            let Some(&Bound::Value(value, element)) = self.names.get(output.name) else {
                 return Err(format!(
                     "output '{}' is not computed from the input; remove it from the model's outputs",
                     output.name
                 ));
             };
-            if id != self.graph.input && !self.graph.constants.contains_key(&id) {
-                output.name.clone_into(&mut self.graph.values[id as usize].name);
+            let given = self.graph.constants.contains_key(&value) || self.graph.inputs.iter().any(|i| i.value == value);
+            if !given {
+                output.name.clone_into(&mut self.graph.values[value as usize].name);
             }
-            self.graph.outputs.push(id);
+            self.graph.outputs.push(Port { value, element });
         }
         if self.graph.outputs.is_empty() { Err("the network has no output".into()) } else { Ok(()) }
     }
@@ -204,7 +170,10 @@ impl Importer<'_> {
             return Ok(());
         }
         match translator(call.op) {
-            Some(translate) => translate(self, call),
+            Some(translate) => {
+                self.result = integers::result(self, call)?;
+                translate(self, call)
+            }
             None => Err("this operator is supported on constants only".into()),
         }
     }
@@ -235,9 +204,12 @@ impl Importer<'_> {
     /// Operand `i` as a value of the graph.
     pub(super) fn value(&mut self, call: &Call, i: usize) -> Result<ValueId, String> {
         let t = match self.look(call, i)? {
-            Bound::Value(id) => return Ok(*id),
+            Bound::Value(id, _) => return Ok(*id),
             Bound::Const(t) => Rc::clone(t),
         };
+        if matches!(t.data, Data::I(_)) && self.integer_operand(call).is_some() {
+            return self.integers(call, i, &t);
+        }
         let name = call.node.inputs[i].clone();
         self.names.remove(&name);
         let Tensor { shape, data } = Rc::try_unwrap(t).unwrap_or_else(|shared| (*shared).clone());
@@ -248,15 +220,42 @@ impl Importer<'_> {
             return Err(format!("operand '{name}' is empty"));
         }
         let id = self.graph.add_constant(name.clone(), shape, data);
-        self.names.insert(name, Bound::Value(id));
+        self.names.insert(name, Bound::Value(id, Element::F32));
         Ok(id)
+    }
+
+    /// The integers of operand `i` beside other operands that the network computes, as a constant of the node's own: as
+    /// dimensions, the name keeps standing for integers.
+    pub(super) fn integers(&mut self, call: &Call, i: usize, t: &Tensor) -> Result<ValueId, String> {
+        if let Some(v) = t.as_ints()?.iter().find(|v| v.unsigned_abs() > MAX_INTEGER.unsigned_abs()) {
+            return Err(format!(
+                "operand '{}' holds {v}; magnitudes up to {MAX_INTEGER} are exact",
+                call.node.inputs[i]
+            ));
+        }
+        self.new_constant(call, "integers", t.shape.clone(), t.to_floats())
+    }
+
+    /// Element type of operand `i`; constants of any integer type are 64-bit ones.
+    pub(super) fn element(&self, call: &Call, i: usize) -> Element {
+        match self.look(call, i) {
+            Ok(Bound::Value(_, element)) => *element,
+            Ok(Bound::Const(t)) if matches!(t.data, Data::I(_)) => Element::I64,
+            Ok(Bound::Const(_)) | Err(_) => Element::F32,
+        }
+    }
+
+    /// Element type of the first operand of integers that the network computes, if there is one.
+    pub(super) fn integer_operand(&self, call: &Call) -> Option<Element> {
+        let operands = (0..call.node.inputs.len()).filter(|&i| call.has_input(i) && !self.is_constant(call, i));
+        operands.map(|i| self.element(call, i)).find(|&element| element != Element::F32)
     }
 
     /// Whether operand `i` is there and constant.
     pub(super) fn is_constant(&self, call: &Call, i: usize) -> bool {
         match self.look(call, i) {
             Ok(Bound::Const(_)) => true,
-            Ok(Bound::Value(id)) => self.graph.constants.contains_key(id),
+            Ok(Bound::Value(id, _)) => self.graph.constants.contains_key(id),
             Err(_) => false,
         }
     }
@@ -268,7 +267,7 @@ impl Importer<'_> {
         }
         match self.look(call, i)? {
             Bound::Const(t) => Ok(Some(Rc::clone(t))),
-            Bound::Value(id) => match self.graph.constants.get(id) {
+            Bound::Value(id, _) => match self.graph.constants.get(id) {
                 Some(data) => Ok(Some(Rc::new(Tensor::floats(self.graph.shape(*id).to_vec(), data.clone())))),
                 None => Err(format!("operand '{}' must be a constant", call.node.inputs[i])),
             },
@@ -292,12 +291,12 @@ impl Importer<'_> {
     pub(super) fn shape(&self, call: &Call, i: usize) -> Result<Vec<u32>, String> {
         Ok(match self.look(call, i)? {
             Bound::Const(t) => t.shape.clone(),
-            Bound::Value(id) => self.graph.shape(*id).to_vec(),
+            Bound::Value(id, _) => self.graph.shape(*id).to_vec(),
         })
     }
 
     /// Appends a node.
-    pub(super) fn emit(&mut self, call: &Call, op: Op, inputs: Vec<ValueId>) -> Result<ValueId, String> {
+    pub(super) fn emit(&mut self, call: &Call, op: impl Into<Op>, inputs: Vec<ValueId>) -> Result<ValueId, String> {
         let output = call.node.outputs.first().map_or("", String::as_str);
         self.graph.add_node(&*call.name, op, inputs, output).map_err(|e| e.reason)
     }
@@ -316,12 +315,12 @@ impl Importer<'_> {
 
     /// Appends a reshaping, unless the shape is that already.
     pub(super) fn reshape(&mut self, call: &Call, x: ValueId, shape: Vec<u32>) -> Result<ValueId, String> {
-        if self.graph.shape(x) == shape { Ok(x) } else { self.emit(call, Op::Reshape { shape }, vec![x]) }
+        if self.graph.shape(x) == shape { Ok(x) } else { self.emit(call, Reshape { shape }, vec![x]) }
     }
 
     /// Says that output `i` of the node is the value `id`.
     pub(super) fn bind(&mut self, call: &Call, i: usize, id: ValueId) -> Result<(), String> {
-        self.bind_name(call, i, Bound::Value(id))
+        self.bind_name(call, i, Bound::Value(id, self.result))
     }
 
     fn bind_constant(&mut self, call: &Call, i: usize, t: Tensor) -> Result<(), String> {

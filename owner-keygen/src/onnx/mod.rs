@@ -9,6 +9,8 @@ mod error;
 mod fold;
 mod functions;
 mod importer;
+mod integers;
+mod interface;
 mod ops_composed;
 mod ops_dense;
 mod ops_elementwise;
@@ -48,7 +50,7 @@ impl Default for ImportOptions {
 /// An imported network.
 #[derive(Debug, Clone)]
 pub struct Imported {
-    /// The network; passes [`twinmask_model::infer::check`].
+    /// The network; passes [`twinmask_model::shapes::check`].
     pub graph: Graph,
     /// Version of the ONNX operator set.
     pub opset: i64,

@@ -2,10 +2,10 @@
 //! Any bytes as the sections of a bundle (behind the signature): an error or a validated plan, never a panic.
 
 use libfuzzer_sys::fuzz_target;
-use twinmask_codec;
+use twinmask_codec as codec;
 use twinmask_model::graph::Graph;
-use twinmask_model::infer;
 use twinmask_model::plan::Plan;
+use twinmask_model::shapes;
 
 fuzz_target!(|data: &[u8]| {
     if let Ok(plan) = codec::decode::<Plan, { 1 << 20 }>(data)
@@ -16,6 +16,6 @@ fuzz_target!(|data: &[u8]| {
         }
     }
     if let Ok(graph) = codec::decode::<Graph, { 1 << 20 }>(data) {
-        let _ = infer::check(&graph, 64 << 20);
+        let _ = shapes::check(&graph, 64 << 20);
     }
 });
