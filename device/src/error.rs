@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use twinmask_masking::{IntegrityError, MaskError};
 use twinmask_model::container::ContainerError;
-use twinmask_model::infer::InferError;
+use twinmask_model::shapes::ShapeError;
 use twinmask_ring::fixed::NotFinite;
 use twinmask_ring::pack::PackError;
 use twinmask_transport::frame_io::FrameIoError;
@@ -161,7 +161,7 @@ pub enum ModelError {
     Keys(#[from] PackError),
     /// Its graph does not check out.
     #[error(transparent)]
-    Graph(#[from] InferError),
+    Graph(#[from] ShapeError),
     /// It was issued without what the integrity checks need.
     #[error(transparent)]
     Checks(#[from] IntegrityError),

@@ -87,7 +87,6 @@ mod embedding;
 pub mod engine;
 mod error;
 mod exchange;
-pub mod exec;
 mod inference;
 mod input;
 mod local;
@@ -109,6 +108,8 @@ pub use model::Model;
 pub use run::Output;
 pub use session::{EdgeUsage, Edges, Glimpse, Usage};
 
+/// The executor, whose [`Values`](exec::Values) an inference runs in.
+pub use twinmask_exec as exec;
 pub use twinmask_masking::Integrity;
 pub use twinmask_transport::{Connection, Role, TransportLimits};
 pub use twinmask_wire::CodecChoice;

@@ -6,12 +6,14 @@ use twinmask_codec::LayerId;
 use twinmask_masking::integrity::Checker;
 use twinmask_masking::{DeviceKeys, Integrity};
 use twinmask_model::bundle::{DeviceBundle, DeviceModel, LayerScales, MEMORY_CAP};
-use twinmask_model::graph::{Graph, Op, ValueId};
+use twinmask_model::cost;
+use twinmask_model::graph::{Graph, Port, ValueId};
+use twinmask_model::ops::Op;
 use twinmask_model::plan::Plan;
 
 use crate::error::{DeviceError, ModelError};
 use crate::exec::{Program, Values};
-use crate::input::{Element, InputSpec, TensorSpec};
+use crate::input::{InputSpec, TensorSpec};
 use crate::rescale::Rescale;
 
 /// The value that a layer's answer is put in as.
@@ -57,8 +59,8 @@ impl Model {
         let checker = Checker::new(integrity, &mut bundle).map_err(|e| of_model(e.into()))?;
         let shifts = |l: &LayerScales| l.bias.clone().unwrap_or_else(|| vec![0.0; l.scales.len()]);
         let shifts = bundle.model.layers.iter().map(shifts).collect();
-        let spec = |&id: &ValueId| tensor_spec(program.graph(), id);
-        let tensors = std::iter::once(&program.graph().input).map(spec).collect();
+        let spec = |port: &Port| tensor_spec(program.graph(), port);
+        let tensors = program.graph().inputs.iter().map(spec).collect();
         let inputs = InputSpec { tensors, preprocess: bundle.model.preprocess.clone() };
         let outputs = program.graph().outputs.iter().map(spec).collect();
         let mut bundle = bundle.model;
@@ -119,34 +121,21 @@ impl Model {
     /// Multiply-accumulates that stay on the device (Conv, Gemm and MatMul only).
     #[must_use]
     pub fn local_macs(&self) -> u64 {
-        let graph = self.program.graph();
-        let macs = |n: &twinmask_model::graph::Node| {
-            let out = graph.value(n.output).len() as u64;
-            let shape = |i: usize| graph.shape(n.inputs[i]);
-            match n.op {
-                Op::Conv { .. } => out * shape(1)[1..].iter().map(|&d| u64::from(d)).product::<u64>(),
-                Op::ConvTranspose { .. } => {
-                    graph.value(n.inputs[0]).len() as u64 * shape(1)[1..].iter().map(|&d| u64::from(d)).product::<u64>()
-                }
-                Op::Dense | Op::MatMul => out * u64::from(shape(0).last().copied().unwrap_or(1)),
-                _ => 0,
-            }
-        };
-        graph.nodes.iter().map(macs).sum()
+        cost::local_macs(self.program.graph())
     }
 }
 
-fn tensor_spec(graph: &Graph, id: ValueId) -> TensorSpec {
-    let value = graph.value(id);
-    TensorSpec { name: value.name.clone(), shape: value.shape.clone(), element: Element::F32 }
+fn tensor_spec(graph: &Graph, port: &Port) -> TensorSpec {
+    let value = graph.value(port.value);
+    TensorSpec { name: value.name.clone(), shape: value.shape.clone(), element: port.element }
 }
 
 fn holes(graph: &Graph, plan: &Plan) -> (Vec<ValueId>, Vec<ValueId>) {
     let (mut inputs, mut outputs) = (vec![0; plan.groups().len()], vec![0; plan.layers().len()]);
     for node in &graph.nodes {
-        if let Op::Linear { layer, .. } = node.op {
-            inputs[plan.layer(layer as usize).group().index()] = node.inputs[0];
-            outputs[layer as usize] = node.output;
+        if let Op::Linear(hole) = &node.op {
+            inputs[plan.layer(hole.layer as usize).group().index()] = node.inputs[0];
+            outputs[hole.layer as usize] = node.output;
         }
     }
     (inputs, outputs)

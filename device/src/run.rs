@@ -4,12 +4,12 @@
 use std::time::{Duration, Instant};
 
 use twinmask_kernels::elementwise;
-use twinmask_model::graph::ValueId;
+use twinmask_model::graph::Port;
 
 use crate::error::{CheckError, DeviceError};
 use crate::exchange::{Exchange, GroupInput};
 use crate::exec::Values;
-use crate::input::{InputError, Tensor};
+use crate::input::{InputError, Tensor, TensorSpec};
 use crate::model::Model;
 
 /// One output tensor.
@@ -48,7 +48,8 @@ pub async fn infer(
             return Err(InputError::NotFinite { index }.into());
         }
     }
-    values.start(&inputs[0])?;
+    let slices: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
+    values.start(&slices)?;
     let rounds = model.plan().rounds().len();
     let mut times = Vec::with_capacity(rounds);
     for r in 0..rounds {
@@ -68,8 +69,8 @@ pub async fn infer(
     }
     values.run_segment(rounds)?;
     let graph = model.program.graph();
-    let output = |(&id, spec): (&ValueId, &crate::input::TensorSpec)| {
-        let tensor = Tensor::of_network(spec.shape.clone(), spec.element, values.get(id)?.to_vec());
+    let output = |(port, spec): (&Port, &TensorSpec)| {
+        let tensor = Tensor::of_network(spec.shape.clone(), spec.element, values.get(port.value)?.to_vec());
         Ok(Output { name: spec.name.clone(), tensor })
     };
     let outputs = graph.outputs.iter().zip(model.outputs()).map(output).collect::<Result<_, DeviceError>>()?;

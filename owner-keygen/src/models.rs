@@ -51,7 +51,7 @@ pub fn add_model(store: &mut Store, request: ModelRequest) -> Result<(ModelEntry
         return Err(UsageError::Threshold(t).into());
     }
     let Imported { graph, mut warnings, .. } = load(store, &request)?;
-    let shape = graph.shape(graph.input).to_vec();
+    let shape = graph.picture_shape().to_vec();
     let preprocess = match &request.preprocess {
         // A model that takes no pictures needs no preprocessing; one that does must get a fitting one.
         Some(p) => match p.picture(&shape) {

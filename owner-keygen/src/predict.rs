@@ -127,13 +127,13 @@ fn depths(graph: &Graph, candidates: &BTreeMap<usize, Geometry>) -> Vec<u32> {
 mod tests {
     use super::*;
     use twinmask_layer::Conv;
-    use twinmask_model::graph::{Op, Window};
+    use twinmask_model::graph::{Element, Port};
+    use twinmask_model::ops::{self, Window};
 
     /// A heavy convolution behind a light one.
     fn network() -> (Graph, BTreeMap<usize, Geometry>) {
         let mut g = Graph::default();
-        g.input = g.add_value("x", vec![1, 8, 56, 56]);
-        let mut at = g.input;
+        let mut at = g.add_input("x", vec![1, 8, 56, 56], Element::F32);
         let mut candidates = BTreeMap::new();
         for (i, kernel) in [1u32, 7].into_iter().enumerate() {
             let w =
@@ -141,7 +141,7 @@ mod tests {
             let pad = [kernel / 2; 4];
             let window = Window { kernel: [kernel; 2], stride: [1; 2], pad, dilation: [1; 2] };
             at = g
-                .add_node(format!("conv{i}"), Op::Conv { window, groups: 1 }, vec![at, w], format!("y{i}"))
+                .add_node(format!("conv{i}"), ops::Conv { window, groups: 1 }, vec![at, w], format!("y{i}"))
                 .expect("fits");
             let conv = Conv {
                 c_in: 8,
@@ -157,7 +157,7 @@ mod tests {
             };
             candidates.insert(i, Geometry::Conv(conv));
         }
-        g.outputs = vec![at];
+        g.outputs = vec![Port::f32(at)];
         (g, candidates)
     }
 

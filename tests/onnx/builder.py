@@ -10,6 +10,7 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
+INTEGERS = {TensorProto.INT32: np.int32, TensorProto.INT64: np.int64}
 FLOATS = {TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16}
 
 
@@ -19,9 +20,9 @@ def rng(name):
 
 
 class Net:
-    """A network being written. Tensors go by name; the input is `x`."""
+    """A network being written. Tensors go by name; the first input is `x`."""
 
-    def __init__(self, name, shape=(1, 3, 8, 8), opset=17, ir=None, dims=None, inits_as_inputs=False):
+    def __init__(self, name, shape=(1, 3, 8, 8), opset=17, ir=None, dims=None, inits_as_inputs=False, input_type=TensorProto.FLOAT):
         self.name, self.shape, self.opset = name, tuple(shape), opset
         self.ir = ir or (10 if opset > 19 else 8)
         self.dims = list(shape) if dims is None else dims  # as declared: names stand for open sizes
@@ -29,14 +30,20 @@ class Net:
         self.rng = rng(name)
         self.nodes, self.inits, self.outputs, self.functions = [], [], [], []
         self.domains = {}
-        self.input_type = TensorProto.FLOAT
+        self.input_type = input_type
         self.input_values = None
+        self.more_inputs = []  # name, element type, values
         self.count = 0
         self.prefix = ""
 
     def fresh(self, stem):
         self.count += 1
         return f"{self.prefix}{stem}_{self.count}"
+
+    def input(self, name, values, kind=TensorProto.FLOAT):
+        """A further input, with what to run with."""
+        self.more_inputs.append((name, kind, values))
+        return name
 
     def const(self, value, dtype=np.float32, name=None):
         """An initializer."""
@@ -109,6 +116,7 @@ class Net:
     def model(self):
         info = helper.make_tensor_value_info
         inputs = [info("x", self.input_type, self.dims)]
+        inputs += [info(name, kind, values.shape) for name, kind, values in self.more_inputs]
         if self.inits_as_inputs:
             inputs += [info(t.name, t.data_type, list(t.dims)) for t in self.inits]
         outputs = [info(n, t, None) for n, t in self.outputs]
@@ -120,10 +128,12 @@ class Net:
         return model
 
     def values(self):
-        """The input to run with."""
+        """The inputs to run with, by name, in their order."""
         if self.input_values is not None:
-            return np.asarray(self.input_values, dtype=np.float32).reshape(self.shape)
-        return rng(self.name + "/input").standard_normal(self.shape).astype(np.float32)
+            x = np.asarray(self.input_values).reshape(self.shape)
+        else:
+            x = rng(self.name + "/input").standard_normal(self.shape)
+        return {"x": x.astype(INTEGERS.get(self.input_type, np.float32)), **{n: v for n, _, v in self.more_inputs}}
 
 
 def single_precision(model):
@@ -187,12 +197,12 @@ class Collection:
         options.log_severity_level = 3
         reference = single_precision(model).SerializeToString(deterministic=True)
         session = onnxruntime.InferenceSession(reference, options, providers=["CPUExecutionProvider"])
-        x = net.values()
-        results = session.run(None, {"x": x})
+        inputs = net.values()
+        results = session.run(None, inputs)
         for result in results:
             assert np.isfinite(result).all(), f"{net.name}: the result is not finite"
             assert result.size == 1 or np.ptp(result) > 0, f"{net.name}: the result is constant"
-        entry = {"name": net.name, "input": self.store(x), "outputs": [self.store(r) for r in results]}
+        entry = {"name": net.name, "inputs": [self.store(x) for x in inputs.values()], "outputs": [self.store(r) for r in results]}
         if any(isinstance(d, str) for d in net.dims[2:]) and len(net.dims) == 4:
             entry["input_size"] = list(net.shape[2:])
         if local:

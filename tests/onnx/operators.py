@@ -3,7 +3,7 @@
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-from builder import Net
+from builder import Net, rng
 
 STEM = 4  # channels behind the layer that most cases begin with
 
@@ -350,6 +350,20 @@ def element_types(c):
     net.inits.append(helper.make_tensor("w", TensorProto.FLOAT, values.shape, values.flatten().tolist()))
     net.inits.append(helper.make_tensor("shape", TensorProto.INT64, [2], [0, -1]))
     net.out(net.node("Reshape", net.node("Conv", "x", "w"), "shape"))
+    c.accepted(net)
+
+    net = Net("two_inputs")
+    second = net.input("second", rng("two_inputs/second").standard_normal((1, 4, 8, 8)).astype(np.float32))
+    net.out(net.node("Add", net.stem(), second))
+    c.accepted(net)
+
+    # Integers beside floats, one of them through to an output.
+    net = Net("integer_inputs", (1, 6))
+    mask = net.input("mask", np.array([[1, 1, 0, 1, 0, 0]], np.int32), TensorProto.INT32)
+    ids = net.input("ids", np.array([[3, 16777216, -5, 0, 2, 1]], np.int64), TensorProto.INT64)
+    hidden = net.node("Mul", "x", net.node("Cast", mask, to=TensorProto.FLOAT))
+    more = net.node("Add", net.node("Mul", ids, net.const(-1, np.int64)), net.ints(1, 0, 2, 3, 4, 5))
+    net.out(net.dense(hidden, 6, 4), more, types={more: TensorProto.INT64})
     c.accepted(net)
 
     net = Net("external_data", (1, 3, 8, 8))

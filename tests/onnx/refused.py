@@ -80,16 +80,17 @@ def build(c):
     refuse("not_finite", "it holds NaN", lambda n: n.node("Conv", "x", n.const(np.full((4, 3, 1, 1), np.nan))))
     refuse("computed_later", "is not computed by an earlier node", lambda n: n.node("Relu", "nowhere"))
 
-    net = Net("refused_integer_input", (1, 3, 8, 8))
-    net.input_type = TensorProto.UINT8
+    net = Net("refused_integer_input", (1, 3, 8, 8), input_type=TensorProto.UINT8)
     net.out(net.node("Cast", "x", to=TensorProto.FLOAT))
     c.refused(net, "export it with a float input")
 
-    net = Net("refused_two_inputs")
-    net.out(net.node("Add", net.stem(), "second"))
-    model = net.model()
-    model.graph.input.append(helper.make_tensor_value_info("second", TensorProto.FLOAT, [1, 4, 8, 8]))
-    c.refused(net, "2 inputs (x, second)", model)
+    net = Net("refused_integer_division", (1, 6), input_type=TensorProto.INT64)
+    net.out(net.node("Cast", net.node("Div", "x", net.const(2, np.int64)), to=TensorProto.FLOAT))
+    c.refused(net, "its operand holds integers")
+
+    net = Net("refused_open_sequence", (1, 6), dims=["N", "S"], input_type=TensorProto.INT64)
+    net.out(net.node("Cast", "x", to=TensorProto.FLOAT))
+    c.refused(net, "leaves its dimensions [1] open")
 
     net = Net("refused_recursive_function")
     node = helper.make_node("Loop1", ["a"], ["b"], domain="own")

@@ -48,13 +48,13 @@ fn in_parallel<S>(
 /// The network's logits in f32, before anything is divided or quantized.
 fn float_logits(onnx: &Path, inputs: &[Vec<f32>]) -> Vec<Vec<f32>> {
     let graph = import(onnx, &ImportOptions::default()).expect("a network of the data folder").graph;
-    let output = graph.outputs[0];
+    let output = graph.outputs[0].value;
     let program = Arc::new(Program::new(graph, MEMORY_CAP).expect("a checked graph"));
     in_parallel(
         inputs,
         || Values::new(Arc::clone(&program)),
         |values, input| {
-            values.start(input).expect("fits");
+            values.start(&[input]).expect("fits");
             values.run_segment(0).expect("runs");
             values.get(output).expect("computed").to_vec()
         },

@@ -44,7 +44,7 @@ fn edges_know_no_device_secrets() {
 /// If this fails, the protocol cannot be used or tested without an async runtime.
 #[test]
 fn the_protocol_has_no_runtime() {
-    for package in ["ring", "codec", "layer", "kernels", "model", "onnx", "masking", "wire"] {
+    for package in ["ring", "codec", "layer", "kernels", "model", "exec", "onnx", "masking", "wire"] {
         check_free(&format!("twinmask-{package}"), &ASYNC);
     }
     assert!(tree("twinmask-transport").contains("quinn"), "the names have changed, so nothing was checked");
@@ -59,6 +59,7 @@ fn only_the_owner_reads_onnx() {
         "layer",
         "kernels",
         "model",
+        "exec",
         "masking",
         "wire",
         "transport",
@@ -84,13 +85,14 @@ fn the_device_has_no_blas() {
 /// If this fails, crates depend on each other in ways that ARCHITECTURE.md does not know.
 #[test]
 fn arrows() {
-    let allowed: [(&str, &[&str]); 14] = [
+    let allowed: [(&str, &[&str]); 15] = [
         ("twinmask-ring", &[]),
         ("twinmask-codec", &["ring"]),
         ("twinmask-layer", &[]),
         ("twinmask-kernels", &["ring", "layer"]),
         ("twinmask-openblas", &["ring", "layer", "kernels"]),
         ("twinmask-model", &["ring", "codec", "layer"]),
+        ("twinmask-exec", &["ring", "codec", "layer", "model"]),
         ("twinmask-onnx", &["ring", "codec", "layer", "model"]),
         ("twinmask-masking", &["ring", "codec", "layer", "kernels", "model"]),
         ("twinmask-wire", &["ring", "codec"]),
@@ -99,7 +101,7 @@ fn arrows() {
         ("twinmask-edge", &["ring", "codec", "layer", "kernels", "model", "wire", "transport", "settings"]),
         (
             "twinmask-device",
-            &["ring", "codec", "layer", "kernels", "model", "masking", "wire", "transport", "settings"],
+            &["ring", "codec", "layer", "kernels", "model", "exec", "masking", "wire", "transport", "settings"],
         ),
         (
             "twinmask-owner-keygen",

@@ -24,7 +24,7 @@ fn zoo(names: &[&str]) -> Deployment {
 /// `n` seeded inputs of `model`.
 fn inputs(deployment: &Deployment, model: &str, n: usize) -> Vec<PathBuf> {
     let shape = &deployment.bundle(model).model.graph;
-    let shape = shape.shape(shape.input).to_vec();
+    let shape = shape.picture_shape().to_vec();
     (0..n).map(|i| deployment.tensor(&format!("{model}-{i}"), &shape)).collect()
 }
 

@@ -131,7 +131,7 @@ async fn infer(
     if scheme.whole {
         return ask(servers, Kind::Whole, scheme.width, 0, &[input], rounds.output_len()).await;
     }
-    values.start(input)?;
+    values.start(&[input])?;
     for r in 0..rounds.plan().rounds().len() {
         let inputs = rounds.advance(values, r)?;
         let answer = ask(servers, Kind::Round, scheme.width, r, &inputs, rounds.lens(r).1).await?;

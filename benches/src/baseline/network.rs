@@ -7,7 +7,8 @@ use anyhow::{Context, Result, anyhow};
 use twinmask_codec::LayerId;
 use twinmask_device::exec::{Program, Values};
 use twinmask_model::bundle::MEMORY_CAP;
-use twinmask_model::graph::{Graph, Op, ValueId};
+use twinmask_model::graph::{Graph, ValueId};
+use twinmask_model::ops::Op;
 use twinmask_model::plan::Plan;
 use twinmask_model::ring_plan::Profile;
 use twinmask_onnx::{ImportOptions, import};
@@ -31,9 +32,9 @@ impl Rounds {
     pub fn new(plan: Plan, graph: Graph) -> Result<Self> {
         let (mut inputs, mut outputs) = (vec![0; plan.groups().len()], vec![0; plan.layers().len()]);
         for node in &graph.nodes {
-            if let Op::Linear { layer, .. } = node.op {
-                inputs[plan.layer(layer as usize).group().index()] = node.inputs[0];
-                outputs[layer as usize] = node.output;
+            if let Op::Linear(hole) = &node.op {
+                inputs[plan.layer(hole.layer as usize).group().index()] = node.inputs[0];
+                outputs[hole.layer as usize] = node.output;
             }
         }
         let program = Arc::new(Program::new(graph, MEMORY_CAP)?);
@@ -56,14 +57,14 @@ impl Rounds {
     #[must_use]
     pub fn input_len(&self) -> usize {
         let graph = self.program.graph();
-        graph.value(graph.input).len()
+        graph.value(graph.inputs[0].value).len()
     }
 
     /// Elements of the network's first output.
     #[must_use]
     pub fn output_len(&self) -> usize {
         let graph = self.program.graph();
-        graph.value(graph.outputs[0]).len()
+        graph.value(graph.outputs[0].value).len()
     }
 
     /// Elements of the inputs and of the outputs of round `r`.
@@ -109,7 +110,7 @@ impl Rounds {
     /// When an operator refuses its operands.
     pub fn finish<'v>(&self, values: &'v mut Values) -> Result<&'v [f32]> {
         values.run_segment(self.plan.rounds().len())?;
-        Ok(values.get(self.program.graph().outputs[0])?)
+        Ok(values.get(self.program.graph().outputs[0].value)?)
     }
 }
 
@@ -128,7 +129,7 @@ impl FloatNetwork {
     pub fn load(path: &Path) -> Result<Self> {
         let graph = import(path, &ImportOptions::default()).with_context(|| path.display().to_string())?.graph;
         let mut floats: Vec<(String, Vec<f32>)> = Vec::new();
-        for node in graph.nodes.iter().filter(|n| matches!(n.op, Op::Conv { .. } | Op::Dense)) {
+        for node in graph.nodes.iter().filter(|n| matches!(n.op, Op::Conv(_) | Op::Dense(_))) {
             if let Some(weights) = graph.constants.get(&node.inputs[1]) {
                 floats.push((node.name.clone(), weights.clone()));
             }
@@ -169,7 +170,7 @@ impl FloatNetwork {
     /// # Errors
     /// When an operator refuses its operands.
     pub fn infer(&self, values: &mut Values, input: &[f32], scratch: &mut Scratch) -> Result<Vec<f32>> {
-        values.start(input)?;
+        values.start(&[input])?;
         for r in 0..self.rounds.plan().rounds().len() {
             let inputs = self.rounds.advance(values, r)?.concat();
             let answer = self.round(r, &inputs, scratch);
@@ -188,12 +189,12 @@ mod tests {
     fn the_divided_network_computes_what_the_undivided_one_does() {
         let onnx = zoo_file("lenet").expect("the zoo has it");
         let whole = import(&onnx, &ImportOptions::default()).expect("its own file").graph;
-        let output = whole.outputs[0];
+        let output = whole.outputs[0].value;
         let program = Arc::new(Program::new(whole, MEMORY_CAP).expect("it checks out"));
         let network = FloatNetwork::load(&onnx).expect("its own file");
         let input: Vec<f32> = (0..network.rounds.input_len()).map(|i| (i as f32 * 0.37).sin()).collect();
         let mut values = Values::new(program);
-        values.start(&input).expect("fits");
+        values.start(&[&input]).expect("fits");
         values.run_segment(0).expect("runs");
         let expected = values.get(output).expect("computed");
         let got = network.infer(&mut network.rounds.values(), &input, &mut Scratch::default()).expect("runs");

@@ -9,7 +9,8 @@ use twinmask_benches::machine;
 use twinmask_benches::networks::zoo_file;
 use twinmask_benches::report::Report;
 use twinmask_layer::{Conv, Geometry};
-use twinmask_model::graph::{Graph, Op};
+use twinmask_model::graph::Graph;
+use twinmask_model::ops::Op;
 use twinmask_onnx::{ImportOptions, import};
 use twinmask_ring::fixed::Scale;
 use twinmask_ring::mask;
@@ -116,11 +117,11 @@ fn activations() -> Result<Vec<f32>> {
 }
 
 fn first_convolution(graph: &Graph) -> Option<(Geometry, &[f32], &[f32])> {
-    let node = graph.nodes.iter().find(|n| matches!(n.op, Op::Conv { .. }))?;
-    let Op::Conv { window, groups } = &node.op else { return None };
+    let node = graph.nodes.iter().find(|n| matches!(n.op, Op::Conv(_)))?;
+    let Op::Conv(op) = &node.op else { return None };
     let &[_, c_in, h, w] = graph.shape(node.inputs[0]) else { return None };
-    let (&[kh, kw], c_out) = (&window.kernel, graph.shape(node.inputs[1])[0]);
-    let (stride, pad, dilation, groups) = (window.stride, window.pad, window.dilation, *groups);
+    let (&[kh, kw], c_out) = (&op.window.kernel, graph.shape(node.inputs[1])[0]);
+    let (stride, pad, dilation, groups) = (op.window.stride, op.window.pad, op.window.dilation, op.groups);
     let conv = Conv { c_in, h, w, c_out, kh, kw, stride, pad, dilation, groups };
     let constant = |i: usize| graph.constants.get(node.inputs.get(i)?).map(Vec::as_slice);
     Some((Geometry::Conv(conv), constant(1)?, constant(2)?))

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use serde::Serialize;
 use serde_json::Value;
+use twinmask_model::graph::Port;
 use twinmask_model::plan::Plan;
 
 use super::Link;
@@ -163,8 +164,8 @@ impl Plans {
     pub fn of(site: &Site) -> Result<Self> {
         let dir = twinmask_device::engine::DeviceDir::open(&site.device_dir())?;
         let graph = dir.load(Some("balanced"))?.model.graph;
-        let len = |id: u32| graph.value(id).len();
-        let (input, output) = (len(graph.input), len(graph.outputs[0]));
+        let len = |port: &Port| graph.value(port.value).len();
+        let (input, output) = (len(&graph.inputs[0]), len(&graph.outputs[0]));
         Ok(Self { compact: site.plan("compact")?, balanced: site.plan("balanced")?, input, output })
     }
 

@@ -6,13 +6,26 @@ use serde::de::DeserializeOwned;
 
 /// Bytes that are no encoding of what was expected.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum CodecError {
     /// Not an encoding of the expected type, or beyond the decode limit.
     #[error("malformed encoding: {0}")]
-    Malformed(#[from] bincode::error::DecodeError),
+    Malformed(bincode::error::DecodeError),
+    /// Refused by the type itself, with its reason.
+    #[error("{0}")]
+    Refused(String),
     /// Bytes are left behind the value.
     #[error("{0} trailing bytes behind the encoding")]
     Trailing(usize),
+}
+
+impl From<bincode::error::DecodeError> for CodecError {
+    fn from(e: bincode::error::DecodeError) -> Self {
+        match e {
+            bincode::error::DecodeError::OtherString(reason) => Self::Refused(reason),
+            other => Self::Malformed(other),
+        }
+    }
 }
 
 fn config() -> impl bincode::config::Config {

@@ -9,10 +9,10 @@ use zeroize::Zeroizing;
 
 use crate::container::{ContainerError, Kind, Reader, Storage, Writer};
 use crate::graph::Graph;
-use crate::infer;
 use crate::plan::{Layer, Plan, PlanParts};
 use crate::preprocess::Preprocess;
 use crate::ring_plan::Profile;
+use crate::shapes;
 
 /// BLAKE3 digest of an edge bundle: the identity of a model version.
 pub type Digest = [u8; 32];
@@ -122,7 +122,7 @@ pub struct DeviceModel {
     pub profile: Profile,
     /// The plan, equal to the edge bundle's.
     pub plan: Plan,
-    /// The local graph with [`Op::Linear`](crate::graph::Op::Linear) holes.
+    /// The local graph with [`Linear`](crate::ops::Linear) holes.
     pub graph: Graph,
     /// Per layer of the plan.
     pub layers: Vec<LayerScales>,
@@ -192,7 +192,7 @@ impl DeviceModel {
 
     /// Checks graph, plan and scales against each other (shapes are inferred anew).
     fn validate(&self) -> Result<(), String> {
-        infer::check(&self.graph, MEMORY_CAP).map_err(|e| e.to_string())?;
+        shapes::check(&self.graph, MEMORY_CAP).map_err(|e| e.to_string())?;
         if self.threshold.is_some_and(|t| !(-1.0..=1.0).contains(&t)) {
             return Err("its threshold is no cosine".into());
         }

@@ -7,14 +7,16 @@
 //! stored, so the signature over the digest covers the whole file. A reader checks, in this order: magic and
 //! version, signature, lengths, section hashes; only then is anything decompressed, within the signed length.
 
+use std::cmp::Ordering;
+
 use ring::signature::{ED25519, Ed25519KeyPair, UnparsedPublicKey};
 use serde::{Deserialize, Serialize};
 
 use twinmask_codec as codec;
 
 const MAGIC: &[u8; 4] = b"TWMB";
-/// Version of the bundle format that this program reads and writes.
-pub const VERSION: u16 = 1;
+/// Format of the bundles that this program writes and reads.
+pub const VERSION: u16 = 2;
 const FIXED: usize = 12;
 const SIGNATURE: usize = 64;
 const MAX_TABLE: usize = 1 << 20;
@@ -54,13 +56,20 @@ struct Entry {
 
 /// Why a bundle was refused.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ContainerError {
     /// Not a bundle at all.
     #[error("is no twinmask bundle")]
     Magic,
-    /// A bundle of another format version.
+    /// A bundle of a newer format.
     #[error("is a bundle of format {0}; this program reads format {VERSION}: install the matching release")]
-    Version(u16),
+    Newer(u16),
+    /// A bundle of an older format.
+    #[error(
+        "is a bundle of format {0}; this program reads format {VERSION}: \
+         issue it anew with this version's owner-keygen add-model / add-device"
+    )]
+    Older(u16),
     /// A bundle of another kind.
     #[error(
         "is not a bundle for this purpose (kind {found}, expected {expected:?}): was it copied to the wrong place?"
@@ -159,8 +168,10 @@ impl<'a> Reader<'a> {
             return Err(ContainerError::Magic);
         }
         let version = u16::from_le_bytes([fixed[4], fixed[5]]);
-        if version != VERSION {
-            return Err(ContainerError::Version(version));
+        match version.cmp(&VERSION) {
+            Ordering::Less => return Err(ContainerError::Older(version)),
+            Ordering::Equal => {}
+            Ordering::Greater => return Err(ContainerError::Newer(version)),
         }
         let table_len = u32::from_le_bytes([fixed[8], fixed[9], fixed[10], fixed[11]]) as usize;
         if table_len > MAX_TABLE {
@@ -188,10 +199,9 @@ impl<'a> Reader<'a> {
         self.digest
     }
 
-    /// Whether there is a section `name`.
-    #[must_use]
-    pub fn has(&self, name: &str) -> bool {
-        self.entries.iter().any(|e| e.name == name)
+    /// Names of all sections, in their order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().map(|e| e.name.as_str())
     }
 
     /// Content of the section `name`.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::infer::MAX_RANK;
+use crate::dims::MAX_RANK;
 
 /// Order of a picture's axes in the model's input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -45,6 +45,7 @@ pub struct Preprocess {
 
 /// A preprocessing that makes no sense, or does not fit the model's input.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum PreprocessError {
     /// No preset of this name.
     #[error("'{name}' is no preprocessing preset; there are {}", PRESETS.join(", "))]

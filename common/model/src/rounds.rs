@@ -1,7 +1,8 @@
 //! Rounds: a linear layer runs as soon as its input is there. The depth of a value is the number of rounds that must
 //! have been answered before it can be computed; the layers that read a value of depth r belong to round r.
 
-use crate::graph::{Graph, Op};
+use crate::graph::Graph;
+use crate::ops::Op;
 use crate::plan::Plan;
 use twinmask_codec::{GroupId, LayerId, RoundId};
 
@@ -11,7 +12,7 @@ pub fn depths(graph: &Graph) -> Vec<u32> {
     let mut depth = vec![0; graph.values.len()];
     for node in &graph.nodes {
         let input = node.inputs.iter().map(|&i| depth[i as usize]).max().unwrap_or(0);
-        depth[node.output as usize] = input + u32::from(matches!(node.op, Op::Linear { .. }));
+        depth[node.output as usize] = input + u32::from(matches!(node.op, Op::Linear(_)));
     }
     depth
 }
@@ -51,8 +52,8 @@ pub fn check(graph: &Graph, plan: &Plan) -> Result<(), HoleError> {
     let depth = depths(graph);
     let mut input_of = vec![None; plan.layers().len()];
     for node in &graph.nodes {
-        let Op::Linear { layer, .. } = node.op else { continue };
-        let id = LayerId::new(layer);
+        let Op::Linear(hole) = &node.op else { continue };
+        let id = LayerId::new(hole.layer);
         let planned = plan.layers().get(id.index()).ok_or(HoleError::Unplanned(id))?;
         let (input, g) = (node.inputs[0], planned.geometry());
         if graph.value(input).len() != g.in_len() || graph.value(node.output).len() != g.out_len() {

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Component, Path, PathBuf};
 
-use twinmask_model::graph::elements;
+use twinmask_model::dims::elements;
 
 use super::reader;
 use super::tensor::{Tensor, check_shape};

@@ -3,8 +3,7 @@
 
 use std::rc::Rc;
 
-use twinmask_model::graph::elements;
-use twinmask_model::infer::broadcast;
+use twinmask_model::dims::{broadcast, elements};
 
 use super::call::Call;
 use super::importer::Importer;

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::rc::Rc;
 
-use twinmask_model::graph::{Graph, Op, ValueId};
+use twinmask_model::graph::{Element, Graph, MAX_INTEGER, ValueId};
+use twinmask_model::ops::{Op, Reshape};
 
 use super::call::Call;
 use super::data::Budget;
@@ -13,8 +14,9 @@ use super::tensor::{Data, Tensor};
 /// What a name stands for.
 #[derive(Clone)]
 pub(super) enum Bound {
-    /// A value of the graph; its data is in [`Graph::constants`] if it is a constant that a node uses.
-    Value(ValueId),
+    /// A value of the graph, and what its elements are in the file; its data is in [`Graph::constants`] if it is a
+    /// constant that a node uses.
+    Value(ValueId, Element),
     /// A constant that no node uses yet.
     Const(Rc<Tensor>),
 }
@@ -27,6 +29,8 @@ pub(super) struct Importer<'a> {
     /// Where external data lies.
     pub(super) folder: &'a Path,
     pub(super) names: HashMap<String, Bound>,
+    /// What the elements of the present node's results are.
+    pub(super) result: Element,
 }
 
 /// Turns one node of the file into nodes of the graph; the error says what is wrong with the node.
@@ -39,7 +43,7 @@ impl<'a> Importer<'a> {
     /// With nothing imported yet, for tensors of `memory_cap` bytes together.
     pub(super) fn new(opset: i64, memory_cap: u64, folder: &'a Path) -> Self {
         let (graph, names) = (Graph::default(), HashMap::new());
-        Self { graph, opset, budget: Budget::new(memory_cap), folder, names }
+        Self { graph, opset, budget: Budget::new(memory_cap), folder, names, result: Element::F32 }
     }
 
     fn look(&self, call: &Call, i: usize) -> Result<&Bound, String> {
@@ -52,9 +56,12 @@ impl<'a> Importer<'a> {
     /// Operand `i` as a value of the graph.
     pub(super) fn value(&mut self, call: &Call, i: usize) -> Result<ValueId, String> {
         let t = match self.look(call, i)? {
-            Bound::Value(id) => return Ok(*id),
+            Bound::Value(id, _) => return Ok(*id),
             Bound::Const(t) => Rc::clone(t),
         };
+        if matches!(t.data, Data::I(_)) && self.integer_operand(call).is_some() {
+            return self.integers(call, i, &t);
+        }
         let name = call.node.inputs[i].clone();
         self.names.remove(&name);
         let Tensor { shape, data } = Rc::try_unwrap(t).unwrap_or_else(|shared| (*shared).clone());
@@ -65,15 +72,53 @@ impl<'a> Importer<'a> {
             return Err(format!("operand '{name}' is empty"));
         }
         let id = self.graph.add_constant(name.clone(), shape, data);
-        self.names.insert(name, Bound::Value(id));
+        self.names.insert(name, Bound::Value(id, Element::F32));
         Ok(id)
+    }
+
+    /// The integers of operand `i` beside other operands that the network computes, as a constant of the node's own: as
+    /// dimensions, the name keeps standing for integers.
+    fn integers(&mut self, call: &Call, i: usize, t: &Tensor) -> Result<ValueId, String> {
+        if let Some(v) = t.as_ints()?.iter().find(|v| v.unsigned_abs() > MAX_INTEGER.unsigned_abs()) {
+            return Err(format!(
+                "operand '{}' holds {v}; magnitudes up to {MAX_INTEGER} are exact",
+                call.node.inputs[i]
+            ));
+        }
+        self.new_constant(call, "integers", t.shape.clone(), t.to_floats())
+    }
+
+    /// Operand `i` as numbers, whatever its type in the file.
+    pub(super) fn number(&mut self, call: &Call, i: usize) -> Result<ValueId, String> {
+        match self.look(call, i)? {
+            Bound::Const(t) if matches!(t.data, Data::I(_)) => {
+                let t = Rc::clone(t);
+                self.integers(call, i, &t)
+            }
+            Bound::Const(_) | Bound::Value(..) => self.value(call, i),
+        }
+    }
+
+    /// Element type of operand `i`; constants of any integer type are 64-bit ones.
+    pub(super) fn element(&self, call: &Call, i: usize) -> Element {
+        match self.look(call, i) {
+            Ok(Bound::Value(_, element)) => *element,
+            Ok(Bound::Const(t)) if matches!(t.data, Data::I(_)) => Element::I64,
+            Ok(Bound::Const(_)) | Err(_) => Element::F32,
+        }
+    }
+
+    /// Element type of the first operand of integers that the network computes, if there is one.
+    pub(super) fn integer_operand(&self, call: &Call) -> Option<Element> {
+        let operands = (0..call.node.inputs.len()).filter(|&i| call.has_input(i) && !self.is_constant(call, i));
+        operands.map(|i| self.element(call, i)).find(|&element| element != Element::F32)
     }
 
     /// Whether operand `i` is there and constant.
     pub(super) fn is_constant(&self, call: &Call, i: usize) -> bool {
         match self.look(call, i) {
             Ok(Bound::Const(_)) => true,
-            Ok(Bound::Value(id)) => self.graph.constants.contains_key(id),
+            Ok(Bound::Value(id, _)) => self.graph.constants.contains_key(id),
             Err(_) => false,
         }
     }
@@ -85,7 +130,7 @@ impl<'a> Importer<'a> {
         }
         match self.look(call, i)? {
             Bound::Const(t) => Ok(Some(Rc::clone(t))),
-            Bound::Value(id) => match self.graph.constants.get(id) {
+            Bound::Value(id, _) => match self.graph.constants.get(id) {
                 Some(data) => Ok(Some(Rc::new(Tensor::floats(self.graph.shape(*id).to_vec(), data.clone())))),
                 None => Err(format!("operand '{}' must be a constant", call.node.inputs[i])),
             },
@@ -109,12 +154,12 @@ impl<'a> Importer<'a> {
     pub(super) fn shape(&self, call: &Call, i: usize) -> Result<Vec<u32>, String> {
         Ok(match self.look(call, i)? {
             Bound::Const(t) => t.shape.clone(),
-            Bound::Value(id) => self.graph.shape(*id).to_vec(),
+            Bound::Value(id, _) => self.graph.shape(*id).to_vec(),
         })
     }
 
     /// Appends a node.
-    pub(super) fn emit(&mut self, call: &Call, op: Op, inputs: Vec<ValueId>) -> Result<ValueId, String> {
+    pub(super) fn emit(&mut self, call: &Call, op: impl Into<Op>, inputs: Vec<ValueId>) -> Result<ValueId, String> {
         let output = call.node.outputs.first().map_or("", String::as_str);
         self.graph.add_node(&*call.name, op, inputs, output).map_err(|e| e.reason)
     }
@@ -133,12 +178,12 @@ impl<'a> Importer<'a> {
 
     /// Appends a reshaping, unless the shape is that already.
     pub(super) fn reshape(&mut self, call: &Call, x: ValueId, shape: Vec<u32>) -> Result<ValueId, String> {
-        if self.graph.shape(x) == shape { Ok(x) } else { self.emit(call, Op::Reshape { shape }, vec![x]) }
+        if self.graph.shape(x) == shape { Ok(x) } else { self.emit(call, Reshape { shape }, vec![x]) }
     }
 
     /// Says that output `i` of the node is the value `id`.
     pub(super) fn bind(&mut self, call: &Call, i: usize, id: ValueId) -> Result<(), String> {
-        self.bind_name(call, i, Bound::Value(id))
+        self.bind_name(call, i, Bound::Value(id, self.result))
     }
 
     pub(super) fn bind_constant(&mut self, call: &Call, i: usize, t: Tensor) -> Result<(), String> {

@@ -11,6 +11,8 @@ mod error;
 mod fold;
 mod functions;
 mod importer;
+mod integers;
+mod interface;
 mod load;
 mod ops_composed;
 mod ops_dense;

@@ -14,7 +14,7 @@ pub const OPSETS: std::ops::RangeInclusive<i64> = 7..=22;
 /// An imported network.
 #[derive(Debug, Clone)]
 pub struct Imported {
-    /// The network; passes [`twinmask_model::infer::check`].
+    /// The network; passes [`twinmask_model::shapes::check`].
     pub graph: Graph,
     /// Version of the ONNX operator set.
     pub opset: i64,

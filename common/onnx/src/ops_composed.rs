@@ -1,6 +1,7 @@
 //! Operators that the IR has no word for and that others of it make up.
 
-use twinmask_model::graph::{Binary, Op, ReduceKind, Unary, ValueId};
+use twinmask_model::graph::{Element, ValueId};
+use twinmask_model::ops::{Binary, Expand, Normalize, ReduceKind, Transpose, Unary};
 
 use super::call::Call;
 use super::importer::{Importer, Table};
@@ -28,11 +29,11 @@ pub(super) const TABLE: Table = &[
 ];
 
 fn unary(im: &mut Importer, call: &Call, f: Unary, x: ValueId) -> Result<ValueId> {
-    im.emit(call, Op::Unary(f), vec![x])
+    im.emit(call, f, vec![x])
 }
 
 fn binary(im: &mut Importer, call: &Call, f: Binary, a: ValueId, b: ValueId) -> Result<ValueId> {
-    im.emit(call, Op::Binary(f), vec![a, b])
+    im.emit(call, f, vec![a, b])
 }
 
 /// `x * by`.
@@ -47,8 +48,11 @@ fn arg_min(im: &mut Importer, call: &Call) -> Result {
     arg_max_of(im, call, x)
 }
 
-/// Activations are floats already; constants become them.
+/// Activations are floats already, whatever their element type outside; constants become them.
 fn cast_like(im: &mut Importer, call: &Call) -> Result {
+    if im.element(call, 0) == Element::F32 && im.element(call, 1) != Element::F32 {
+        return Err("a cast of an activation to integers; activations are floats".into());
+    }
     let x = if im.is_constant(call, 0) {
         let t = im.required(call, 0)?;
         im.new_constant(call, "float", t.shape.clone(), t.to_floats())?
@@ -145,7 +149,7 @@ fn group_normalization(im: &mut Importer, call: &Call) -> Result {
     grouped.extend(&shape[2..]);
     let axes = (2..grouped.len() as u32).collect();
     let y = im.reshape(call, x, grouped)?;
-    let y = im.emit(call, Op::Normalize { axes, epsilon }, vec![y])?;
+    let y = im.emit(call, Normalize { axes, epsilon }, vec![y])?;
     let y = im.reshape(call, y, shape)?;
     let repeat = if im.opset < 21 { channels / groups } else { 1 } as usize;
     let per_channel = |im: &Importer, i: usize| -> Result<Vec<f32>> {
@@ -170,7 +174,7 @@ fn blocks(im: &mut Importer, call: &Call, x: ValueId, to_space: bool) -> Result<
 
 fn shuffled(im: &mut Importer, call: &Call, x: ValueId, split: [u32; 6], perm: [u32; 6], to: [u32; 4]) -> Result {
     let y = im.reshape(call, x, split.to_vec())?;
-    let y = im.emit(call, Op::Transpose { perm: perm.to_vec() }, vec![y])?;
+    let y = im.emit(call, Transpose { perm: perm.to_vec() }, vec![y])?;
     let y = im.reshape(call, y, to.to_vec())?;
     im.bind(call, 0, y)
 }
@@ -216,7 +220,7 @@ fn tile(im: &mut Importer, call: &Call) -> Result {
     let x = im.value(call, 0)?;
     let [split, expanded, joined] = tiling(im.graph.shape(x), &*im.required(call, 1)?)?;
     let y = im.reshape(call, x, split)?;
-    let y = if im.graph.shape(y) == expanded { y } else { im.emit(call, Op::Expand { shape: expanded }, vec![y])? };
+    let y = if im.graph.shape(y) == expanded { y } else { im.emit(call, Expand { shape: expanded }, vec![y])? };
     let y = im.reshape(call, y, joined)?;
     im.bind(call, 0, y)
 }

@@ -1,6 +1,7 @@
 //! Matrix products.
 
-use twinmask_model::graph::{Binary, Op, ValueId};
+use twinmask_model::graph::ValueId;
+use twinmask_model::ops::{Binary, Dense, MatMul, Transpose};
 
 use super::call::Call;
 use super::importer::{Importer, Table};
@@ -34,7 +35,7 @@ fn gemm(im: &mut Importer, call: &Call) -> Result {
         return Err("its operands are not of rank 2".into());
     }
     let swap = |im: &mut Importer, v, yes| {
-        if yes { im.emit(call, Op::Transpose { perm: vec![1, 0] }, vec![v]) } else { Ok(v) }
+        if yes { im.emit(call, Transpose { perm: vec![1, 0] }, vec![v]) } else { Ok(v) }
     };
     let a = im.value(call, 0)?;
     let a = swap(im, a, trans_a)?;
@@ -45,7 +46,7 @@ fn gemm(im: &mut Importer, call: &Call) -> Result {
             None => vec![a, w],
         };
         let fused = inputs.len() == 3 || !call.has_input(2);
-        let y = im.emit(call, Op::Dense, inputs)?;
+        let y = im.emit(call, Dense, inputs)?;
         if fused {
             return im.bind(call, 0, y);
         }
@@ -53,13 +54,13 @@ fn gemm(im: &mut Importer, call: &Call) -> Result {
     } else {
         let b = im.value(call, 1)?;
         let b = swap(im, b, trans_b)?;
-        let y = im.emit(call, Op::MatMul, vec![a, b])?;
+        let y = im.emit(call, MatMul, vec![a, b])?;
         scaled(im, call, y, alpha, "alpha")?
     };
     if call.has_input(2) {
         let c = im.value(call, 2)?;
         let c = scaled(im, call, c, beta, "beta")?;
-        y = im.emit(call, Op::Binary(Binary::Add), vec![y, c])?;
+        y = im.emit(call, Binary::Add, vec![y, c])?;
     }
     im.bind(call, 0, y)
 }
@@ -87,7 +88,7 @@ fn scaled(im: &mut Importer, call: &Call, x: ValueId, by: f32, what: &str) -> Re
         return Ok(x);
     }
     let factor = im.new_constant(call, what, vec![], vec![by])?;
-    im.emit(call, Op::Binary(Binary::Mul), vec![x, factor])
+    im.emit(call, Binary::Mul, vec![x, factor])
 }
 
 fn matmul(im: &mut Importer, call: &Call) -> Result {
@@ -95,10 +96,10 @@ fn matmul(im: &mut Importer, call: &Call) -> Result {
     let dense = im.is_constant(call, 1) && im.shape(call, 1)?.len() == 2;
     let y = if dense {
         let w = weights(im, call, 1, false, 1.0)?;
-        im.emit(call, Op::Dense, vec![x, w])?
+        im.emit(call, Dense, vec![x, w])?
     } else {
         let b = im.value(call, 1)?;
-        im.emit(call, Op::MatMul, vec![x, b])?
+        im.emit(call, MatMul, vec![x, b])?
     };
     im.bind(call, 0, y)
 }

@@ -1,6 +1,6 @@
 //! Elementwise operators.
 
-use twinmask_model::graph::{Binary, Op, Unary};
+use twinmask_model::ops::{Binary, Unary};
 
 use super::call::Call;
 use super::importer::{Importer, Table};
@@ -65,7 +65,7 @@ fn unary(im: &mut Importer, call: &Call) -> Result {
 
 fn apply(im: &mut Importer, call: &Call, f: Unary) -> Result {
     let x = im.value(call, 0)?;
-    let y = im.emit(call, Op::Unary(f), vec![x])?;
+    let y = im.emit(call, f, vec![x])?;
     im.bind(call, 0, y)
 }
 
@@ -102,7 +102,7 @@ fn binary(im: &mut Importer, call: &Call) -> Result {
     let mut all = im.value(call, 0)?;
     for i in 1..n {
         let b = im.value(call, i)?;
-        all = im.emit(call, Op::Binary(f), vec![all, b])?;
+        all = im.emit(call, f, vec![all, b])?;
     }
     if f == Binary::PRelu && im.graph.shape(all) != im.shape(call, 0)? {
         return Err("its slope is larger than its input".into());
@@ -119,6 +119,6 @@ fn pow(im: &mut Importer, call: &Call) -> Result {
     } else {
         im.value(call, 1)?
     };
-    let y = im.emit(call, Op::Binary(Binary::Pow), vec![x, exponent])?;
+    let y = im.emit(call, Binary::Pow, vec![x, exponent])?;
     im.bind(call, 0, y)
 }

@@ -1,6 +1,7 @@
 //! Normalizations, softmax, reductions.
 
-use twinmask_model::graph::{Binary, Op, ReduceKind, ValueId, elements};
+use twinmask_model::graph::{ValueId, elements};
+use twinmask_model::ops::{ArgMax, Binary, Lrn, Normalize, Reduce, ReduceKind, Softmax, Unary};
 
 use super::call::Call;
 use super::importer::{Importer, Table};
@@ -35,8 +36,8 @@ pub(super) fn affine(im: &mut Importer, call: &Call, x: ValueId, scale: Vec<f32>
     per_channel[1] = channels;
     let scale = im.new_constant(call, "scale", per_channel.clone(), scale)?;
     let shift = im.new_constant(call, "shift", per_channel, shift)?;
-    let y = im.emit(call, Op::Binary(Binary::Mul), vec![x, scale])?;
-    im.emit(call, Op::Binary(Binary::Add), vec![y, shift])
+    let y = im.emit(call, Binary::Mul, vec![x, scale])?;
+    im.emit(call, Binary::Add, vec![y, shift])
 }
 
 /// As a multiplication and an addition, which [`passes::fuse`](super::passes::fuse) folds into a layer before it.
@@ -65,7 +66,7 @@ fn instance(im: &mut Importer, call: &Call) -> Result {
     let x = im.value(call, 0)?;
     let axes = (2..im.graph.shape(x).len() as u32).collect();
     let (scale, shift) = (im.required(call, 1)?, im.required(call, 2)?);
-    let y = im.emit(call, Op::Normalize { axes, epsilon }, vec![x])?;
+    let y = im.emit(call, Normalize { axes, epsilon }, vec![x])?;
     let y = affine(im, call, y, scale.as_floats()?.to_vec(), shift.as_floats()?.to_vec())?;
     im.bind(call, 0, y)
 }
@@ -75,11 +76,11 @@ fn layer(im: &mut Importer, call: &Call) -> Result {
     let x = im.value(call, 0)?;
     let shape = im.graph.shape(x).to_vec();
     let axis = axis_of(call.int("axis", -1), shape.len())? as u32;
-    let mut y = im.emit(call, Op::Normalize { axes: (axis..shape.len() as u32).collect(), epsilon }, vec![x])?;
+    let mut y = im.emit(call, Normalize { axes: (axis..shape.len() as u32).collect(), epsilon }, vec![x])?;
     for (i, f) in [(1, Binary::Mul), (2, Binary::Add)] {
         if call.has_input(i) {
             let operand = im.value(call, i)?;
-            y = im.emit(call, Op::Binary(f), vec![y, operand])?;
+            y = im.emit(call, f, vec![y, operand])?;
         }
     }
     if im.graph.shape(y) == shape { im.bind(call, 0, y) } else { Err("scale or bias is larger than the input".into()) }
@@ -87,7 +88,7 @@ fn layer(im: &mut Importer, call: &Call) -> Result {
 
 fn lrn(im: &mut Importer, call: &Call) -> Result {
     let size = u32::try_from(call.int("size", 0)).ok().filter(|&s| s > 0).ok_or("size is missing")?;
-    let op = Op::Lrn {
+    let op = Lrn {
         size,
         alpha: call.float("alpha", 1e-4)?,
         beta: call.float("beta", 0.75)?,
@@ -108,10 +109,10 @@ fn softmax(im: &mut Importer, call: &Call) -> Result {
     let y = if flatten {
         let flat = [elements(&shape[..axis]) as u32, elements(&shape[axis..]) as u32];
         let y = im.reshape(call, x, flat.to_vec())?;
-        let y = im.emit(call, Op::Softmax { axis: 1, log }, vec![y])?;
+        let y = im.emit(call, Softmax { axis: 1, log }, vec![y])?;
         im.reshape(call, y, shape)?
     } else {
-        im.emit(call, Op::Softmax { axis: axis as u32, log }, vec![x])?
+        im.emit(call, Softmax { axis: axis as u32, log }, vec![x])?
     };
     im.bind(call, 0, y)
 }
@@ -120,14 +121,14 @@ fn lp(im: &mut Importer, call: &Call) -> Result {
     let x = im.value(call, 0)?;
     let axis = axis_of(call.int("axis", -1), im.graph.shape(x).len())? as u32;
     let norm = match call.int("p", 2) {
-        2 => im.emit(call, Op::Reduce { kind: ReduceKind::L2, axes: vec![axis], keep_dims: true }, vec![x])?,
+        2 => im.emit(call, Reduce { kind: ReduceKind::L2, axes: vec![axis], keep_dims: true }, vec![x])?,
         1 => {
-            let abs = im.emit(call, Op::Unary(twinmask_model::graph::Unary::Abs), vec![x])?;
-            im.emit(call, Op::Reduce { kind: ReduceKind::Sum, axes: vec![axis], keep_dims: true }, vec![abs])?
+            let abs = im.emit(call, Unary::Abs, vec![x])?;
+            im.emit(call, Reduce { kind: ReduceKind::Sum, axes: vec![axis], keep_dims: true }, vec![abs])?
         }
         p => return Err(format!("p = {p}")),
     };
-    let y = im.emit(call, Op::Binary(Binary::Div), vec![x, norm])?;
+    let y = im.emit(call, Binary::Div, vec![x, norm])?;
     im.bind(call, 0, y)
 }
 
@@ -160,7 +161,7 @@ pub(super) fn reduce_by(
         _ => (0..rank).collect(),
     };
     let axes: Vec<u32> = axes.into_iter().map(|a| a as u32).collect();
-    if axes.is_empty() && noop { Ok(x) } else { im.emit(call, Op::Reduce { kind, axes, keep_dims }, vec![x]) }
+    if axes.is_empty() && noop { Ok(x) } else { im.emit(call, Reduce { kind, axes, keep_dims }, vec![x]) }
 }
 
 fn arg_max(im: &mut Importer, call: &Call) -> Result {
@@ -171,7 +172,7 @@ fn arg_max(im: &mut Importer, call: &Call) -> Result {
 /// The index of the maximum of `x`, as the node's result.
 pub(super) fn arg_max_of(im: &mut Importer, call: &Call, x: ValueId) -> Result {
     let axis = axis_of(call.int("axis", 0), im.graph.shape(x).len())? as u32;
-    let op = Op::ArgMax { axis, keep_dims: call.flag("keepdims", true), last: call.flag("select_last_index", false) };
+    let op = ArgMax { axis, keep_dims: call.flag("keepdims", true), last: call.flag("select_last_index", false) };
     let y = im.emit(call, op, vec![x])?;
     im.bind(call, 0, y)
 }

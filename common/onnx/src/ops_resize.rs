@@ -1,6 +1,6 @@
 //! Resampling: Resize and its predecessor Upsample.
 
-use twinmask_model::graph::{Coordinates, NearestRounding, Op, ResizeMode};
+use twinmask_model::ops::{Coordinates, NearestRounding, Resize, ResizeMode};
 
 use super::call::Call;
 use super::importer::{Importer, Table};
@@ -77,7 +77,7 @@ fn resize(im: &mut Importer, call: &Call) -> Result {
     let y = if shape == from && scale.iter().all(|&s| s == 1.0) {
         x
     } else {
-        im.emit(call, Op::Resize { mode, coordinates, scale, shape }, vec![x])?
+        im.emit(call, Resize { mode, coordinates, scale, shape }, vec![x])?
     };
     im.bind(call, 0, y)
 }

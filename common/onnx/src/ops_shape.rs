@@ -1,7 +1,8 @@
 //! Operators that move elements: reshaping, slicing, joining, padding; aliases.
 
-use twinmask_model::graph::{Op, PadMode, elements};
-use twinmask_model::infer::broadcast;
+use twinmask_model::dims::{broadcast, elements};
+use twinmask_model::graph::Element;
+use twinmask_model::ops::{Concat, Expand, Pad, PadMode, Slice, Transpose};
 
 use super::call::Call;
 use super::importer::{Importer, Table};
@@ -46,6 +47,7 @@ pub(super) fn check_dropout(im: &Importer, call: &Call) -> Result {
 fn cast(im: &mut Importer, call: &Call) -> Result {
     match call.int("to", 0) {
         1 | 10 | 11 | 16 => identity(im, call),
+        6 | 7 if im.element(call, 0) != Element::F32 => identity(im, call),
         to => Err(format!("a cast of an activation to element type {to}; activations are floats")),
     }
 }
@@ -136,7 +138,7 @@ pub(super) fn permutation(call: &Call, rank: usize) -> Result<Vec<usize>> {
 fn transpose(im: &mut Importer, call: &Call) -> Result {
     let x = im.value(call, 0)?;
     let perm = permutation(call, im.graph.shape(x).len())?;
-    let y = im.emit(call, Op::Transpose { perm: perm.iter().map(|&p| p as u32).collect() }, vec![x])?;
+    let y = im.emit(call, Transpose { perm: perm.iter().map(|&p| p as u32).collect() }, vec![x])?;
     im.bind(call, 0, y)
 }
 
@@ -144,7 +146,7 @@ fn concat(im: &mut Importer, call: &Call) -> Result {
     let inputs = (0..call.node.inputs.len()).map(|i| im.value(call, i)).collect::<Result<Vec<_>>>()?;
     let rank = inputs.first().map_or(0, |&x| im.graph.shape(x).len());
     let axis = axis_of(call.int("axis", 1), rank)? as u32;
-    let y = if let [only] = inputs[..] { only } else { im.emit(call, Op::Concat { axis }, inputs)? };
+    let y = if let [only] = inputs[..] { only } else { im.emit(call, Concat { axis }, inputs)? };
     im.bind(call, 0, y)
 }
 
@@ -160,7 +162,7 @@ fn emit_slice(im: &mut Importer, call: &Call, x: u32, plan: SlicePlan) -> Result
     if plan == SlicePlan::whole(im.graph.shape(x)) {
         return Ok(x);
     }
-    im.emit(call, Op::Slice { start: plan.start, step: plan.step, size: plan.size }, vec![x])
+    im.emit(call, Slice { start: plan.start, step: plan.step, size: plan.size }, vec![x])
 }
 
 fn slice(im: &mut Importer, call: &Call) -> Result {
@@ -233,7 +235,7 @@ fn gather(im: &mut Importer, call: &Call) -> Result {
     let y = match parts[..] {
         [] => return Err("no indices".into()),
         [only] => only,
-        _ => im.emit(call, Op::Concat { axis: axis as u32 }, parts)?,
+        _ => im.emit(call, Concat { axis: axis as u32 }, parts)?,
     };
     let y = im.reshape(call, y, [&shape[..axis], &indices.shape, &shape[axis + 1..]].concat())?;
     im.bind(call, 0, y)
@@ -241,13 +243,13 @@ fn gather(im: &mut Importer, call: &Call) -> Result {
 
 /// The shape that an Expand gives.
 pub(super) fn expanded_shape(im: &Importer, call: &Call, x: &[u32]) -> Result<Vec<u32>> {
-    broadcast(x, &to_shape(im.required(call, 1)?.as_ints()?)?)
+    Ok(broadcast(x, &to_shape(im.required(call, 1)?.as_ints()?)?)?)
 }
 
 fn expand(im: &mut Importer, call: &Call) -> Result {
     let x = im.value(call, 0)?;
     let shape = expanded_shape(im, call, im.graph.shape(x))?;
-    let y = if im.graph.shape(x) == shape { x } else { im.emit(call, Op::Expand { shape }, vec![x])? };
+    let y = if im.graph.shape(x) == shape { x } else { im.emit(call, Expand { shape }, vec![x])? };
     im.bind(call, 0, y)
 }
 
@@ -288,6 +290,6 @@ fn pad(im: &mut Importer, call: &Call) -> Result {
     }
     let x = emit_slice(im, call, x, cut)?;
     let none = before.iter().chain(&after).all(|&p| p == 0);
-    let y = if none { x } else { im.emit(call, Op::Pad { before, after, mode }, vec![x])? };
+    let y = if none { x } else { im.emit(call, Pad { before, after, mode }, vec![x])? };
     im.bind(call, 0, y)
 }

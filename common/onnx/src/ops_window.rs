@@ -1,7 +1,7 @@
 //! Operators with a window: convolution, transposed convolution, pooling.
 
-use twinmask_model::graph::{Op, PoolKind, ReduceKind, Window};
-use twinmask_model::infer::image;
+use twinmask_model::dims::image;
+use twinmask_model::ops::{Conv, ConvTranspose, Pool, PoolKind, Reduce, ReduceKind, Window};
 
 use super::call::Call;
 use super::importer::{Importer, Table};
@@ -122,7 +122,7 @@ fn conv(im: &mut Importer, call: &Call) -> Result {
     let mut window = window(&s, call, Some(&im.shape(call, 1)?))?;
     set_padding(&s, call, &shape, &mut window)?;
     let inputs = operands(im, call, x)?;
-    let y = im.emit(call, Op::Conv { window, groups: groups(call)? }, inputs)?;
+    let y = im.emit(call, Conv { window, groups: groups(call)? }, inputs)?;
     im.bind(call, 0, y)
 }
 
@@ -154,7 +154,7 @@ fn conv_transpose(im: &mut Importer, call: &Call) -> Result {
         }
     }
     let inputs = operands(im, call, x)?;
-    let y = im.emit(call, Op::ConvTranspose { window: w, output_padding, groups: groups(call)? }, inputs)?;
+    let y = im.emit(call, ConvTranspose { window: w, output_padding, groups: groups(call)? }, inputs)?;
     im.bind(call, 0, y)
 }
 
@@ -169,7 +169,7 @@ fn pool(im: &mut Importer, call: &Call) -> Result {
     } else {
         PoolKind::Average { count_include_pad: call.flag("count_include_pad", false) }
     };
-    let y = im.emit(call, Op::Pool { window, kind, ceil: call.flag("ceil_mode", false) }, vec![x])?;
+    let y = im.emit(call, Pool { window, kind, ceil: call.flag("ceil_mode", false) }, vec![x])?;
     im.bind(call, 0, y)
 }
 
@@ -180,6 +180,6 @@ fn global_pool(im: &mut Importer, call: &Call) -> Result {
         return Err(format!("an input of rank {rank}"));
     }
     let kind = if call.op == "GlobalMaxPool" { ReduceKind::Max } else { ReduceKind::Mean };
-    let y = im.emit(call, Op::Reduce { kind, axes: (2..rank).collect(), keep_dims: true }, vec![x])?;
+    let y = im.emit(call, Reduce { kind, axes: (2..rank).collect(), keep_dims: true }, vec![x])?;
     im.bind(call, 0, y)
 }

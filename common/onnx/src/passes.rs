@@ -2,21 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use twinmask_model::graph::{Binary, Graph, Node, Op, ValueId};
+use twinmask_model::graph::{Graph, Node, ValueId};
+use twinmask_model::ops::{Binary, Op};
 
 /// Folds multiplications and additions by per-channel constants (BatchNormalization above all) into the constant
 /// weights and bias of the convolution or matrix product before them, where nothing else reads that layer's output.
 /// Arithmetic in f64.
 pub(super) fn fuse(graph: &mut Graph) {
     let mut readers = vec![0u32; graph.values.len()];
-    let used = graph.nodes.iter().flat_map(|n| &n.inputs).chain(&graph.outputs);
-    used.for_each(|&v| readers[v as usize] += 1);
+    let read = graph.nodes.iter().flat_map(|n| n.inputs.iter().copied()).chain(graph.outputs.iter().map(|o| o.value));
+    read.for_each(|v| readers[v as usize] += 1);
     // Value -> the layer that computes it.
     let mut layer_of: BTreeMap<ValueId, usize> = BTreeMap::new();
     let mut gone = BTreeSet::new();
     for i in 0..graph.nodes.len() {
         let node = &graph.nodes[i];
-        let is_layer = matches!(node.op, Op::Conv { .. } | Op::ConvTranspose { .. } | Op::Dense);
+        let is_layer = matches!(node.op, Op::Conv(_) | Op::ConvTranspose(_) | Op::Dense(_));
         if is_layer && node.inputs[1..].iter().all(|v| graph.constants.contains_key(v)) {
             layer_of.insert(node.output, i);
         } else if let Some((layer, scale, shift)) = affine(graph, node, &layer_of, &readers) {
@@ -50,7 +51,7 @@ fn affine(
     if graph.shape(node.output) != shape {
         return None;
     }
-    let axis = if graph.nodes[layer].op == Op::Dense { shape.len() - 1 } else { 1 };
+    let axis = if matches!(graph.nodes[layer].op, Op::Dense(_)) { shape.len() - 1 } else { 1 };
     let c = per_channel(graph.shape(c), graph.constants.get(&c)?, axis, shape)?;
     let (one, zero) = (vec![1.0; c.len()], vec![0.0; c.len()]);
     Some(match f {
@@ -79,11 +80,11 @@ fn rescale(graph: &mut Graph, layer: usize, scale: &[f64], shift: &[f64]) {
     if scale.iter().any(|&s| s != 1.0) {
         let shape = graph.shape(weights).to_vec();
         let data = &graph.constants[&weights];
-        let channel: Box<dyn Fn(usize) -> usize> = match node.op {
+        let channel: Box<dyn Fn(usize) -> usize> = match &node.op {
             // Weights [c, c_out / groups, kh, kw]: the group follows from the input channel.
-            Op::ConvTranspose { groups, .. } => {
+            Op::ConvTranspose(op) => {
                 let (per_input, tap) = (data.len() / shape[0] as usize, shape[2..].iter().product::<u32>() as usize);
-                let (inputs_per_group, outputs_per_group) = ((shape[0] / groups) as usize, shape[1] as usize);
+                let (inputs_per_group, outputs_per_group) = ((shape[0] / op.groups) as usize, shape[1] as usize);
                 Box::new(move |i| i / per_input / inputs_per_group * outputs_per_group + i / tap % outputs_per_group)
             }
             _ => {

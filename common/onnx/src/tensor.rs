@@ -1,7 +1,6 @@
 //! Constant tensors while importing: f32 or i64 (all integer types and booleans).
 
-use twinmask_model::graph::elements;
-use twinmask_model::infer::{MAX_RANK, MAX_TENSOR, broadcast};
+use twinmask_model::dims::{MAX_RANK, MAX_TENSOR, broadcast, elements};
 
 /// Elements.
 #[derive(Debug, Clone, PartialEq)]
@@ -164,7 +163,7 @@ impl Tensor {
     }
 }
 
-/// Operands of [`twinmask_model::graph::Op::Slice`].
+/// Operands of [`twinmask_model::ops::Slice`].
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct SlicePlan {
     pub(super) start: Vec<u32>,

@@ -9,14 +9,19 @@ use rten_onnx::onnx::{
     AttributeProto, AttributeType, DataType, Dimension, GraphProto, ModelProto, NodeProto, OperatorSetIdProto,
     TensorProto, TensorShapeProto, TypeProto, TypeProtoTensor, ValueInfoProto,
 };
-use twinmask_model::graph::{Graph, Op};
+use twinmask_model::graph::Graph;
+use twinmask_model::ops::Op;
 
 use super::{ImportError, ImportOptions, import_bytes};
 
 pub(super) fn value_info(name: &str, dims: &[i64]) -> ValueInfoProto {
+    typed_info(name, dims, DataType::FLOAT)
+}
+
+pub(super) fn typed_info(name: &str, dims: &[i64], element: DataType) -> ValueInfoProto {
     let dim = |&d: &i64| Dimension { dim_value: (d > 0).then_some(d), dim_param: (d <= 0).then(|| "n".into()) };
     let shape = Some(TensorShapeProto { dim: dims.iter().map(dim).collect() });
-    let tensor_type = Some(TypeProtoTensor { elem_type: Some(DataType::FLOAT), shape });
+    let tensor_type = Some(TypeProtoTensor { elem_type: Some(element), shape });
     ValueInfoProto { name: Some(name.into()), r#type: Some(TypeProto { tensor_type, sequence: None }) }
 }
 
@@ -109,5 +114,5 @@ pub(super) fn one(
 
 /// The operators of a graph, and its output's shape.
 pub(super) fn ops(g: &Graph) -> (Vec<Op>, Vec<u32>) {
-    (g.nodes.iter().map(|n| n.op.clone()).collect(), g.shape(g.outputs[0]).to_vec())
+    (g.nodes.iter().map(|n| n.op.clone()).collect(), g.shape(g.outputs[0].value).to_vec())
 }

@@ -5,10 +5,11 @@
 use std::path::Path;
 
 use rten_onnx::onnx::{DataLocation, DataType, ModelProto, StringStringEntryProto, TensorProto};
-use twinmask_model::graph::{Graph, Op, Unary};
+use twinmask_model::graph::{Element, Graph};
+use twinmask_model::ops::{Op, Unary};
 use twinmask_ring::prf::Key;
 
-use super::test_models::{A, floats, ints, load, model, node, ops, value_info};
+use super::test_models::{A, floats, ints, load, model, node, ops, typed_info, value_info};
 use super::{ImportOptions, import, import_bytes};
 
 /// Conv (2 -> 4 channels, 3x3), BatchNormalization, Relu, flattening by computed shapes, Gemm.
@@ -45,9 +46,9 @@ fn small() -> ModelProto {
 
 fn check_small(g: &Graph) {
     let (found, shape) = ops(g);
-    assert!(matches!(found[..], [Op::Conv { .. }, Op::Unary(Unary::Relu), Op::Reshape { .. }, Op::Dense]), "{found:?}");
+    assert!(matches!(found[..], [Op::Conv(_), Op::Unary(Unary::Relu), Op::Reshape(_), Op::Dense(_)]), "{found:?}");
     assert_eq!(shape, [1, 3]);
-    assert_eq!((&*g.value(g.input).name, &*g.value(g.outputs[0]).name), ("x", "y"));
+    assert_eq!((&*g.value(g.inputs[0].value).name, &*g.value(g.outputs[0].value).name), ("x", "y"));
     let conv = &g.nodes[0];
     let (w, b) = (&g.constants[&conv.inputs[1]], &g.constants[&conv.inputs[2]]);
     // gamma / sqrt(var) = 0.5, 2, 3, 8.
@@ -103,19 +104,64 @@ fn the_interface_is_checked() {
     assert!(load(&open).unwrap_err().to_string().contains("--input-size HxW"));
     let sized = ImportOptions { input_size: Some((5, 7)), ..Default::default() };
     let g = import_bytes(&open.write_buf().unwrap(), Path::new("m"), &sized).unwrap().graph;
-    assert_eq!(g.shape(g.input), [1, 3, 5, 7]);
+    assert_eq!(g.shape(g.inputs[0].value), [1, 3, 5, 7]);
     for (shape, text) in [(&[2i64, 3, 4, 4][..], "batch of 2"), (&[1, 0, 4, 4], "dimensions [1]"), (&[], "no shape")] {
         let error = load(&model(13, shape, vec![], relu())).unwrap_err().to_string();
         assert!(error.contains(text) && error.contains("m.onnx"), "{error}");
     }
     let mut two = model(13, &[1, 3], vec![floats("w", &[1], vec![1.0])], relu());
-    // A weight listed as an input is none; a second real one is an error.
+    // A weight listed as an input is none; a second real one is one, read or not.
     two.graph.as_mut().unwrap().input.push(value_info("w", &[1]));
     load(&two).unwrap();
     two.graph.as_mut().unwrap().input.push(value_info("z", &[1]));
-    assert!(load(&two).unwrap_err().to_string().contains("2 inputs (x, z)"));
+    let g = load(&two).unwrap();
+    assert_eq!(g.inputs.iter().map(|i| &*g.value(i.value).name).collect::<Vec<_>>(), ["x", "z"]);
+    two.graph.as_mut().unwrap().input.push(value_info("z", &[1]));
+    assert!(load(&two).unwrap_err().to_string().contains("two inputs are named 'z'"));
+    let mut none = model(13, &[1, 3], vec![], relu());
+    none.graph.as_mut().unwrap().input.clear();
+    assert!(load(&none).unwrap_err().to_string().contains("no input"));
     let constant = model(13, &[1, 3], vec![floats("y", &[1], vec![1.0])], vec![]);
     assert!(load(&constant).unwrap_err().to_string().contains("'y' is not computed"));
+}
+
+/// `x` (float) and `ids` (int64), both `[1, 4]`, to `y`.
+fn with_ids(weights: Vec<TensorProto>, nodes: Vec<rten_onnx::onnx::NodeProto>) -> Result<Graph, super::ImportError> {
+    let mut m = model(13, &[1, 4], weights, nodes);
+    m.graph.as_mut().unwrap().input.push(typed_info("ids", &[1, 4], DataType::INT64));
+    load(&m)
+}
+
+#[test]
+fn integers_come_in_and_go_out() {
+    let two = || ints("two", &[], &[2]);
+    let cast = |x: &str, y: &str, to| node("Cast", &[x], &[y], vec![("to", A::I(to))]);
+    let g = with_ids(vec![], vec![cast("ids", "f", 1), node("Div", &["x", "f"], &["y"], vec![])]).unwrap();
+    assert_eq!(g.inputs.iter().map(|i| i.element).collect::<Vec<_>>(), [Element::F32, Element::I64]);
+    assert_eq!((g.nodes.len(), g.outputs[0].element, g.picture_shape()), (1, Element::F32, &[1, 4][..]));
+    // Constants of integers beside integers; the result keeps the type through whatever moves it.
+    let nodes = vec![
+        node("Mul", &["ids", "two"], &["m"], vec![]),
+        cast("m", "i", 6),
+        node("Flatten", &["i"], &["y"], vec![("axis", A::I(0))]),
+    ];
+    let g = with_ids(vec![two()], nodes).unwrap();
+    assert_eq!((g.outputs[0].element, g.constants.values().next().unwrap()), (Element::I32, &vec![2.0]));
+    let g = with_ids(vec![], vec![node("ArgMax", &["x"], &["y"], vec![("axis", A::I(1))])]).unwrap();
+    assert_eq!(g.outputs[0].element, Element::I64);
+    let refused = |weights, nodes| with_ids(weights, nodes).unwrap_err().to_string();
+    // Integers are divided otherwise than floats.
+    let error = refused(vec![two()], vec![node("Div", &["ids", "two"], &["y"], vec![])]);
+    assert!(error.contains("Div_node") && error.contains("holds integers") && error.contains("cast them"), "{error}");
+    let error = refused(vec![ints("c", &[], &[(1 << 24) + 1])], vec![node("Add", &["ids", "c"], &["y"], vec![])]);
+    assert!(error.contains("16777217"), "{error}");
+    let error = refused(vec![two()], vec![node("Add", &["x", "two"], &["y"], vec![])]);
+    assert!(error.contains("holds integers where floats are expected"), "{error}");
+    let error = refused(vec![], vec![node("CastLike", &["x", "ids"], &["y"], vec![])]);
+    assert!(error.contains("a cast of an activation to integers"), "{error}");
+    let mut bytes = model(13, &[1, 4], vec![], vec![node("Relu", &["x"], &["y"], vec![])]);
+    bytes.graph.as_mut().unwrap().input.push(typed_info("z", &[1, 4], DataType::UINT8));
+    assert!(load(&bytes).unwrap_err().to_string().contains("one of int32 or int64"));
 }
 
 #[test]

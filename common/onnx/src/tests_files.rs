@@ -4,7 +4,8 @@
 
 use std::path::PathBuf;
 
-use twinmask_model::graph::{Graph, Op, elements};
+use twinmask_model::graph::{Graph, elements};
+use twinmask_model::ops::Op;
 
 use super::{ImportOptions, import};
 
@@ -22,7 +23,7 @@ fn data(name: &str) -> Option<PathBuf> {
 /// Constant-weight layers and their multiplications.
 fn linear(g: &Graph) -> (usize, u64) {
     let layers = g.nodes.iter().filter(|n| {
-        matches!(n.op, Op::Conv { .. } | Op::Dense | Op::ConvTranspose { .. }) && g.constants.contains_key(&n.inputs[1])
+        matches!(n.op, Op::Conv(_) | Op::Dense(_) | Op::ConvTranspose(_)) && g.constants.contains_key(&n.inputs[1])
     });
     layers.fold((0, 0), |(n, macs), node| {
         let w = g.shape(node.inputs[1]);
@@ -60,10 +61,14 @@ fn all_real_files_import() {
         let mut kinds = std::collections::BTreeMap::new();
         g.nodes.iter().for_each(|n| *kinds.entry(n.op.name()).or_insert(0) += 1);
         println!(
-            "  {kinds:?} input {:?} outputs {:?}",
-            g.value(g.input),
-            g.outputs.iter().map(|&o| g.value(o)).collect::<Vec<_>>()
+            "  {kinds:?} inputs {:?} outputs {:?}",
+            g.inputs.iter().map(|i| g.value(i.value)).collect::<Vec<_>>(),
+            g.outputs.iter().map(|o| g.value(o.value)).collect::<Vec<_>>()
         );
-        assert_eq!((g.value(g.outputs[0]).len(), n, (macs + 500_000) / 1_000_000), (outputs, layers, mmacs), "{name}");
+        assert_eq!(
+            (g.value(g.outputs[0].value).len(), n, (macs + 500_000) / 1_000_000),
+            (outputs, layers, mmacs),
+            "{name}"
+        );
     }
 }

@@ -3,9 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use rten_onnx::onnx::{GraphProto, ModelProto, TensorProto};
-use twinmask_model::graph::{
-    Binary, Coordinates, NearestRounding, Op, PadMode, PoolKind, ReduceKind, ResizeMode, Unary, Window,
-};
+use twinmask_model::ops::*;
 
 use super::test_models::{A, floats, ints, load, model, node, one, ops};
 
@@ -46,7 +44,7 @@ fn window(kernel: [u32; 2], stride: [u32; 2], pad: [u32; 4]) -> Window {
 #[test]
 fn convolutions() {
     let w = || vec![ones("w", &[4, 2, 3, 3]), ones("b", &[4])];
-    let conv = |window, groups| Op::Conv { window, groups };
+    let conv = |window, groups| Op::Conv(Conv { window, groups });
     let square = |stride, pad| window([3, 3], [stride, stride], pad);
     let is = |v: &[i64]| A::Is(v.to_vec());
     let (found, shape) =
@@ -85,7 +83,8 @@ fn convolutions() {
     fails(13, &IMAGE, w(), "Conv", &["x", "w"], vec![("kernel_shape", is(&[5, 5]))], "kernel_shape");
     fails(13, &IMAGE, w(), "Conv", &["x", "w"], vec![("pads", is(&[-1, 0, 0, 0]))], "pads");
 
-    let t = |pad, output_padding| Op::ConvTranspose { window: square(2, pad), output_padding, groups: 1 };
+    let t =
+        |pad, output_padding| Op::ConvTranspose(ConvTranspose { window: square(2, pad), output_padding, groups: 1 });
     let w = || vec![ones("w", &[2, 4, 3, 3])];
     let attributes = vec![("strides", is(&[2, 2])), ("pads", is(&[1; 4])), ("output_padding", is(&[1, 1]))];
     assert_eq!(
@@ -108,7 +107,7 @@ fn convolutions() {
 fn pooling() {
     let is = |v: &[i64]| A::Is(v.to_vec());
     let size = || vec![("kernel_shape", is(&[3, 3])), ("strides", is(&[2, 2]))];
-    let pool = |pad, kind, ceil| Op::Pool { window: window([3, 3], [2, 2], pad), kind, ceil };
+    let pool = |pad, kind, ceil| Op::Pool(Pool { window: window([3, 3], [2, 2], pad), kind, ceil });
     assert_eq!(
         ok(13, &IMAGE, vec![], "MaxPool", &["x"], size()),
         (vec![pool([0; 4], PoolKind::Max, false)], vec![1, 2, 2, 2])
@@ -130,7 +129,7 @@ fn pooling() {
         );
     }
     for (op, kind) in [("GlobalAveragePool", ReduceKind::Mean), ("GlobalMaxPool", ReduceKind::Max)] {
-        let expected = Op::Reduce { kind, axes: vec![2, 3], keep_dims: true };
+        let expected = Op::Reduce(Reduce { kind, axes: vec![2, 3], keep_dims: true });
         assert_eq!(ok(13, &IMAGE, vec![], op, &["x"], vec![]), (vec![expected], vec![1, 2, 1, 1]));
     }
     fails(13, &IMAGE, vec![], "MaxPool", &["x"], vec![], "kernel_shape");
@@ -151,7 +150,7 @@ fn products() {
         vec![("alpha", A::F(2.0)), ("beta", A::F(3.0))],
     )
     .unwrap();
-    assert_eq!(ops(&g), (vec![Op::Dense], vec![1, 2]));
+    assert_eq!(ops(&g), (vec![Op::Dense(Dense)], vec![1, 2]));
     assert_eq!(g.constants[&g.nodes[0].inputs[1]], transposed.map(|v| v * 2.0));
     assert_eq!(g.constants[&g.nodes[0].inputs[2]], [3.0, -3.0]);
     let g =
@@ -160,19 +159,19 @@ fn products() {
     assert_eq!(g.constants[&g.nodes[0].inputs[1]], [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
     assert_eq!(g.constants[&g.nodes[0].inputs[2]], [0.5; 3]);
     let g = one(13, &[1, 4, 3], vec![b()], "MatMul", &["x", "b"], vec![]).unwrap();
-    assert_eq!(ops(&g), (vec![Op::Dense], vec![1, 4, 2]));
+    assert_eq!(ops(&g), (vec![Op::Dense(Dense)], vec![1, 4, 2]));
     assert_eq!(g.constants[&g.nodes[0].inputs[1]], transposed);
-    assert_eq!(ok(13, &[1, 4, 4], vec![], "MatMul", &["x", "x"], vec![]), (vec![Op::MatMul], vec![1, 4, 4]));
-    let transpose = || Op::Transpose { perm: vec![1, 0] };
+    assert_eq!(ok(13, &[1, 4, 4], vec![], "MatMul", &["x", "x"], vec![]), (vec![Op::MatMul(MatMul)], vec![1, 4, 4]));
+    let transpose = || Op::Transpose(Transpose { perm: vec![1, 0] });
     let attributes = vec![("transB", A::I(1)), ("alpha", A::F(0.5))];
     assert_eq!(
         ok(13, &[1, 4], vec![], "Gemm", &["x", "x"], attributes),
-        (vec![transpose(), Op::MatMul, Op::Binary(Binary::Mul)], vec![1, 1])
+        (vec![transpose(), Op::MatMul(MatMul), Op::Binary(Binary::Mul)], vec![1, 1])
     );
     let w = vec![floats("w", &[1, 2], vec![1.0, 2.0])];
     assert_eq!(
         ok(13, &[1, 4], w, "Gemm", &["x", "w"], vec![("transA", A::I(1))]),
-        (vec![transpose(), Op::Dense], vec![4, 2])
+        (vec![transpose(), Op::Dense(Dense)], vec![4, 2])
     );
     fails(13, &[1, 4], vec![b()], "MatMul", &["x", "b"], vec![], "do not fit");
 }
@@ -243,19 +242,19 @@ fn binary_functions() {
 
 #[test]
 fn normalizations() {
-    let softmax = |axis, log| Op::Softmax { axis, log };
-    let reshape = |shape: &[u32]| Op::Reshape { shape: shape.to_vec() };
+    let softmax = |axis, log| Op::Softmax(Softmax { axis, log });
+    let reshape = |shape: &[u32]| Op::Reshape(Reshape { shape: shape.to_vec() });
     assert_eq!(ok(13, &[1, 3, 5], vec![], "Softmax", &["x"], vec![]).0, [softmax(2, false)]);
     assert_eq!(ok(13, &[1, 3, 5], vec![], "LogSoftmax", &["x"], vec![("axis", A::I(1))]).0, [softmax(1, true)]);
     let old = ok(12, &[1, 3, 5], vec![], "Softmax", &["x"], vec![]);
     assert_eq!(old, (vec![reshape(&[1, 15]), softmax(1, false), reshape(&[1, 3, 5])], vec![1, 3, 5]));
     assert_eq!(ok(12, &[1, 3, 1, 1], vec![], "Softmax", &["x"], vec![]).0, [softmax(1, false)]);
-    let lrn = Op::Lrn { size: 5, alpha: 1e-4, beta: 0.75, bias: 2.0 };
+    let lrn = Op::Lrn(Lrn { size: 5, alpha: 1e-4, beta: 0.75, bias: 2.0 });
     assert_eq!(ok(13, &IMAGE, vec![], "LRN", &["x"], vec![("size", A::I(5)), ("bias", A::F(2.0))]).0, [lrn]);
     let affine = |n| vec![n, Op::Binary(Binary::Mul), Op::Binary(Binary::Add)];
     let two = || vec![ones("s", &[2]), ones("b", &[2])];
     let instance = ok(13, &IMAGE, two(), "InstanceNormalization", &["x", "s", "b"], vec![]);
-    assert_eq!(instance.0, affine(Op::Normalize { axes: vec![2, 3], epsilon: 1e-5 }));
+    assert_eq!(instance.0, affine(Op::Normalize(Normalize { axes: vec![2, 3], epsilon: 1e-5 })));
     let layer = ok(
         17,
         &[1, 7, 2],
@@ -264,7 +263,7 @@ fn normalizations() {
         &["x", "s", "b"],
         vec![("axis", A::I(-1)), ("stash_type", A::I(1))],
     );
-    assert_eq!(layer.0, affine(Op::Normalize { axes: vec![2], epsilon: 1e-5 }));
+    assert_eq!(layer.0, affine(Op::Normalize(Normalize { axes: vec![2], epsilon: 1e-5 })));
     let four = || ["s", "b", "m", "v"].map(|n| ones(n, &[2])).to_vec();
     let g = one(15, &IMAGE, four(), "BatchNormalization", &["x", "s", "b", "m", "v"], vec![("epsilon", A::F(3.0))])
         .unwrap();
@@ -283,7 +282,7 @@ fn normalizations() {
         vec![("training_mode", A::I(1))],
         "inference form",
     );
-    let reduce = |kind, axes: &[u32], keep_dims| Op::Reduce { kind, axes: axes.to_vec(), keep_dims };
+    let reduce = |kind, axes: &[u32], keep_dims| Op::Reduce(Reduce { kind, axes: axes.to_vec(), keep_dims });
     let l2 = ok(13, &[1, 9], vec![], "LpNormalization", &["x"], vec![("axis", A::I(1)), ("p", A::I(2))]);
     assert_eq!(l2.0, [reduce(ReduceKind::L2, &[1], true), Op::Binary(Binary::Div)]);
     for (op, kind) in [
@@ -308,14 +307,14 @@ fn normalizations() {
         &["x"],
         vec![("axis", A::I(-1)), ("keepdims", A::I(0)), ("select_last_index", A::I(1))],
     );
-    assert_eq!(arg, (vec![Op::ArgMax { axis: 1, keep_dims: false, last: true }], vec![1]));
+    assert_eq!(arg, (vec![Op::ArgMax(ArgMax { axis: 1, keep_dims: false, last: true })], vec![1]));
 }
 
 #[test]
 fn shapes() {
     let is = |v: &[i64]| A::Is(v.to_vec());
     let shape = |v: &[i64]| vec![ints("s", &[v.len() as i64], v)];
-    let reshape = |s: &[u32]| (vec![Op::Reshape { shape: s.to_vec() }], s.to_vec());
+    let reshape = |s: &[u32]| (vec![Op::Reshape(Reshape { shape: s.to_vec() })], s.to_vec());
     assert_eq!(ok(13, &IMAGE, vec![], "Flatten", &["x"], vec![]), reshape(&[1, 72]));
     assert_eq!(ok(13, &IMAGE, vec![], "Flatten", &["x"], vec![("axis", A::I(-1))]), reshape(&[12, 6]));
     assert_eq!(ok(13, &IMAGE, shape(&[0, -1, 3]), "Reshape", &["x", "s"], vec![]), reshape(&[1, 24, 3]));
@@ -333,13 +332,13 @@ fn shapes() {
     }
     fails(13, &[1, 2], vec![], "Cast", &["x"], vec![("to", A::I(7))], "element type 7");
     let (found, out) = ok(13, &IMAGE, vec![], "Transpose", &["x"], vec![("perm", is(&[0, 2, 3, 1]))]);
-    assert_eq!((found, out), (vec![Op::Transpose { perm: vec![0, 2, 3, 1] }], vec![1, 6, 6, 2]));
+    assert_eq!((found, out), (vec![Op::Transpose(Transpose { perm: vec![0, 2, 3, 1] })], vec![1, 6, 6, 2]));
     assert_eq!(
         ok(13, &IMAGE, vec![ones("c", &[1, 1, 6, 6])], "Concat", &["x", "c"], vec![("axis", A::I(-3))]).1,
         [1, 3, 6, 6]
     );
     let slice = |start: &[u32], step: &[i32], size: &[u32]| {
-        (vec![Op::Slice { start: start.to_vec(), step: step.to_vec(), size: size.to_vec() }], size.to_vec())
+        (vec![Op::Slice(Slice { start: start.to_vec(), step: step.to_vec(), size: size.to_vec() })], size.to_vec())
     };
     let (begin, end) = (is(&[1, -3]), is(&[i64::MAX, 5]));
     assert_eq!(
@@ -358,11 +357,12 @@ fn shapes() {
         slice(&[0, 3], &[1, -2], &[1, 2])
     );
     let uneven = ok(13, &[1, 6], vec![ints("i", &[3], &[0, 1, 3])], "Gather", &["x", "i"], vec![("axis", A::I(1))]);
-    let parts = [slice(&[0, 0], &[1, 1], &[1, 2]).0, slice(&[0, 3], &[1, 1], &[1, 1]).0, vec![Op::Concat { axis: 1 }]];
+    let parts =
+        [slice(&[0, 0], &[1, 1], &[1, 2]).0, slice(&[0, 3], &[1, 1], &[1, 1]).0, vec![Op::Concat(Concat { axis: 1 })]];
     assert_eq!(uneven, (parts.concat(), vec![1, 3]));
     assert_eq!(
         ok(13, &[1, 1, 3], shape(&[2, 1]), "Expand", &["x", "s"], vec![]),
-        (vec![Op::Expand { shape: vec![1, 2, 3] }], vec![1, 2, 3])
+        (vec![Op::Expand(Expand { shape: vec![1, 2, 3] })], vec![1, 2, 3])
     );
 }
 
@@ -378,7 +378,7 @@ fn splits() {
         let found = ops(&load(&model(opset, &[1, 7], extra, nodes)).unwrap()).0;
         found
             .into_iter()
-            .filter_map(|o| if let Op::Slice { size, .. } = o { Some(size[1]) } else { None })
+            .filter_map(|o| if let Op::Slice(Slice { size, .. }) = o { Some(size[1]) } else { None })
             .collect::<Vec<_>>()
     };
     assert_eq!(split(18, None, vec![("axis", A::I(1)), ("num_outputs", A::I(2))]), [4, 3]);
@@ -389,7 +389,8 @@ fn splits() {
 #[test]
 fn padding_and_resampling() {
     let pads = [0, 0, 1, 2, 0, 0, 3, 0];
-    let pad = |mode| (vec![Op::Pad { before: vec![0, 0, 1, 2], after: vec![0, 0, 3, 0], mode }], vec![1, 2, 10, 8]);
+    let pad =
+        |mode| (vec![Op::Pad(Pad { before: vec![0, 0, 1, 2], after: vec![0, 0, 3, 0], mode })], vec![1, 2, 10, 8]);
     let old = |mode| vec![("pads", A::Is(pads.to_vec())), ("mode", A::S(mode)), ("value", A::F(1.5))];
     assert_eq!(ok(9, &IMAGE, vec![], "Pad", &["x"], old("constant")), pad(PadMode::Constant(1.5)));
     assert_eq!(ok(9, &IMAGE, vec![], "Pad", &["x"], old("reflect")), pad(PadMode::Reflect));
@@ -399,17 +400,19 @@ fn padding_and_resampling() {
     assert_eq!(ok(18, &IMAGE, modern(), "Pad", &["x", "p", "v", "a"], vec![]), pad(PadMode::Constant(2.5)));
     let cut = |first: i64, last: i64| vec![ints("p", &[8], &[0, 0, first, 0, 0, 0, last, 0])];
     let sliced = ok(13, &IMAGE, cut(-1, 0), "Pad", &["x", "p"], vec![]).0;
-    assert!(matches!(&sliced[..], [Op::Slice { start, size, .. }] if start[2] == 1 && size[2] == IMAGE[2] as u32 - 1));
+    assert!(
+        matches!(&sliced[..], [Op::Slice(Slice { start, size, .. })] if start[2] == 1 && size[2] == IMAGE[2] as u32 - 1)
+    );
     fails(13, &IMAGE, cut(-IMAGE[2], 0), "Pad", &["x", "p"], vec![], "leaves nothing");
     fails(13, &IMAGE, cut(-1, 0), "Pad", &["x", "p"], vec![("mode", A::S("edge"))], "negative");
 
     let resize = |mode, coordinates, scale: [f32; 2], size: [u32; 2]| {
-        let op = Op::Resize {
+        let op = Op::Resize(Resize {
             mode,
             coordinates,
             scale: [&[1.0, 1.0], &scale[..]].concat(),
             shape: [&[1, 2], &size[..]].concat(),
-        };
+        });
         (vec![op], [&[1, 2], &size[..]].concat())
     };
     let nearest = ResizeMode::Nearest;

@@ -3,14 +3,14 @@
 use std::path::Path;
 use std::rc::Rc;
 
-use twinmask_model::graph::{Disconnected, Graph, compact};
+use twinmask_model::graph::{Disconnected, Graph, Port, compact};
 
 use super::call::{Call, is_onnx};
 use super::error::ImportError;
 use super::importer::{Bound, Importer, Table, Translate};
 use super::options::ImportOptions;
 use super::tensor::Tensor;
-use super::{data, fold, passes, reader};
+use super::{data, fold, integers, interface, passes, reader};
 use super::{ops_composed, ops_dense, ops_elementwise, ops_normalize, ops_resize, ops_shape, ops_window};
 
 const TABLES: [Table; 7] = [
@@ -57,7 +57,7 @@ pub(super) fn run(
         })?;
         im.names.insert(t.name.into(), Bound::Const(Rc::new(tensor)));
     }
-    im.add_input(file, options).map_err(interface)?;
+    im.add_inputs(file, options).map_err(interface)?;
     file.nodes.iter().try_for_each(|node| im.add(node, path))?;
     im.add_outputs(file).map_err(interface)?;
     let mut graph = compact(im.graph).map_err(disconnected)?;
@@ -76,18 +76,12 @@ fn check(graph: &Graph, path: &Path, options: &ImportOptions) -> Result<(), Impo
         }
     }
     let cap = usize::try_from(options.memory_cap).unwrap_or(usize::MAX);
-    twinmask_model::infer::check(graph, cap).map_err(|e| ImportError::Node {
+    twinmask_model::shapes::check(graph, cap).map_err(|e| ImportError::Node {
         path: path.into(),
         node: e.node,
         op: e.op.into(),
         reason: e.reason,
     })
-}
-
-/// Dimensions as a person reads them, `?` where the file leaves one open.
-fn dimensions(shape: &[Option<u32>]) -> String {
-    let dims: Vec<String> = shape.iter().map(|d| d.map_or_else(|| "?".into(), |d| d.to_string())).collect();
-    format!("[{}]", dims.join(", "))
 }
 
 impl Importer<'_> {
@@ -107,73 +101,35 @@ impl Importer<'_> {
         })
     }
 
-    fn add_input(&mut self, file: &reader::Graph, options: &ImportOptions) -> Result<(), String> {
-        let inputs: Vec<_> = file.inputs.iter().filter(|v| !self.names.contains_key(v.name)).collect();
-        let [input] = inputs[..] else {
-            let names: Vec<&str> = inputs.iter().map(|v| v.name).collect();
-            return Err(format!(
-                "the network has {} inputs ({}); export it with exactly one",
-                names.len(),
-                names.join(", ")
-            ));
-        };
-        let name = input.name;
-        if !matches!(input.element_type, 1 | 10 | 11) {
-            return Err(format!(
-                "input '{name}' has element type {}; export it with a float input",
-                input.element_type
-            ));
-        }
-        let Some(shape) = input.shape.as_ref().filter(|s| !s.is_empty()) else {
-            return Err(format!("input '{name}' has no shape; export it with one"));
-        };
-        if shape[0].is_some_and(|n| n != 1) {
-            return Err(format!(
-                "input '{name}' has a batch of {}; export it with batch 1 or a dynamic one",
-                shape[0].unwrap_or(0)
-            ));
-        }
-        let mut dims = shape.clone();
-        dims[0] = Some(1);
-        if let (Some((h, w)), 4) = (options.input_size, dims.len()) {
-            for (dim, size) in dims[2..].iter_mut().zip([h, w]) {
-                if dim.is_some_and(|d| d != size) {
-                    let shape = dimensions(shape);
-                    return Err(format!("input '{name}' has the fixed shape {shape}; leave --input-size {h}x{w} away"));
+    fn add_inputs(&mut self, file: &reader::Graph, options: &ImportOptions) -> Result<(), String> {
+        for info in &file.inputs {
+            match self.names.get(info.name) {
+                // A weight may be listed as an input; it is none.
+                Some(Bound::Const(_)) => {}
+                Some(Bound::Value(..)) => return Err(format!("two inputs are named '{}'; rename one", info.name)),
+                None => {
+                    let (shape, element) = interface::input(info, options)?;
+                    let id = self.graph.add_input(info.name, shape, element);
+                    self.names.insert(info.name.into(), Bound::Value(id, element));
                 }
-                *dim = Some(size);
             }
         }
-        let open: Vec<usize> = (1..dims.len()).filter(|&i| dims[i].is_none()).collect();
-        if !open.is_empty() {
-            return Err(if dims.len() == 4 && open.iter().all(|&i| i >= 2) {
-                format!("input '{name}' leaves its height or width open; pass --input-size HxW")
-            } else {
-                format!("input '{name}' leaves its dimensions {open:?} open; export it with a fixed shape")
-            });
-        }
-        let shape: Vec<u32> = dims.into_iter().flatten().collect();
-        let fits = twinmask_model::graph::elements(&shape) <= twinmask_model::infer::MAX_TENSOR;
-        if !fits || shape.len() > twinmask_model::infer::MAX_RANK {
-            return Err(format!("input '{name}' of shape {shape:?} is too large"));
-        }
-        self.graph.input = self.graph.add_value(name, shape);
-        self.names.insert(name.into(), Bound::Value(self.graph.input));
-        Ok(())
+        if self.graph.inputs.is_empty() { Err("the network has no input; export it with one".into()) } else { Ok(()) }
     }
 
     fn add_outputs(&mut self, file: &reader::Graph) -> Result<(), String> {
         for output in &file.outputs {
-            let Some(Bound::Value(id)) = self.names.get(output.name).cloned() else {
+            let Some(&Bound::Value(value, element)) = self.names.get(output.name) else {
                 return Err(format!(
                     "output '{}' is not computed from the input; remove it from the model's outputs",
                     output.name
                 ));
             };
-            if id != self.graph.input && !self.graph.constants.contains_key(&id) {
-                output.name.clone_into(&mut self.graph.values[id as usize].name);
+            let given = self.graph.constants.contains_key(&value) || self.graph.inputs.iter().any(|i| i.value == value);
+            if !given {
+                output.name.clone_into(&mut self.graph.values[value as usize].name);
             }
-            self.graph.outputs.push(id);
+            self.graph.outputs.push(Port { value, element });
         }
         if self.graph.outputs.is_empty() { Err("the network has no output".into()) } else { Ok(()) }
     }
@@ -190,7 +146,10 @@ impl Importer<'_> {
             return Ok(());
         }
         match translator(call.op) {
-            Some(translate) => translate(self, call),
+            Some(translate) => {
+                self.result = integers::result(self, call)?;
+                translate(self, call)
+            }
             None => Err("this operator is supported on constants only".into()),
         }
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use serde::Serialize;
-use twinmask_model::graph::{Op, Window};
+use twinmask_model::ops::{Conv, Op, Window};
 
 use crate::cli::load::random_input;
 use crate::cli::report::cpu_time;
@@ -55,7 +55,7 @@ fn macs_per_s() -> Result<f64, DeviceError> {
     let (x, w, y) = ([1, 64, 28, 28], [64, 64, 3, 3], [1, 64, 28, 28]);
     let (data, weights) = (vec![0.5; 64 * 28 * 28], vec![0.25; 64 * 64 * 9]);
     let window = Window { kernel: [3; 2], stride: [1; 2], pad: [1; 4], dilation: [1; 2] };
-    let op = Op::Conv { window, groups: 1 };
+    let op = Op::Conv(Conv { window, groups: 1 });
     let views = [View::new(&x, &data), View::new(&w, &weights)];
     let mut best = f64::MAX;
     for _ in 0..RUNS {

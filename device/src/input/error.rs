@@ -3,9 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use twinmask_model::graph::Element;
 use twinmask_model::preprocess::PreprocessError;
-
-use crate::input::tensor::Element;
 
 /// Where an input came from, as messages name it.
 #[derive(Debug, Clone, PartialEq, Eq)]

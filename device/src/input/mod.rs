@@ -10,7 +10,8 @@ mod tensor;
 pub use error::{InputError, Origin};
 pub use picture::Image;
 pub use source::{Input, InputSpec, TensorSpec};
-pub use tensor::{Data, Element, Tensor};
+pub use tensor::{Data, Tensor};
+pub use twinmask_model::graph::Element;
 
 #[cfg(test)]
 mod tests;

@@ -3,8 +3,10 @@
 use std::io::{self, BufWriter, Read, Write};
 use std::path::Path;
 
+use twinmask_model::graph::Element;
+
 use crate::input::error::InputError;
-use crate::input::tensor::{Data, Element, Tensor};
+use crate::input::tensor::{Data, Tensor};
 
 /// First bytes of every .npy file.
 pub(crate) const MAGIC: &[u8] = b"\x93NUMPY";

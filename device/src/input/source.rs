@@ -4,12 +4,13 @@ use std::fs::File;
 use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
 
+use twinmask_model::graph::Element;
 use twinmask_model::preprocess::Preprocess;
 
 use crate::input::error::{InputError, Origin};
 use crate::input::npy;
 use crate::input::picture::Image;
-use crate::input::tensor::{Element, Tensor};
+use crate::input::tensor::Tensor;
 
 /// One input or output tensor of a model.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,30 +1,8 @@
 //! Tensors as applications give and get them.
 
+use twinmask_model::graph::{Element, MAX_INTEGER};
+
 use crate::input::error::InputError;
-
-/// Largest magnitude of an integer that the network's own f32 arithmetic holds exactly.
-const EXACT: i64 = 1 << 24;
-
-/// Type of a tensor's elements.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Element {
-    /// 32-bit floating point.
-    F32,
-    /// 32-bit signed integers.
-    I32,
-    /// 64-bit signed integers.
-    I64,
-}
-
-impl std::fmt::Display for Element {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::F32 => "float32",
-            Self::I32 => "int32",
-            Self::I64 => "int64",
-        })
-    }
-}
 
 /// A tensor's elements, row-major.
 #[derive(Debug, Clone, PartialEq)]
@@ -136,8 +114,9 @@ impl Tensor {
             name: name.into(),
             reason: format!("holds {value} at element {index}: integers up to 2^24 are computed with exactly"),
         };
-        let exactly =
-            |(i, v): (usize, i64)| if (-EXACT..=EXACT).contains(&v) { Ok(v as f32) } else { Err(too_large(i, v)) };
+        let exactly = |(i, v): (usize, i64)| {
+            if (-MAX_INTEGER..=MAX_INTEGER).contains(&v) { Ok(v as f32) } else { Err(too_large(i, v)) }
+        };
         match self.data {
             Data::F32(v) => match v.iter().position(|v| !v.is_finite()) {
                 Some(index) => Err(InputError::NotFinite { index }),

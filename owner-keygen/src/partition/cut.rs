@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use twinmask_codec::{LayerId, RoundId};
 use twinmask_layer::{Conv, Fc, Geometry};
-use twinmask_model::graph::{Graph, Node, Op, ValueId, elements};
-use twinmask_model::infer;
+use twinmask_model::dims::{elements, image};
+use twinmask_model::graph::{Graph, Node, ValueId};
+use twinmask_model::ops::{Linear, Op};
 use twinmask_model::ring_plan::{FloatWeights, Profile};
 use twinmask_model::rounds::depths;
 
@@ -140,8 +141,8 @@ fn candidates(graph: &Graph, offload: &Offload) -> Result<BTreeMap<usize, Geomet
 fn geometry_of(graph: &Graph, node: &Node) -> Option<Geometry> {
     let x = graph.shape(*node.inputs.first()?);
     match &node.op {
-        Op::Conv { window, groups } => {
-            let [c_in, h, w] = infer::image(x).ok()?;
+        Op::Conv(op) => {
+            let ([c_in, h, w], window) = (image(x).ok()?, &op.window);
             Some(Geometry::Conv(Conv {
                 c_in,
                 h,
@@ -152,10 +153,10 @@ fn geometry_of(graph: &Graph, node: &Node) -> Option<Geometry> {
                 stride: window.stride,
                 pad: window.pad,
                 dilation: window.dilation,
-                groups: *groups,
+                groups: op.groups,
             }))
         }
-        Op::Dense => {
+        Op::Dense(_) => {
             let (&inputs, rows) = x.split_last()?;
             let outputs = graph.shape(node.inputs[1])[0];
             Some(Geometry::Fc(Fc { rows: u32::try_from(elements(rows)).ok()?, inputs, outputs }))
@@ -170,7 +171,7 @@ fn punch_holes(graph: &mut Graph, candidates: &BTreeMap<usize, Geometry>) -> Vec
     for &i in candidates.keys() {
         let shape = graph.shape(graph.nodes[i].output).to_vec();
         operands.insert(i, graph.nodes[i].inputs.split_off(1));
-        graph.nodes[i].op = Op::Linear { layer: 0, shape };
+        graph.nodes[i].op = Op::Linear(Linear { layer: 0, shape });
     }
     let depth = depths(graph);
     let due = |i: usize| {
@@ -180,8 +181,8 @@ fn punch_holes(graph: &mut Graph, candidates: &BTreeMap<usize, Geometry>) -> Vec
     let mut order: Vec<_> = candidates.keys().map(|&i| due(i)).collect();
     order.sort_unstable();
     let float = |(l, &(depth, input, i)): (usize, &(u32, ValueId, usize))| {
-        if let Op::Linear { layer, .. } = &mut graph.nodes[i].op {
-            *layer = LayerId::at(l).get();
+        if let Op::Linear(hole) = &mut graph.nodes[i].op {
+            hole.layer = LayerId::at(l).get();
         }
         let data = |id: &ValueId| graph.constants[id].clone();
         FloatLayer {

@@ -1,8 +1,8 @@
 //! What can stand in the way of a partition.
 
 use twinmask_model::graph::Disconnected;
-use twinmask_model::infer::InferError;
 use twinmask_model::plan::PlanError;
+use twinmask_model::shapes::ShapeError;
 
 /// Why a network cannot be divided.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +42,7 @@ pub enum PartitionError {
     },
     /// The divided graph does not check out.
     #[error("the divided network does not check out: {0}")]
-    Graph(#[from] InferError),
+    Graph(#[from] ShapeError),
     /// The divided graph has no path from its input to an output.
     #[error("the divided network does not check out: {0}")]
     Disconnected(#[from] Disconnected),

@@ -1,5 +1,5 @@
 //! Partition: constant-weight layers of an imported graph become integer layers behind
-//! [`Op::Linear`](twinmask_model::graph::Op::Linear) holes; the rest stays on the device (ARCHITECTURE.md, "Data
+//! [`Linear`](twinmask_model::ops::Linear) holes; the rest stays on the device (ARCHITECTURE.md, "Data
 //! flow").
 //!
 //! ```text

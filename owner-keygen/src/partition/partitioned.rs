@@ -3,9 +3,9 @@
 use twinmask_codec::GroupId;
 use twinmask_model::bundle::{LayerScales, MEMORY_CAP};
 use twinmask_model::graph::{Graph, compact};
-use twinmask_model::infer;
 use twinmask_model::plan::{GroupParts, Layer, LayerParts, Plan, PlanError, PlanParts};
 use twinmask_model::ring_plan::{GroupBits, LayerBits, Profile};
+use twinmask_model::shapes;
 
 use super::bits;
 use super::cut::{Cut, FloatLayer, Offload};
@@ -45,7 +45,7 @@ impl Partitioned {
         let (graph, biases) = cut.into_device_parts();
         let layers = scales.into_iter().zip(biases).map(|(scales, bias)| LayerScales { scales, bias }).collect();
         let graph = compact(graph)?;
-        infer::check(&graph, MEMORY_CAP)?;
+        shapes::check(&graph, MEMORY_CAP)?;
         Ok(Self { plan, graph, layers, weights })
     }
 }

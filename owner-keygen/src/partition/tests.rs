@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
-use twinmask_model::graph::{Binary, Graph, Op, Unary, Window};
+use twinmask_model::graph::{Element, Graph, Port};
+use twinmask_model::ops::{Binary, Conv, Dense, Unary, Window};
 use twinmask_model::ring_plan::Profile;
 
 use super::cut::Cut;
@@ -11,21 +12,20 @@ use crate::predict::{Costs, DeviceProfile, Link};
 /// x -> conv "a" -> ReLU -> siblings "b" and "c" -> their sum -> conv "d", and beside it depthwise "e" on x.
 fn network() -> Graph {
     let mut g = Graph::default();
-    g.input = g.add_value("x", vec![1, 4, 6, 6]);
+    let x = g.add_input("x", vec![1, 4, 6, 6], Element::F32);
     let conv = |g: &mut Graph, name: &str, x, groups: u32| {
         let w = g.add_constant(format!("{name}.w"), vec![4, 4 / groups, 1, 1], vec![0.5; (16 / groups) as usize]);
         let b = g.add_constant(format!("{name}.b"), vec![4], vec![0.25; 4]);
         let window = Window { kernel: [1; 2], stride: [1; 2], pad: [0; 4], dilation: [1; 2] };
-        g.add_node(name, Op::Conv { window, groups }, vec![x, w, b], format!("{name}.y")).unwrap()
+        g.add_node(name, Conv { window, groups }, vec![x, w, b], format!("{name}.y")).unwrap()
     };
-    let x = g.input;
     let e = conv(&mut g, "e", x, 4);
     let a = conv(&mut g, "a", x, 1);
-    let a = g.add_node("relu", Op::Unary(Unary::Relu), vec![a], "r").unwrap();
+    let a = g.add_node("relu", Unary::Relu, vec![a], "r").unwrap();
     let (b, c) = (conv(&mut g, "b", a, 1), conv(&mut g, "c", a, 1));
-    let sum = g.add_node("sum", Op::Binary(Binary::Add), vec![b, c], "s").unwrap();
+    let sum = g.add_node("sum", Binary::Add, vec![b, c], "s").unwrap();
     let d = conv(&mut g, "d", sum, 1);
-    g.outputs = vec![d, e];
+    g.outputs = [d, e].map(Port::f32).into();
     g
 }
 
@@ -79,10 +79,10 @@ fn networks_that_cannot_be_divided() {
     let text = divide(plain, Profile::Balanced, &Offload::All);
     assert!(text.contains("no Conv, Gemm or MatMul with constant weights"), "{text}");
     let mut wide = Graph::default();
-    wide.input = wide.add_value("x", vec![1, 1000]);
+    let x = wide.add_input("x", vec![1, 1000], Element::F32);
     let w = wide.add_constant("w", vec![1, 1000], vec![1.0; 1000]);
-    let y = wide.add_node("fc", Op::Dense, vec![wide.input, w], "y").unwrap();
-    wide.outputs = vec![y];
+    let y = wide.add_node("fc", Dense, vec![x, w], "y").unwrap();
+    wide.outputs = vec![Port::f32(y)];
     let text = divide(wide, Profile::Bits(8), &Offload::All);
     assert_eq!(text, "layer 'fc' does not fit a ring of 8 bits even with 2-bit weights: choose a wider --ring");
 }

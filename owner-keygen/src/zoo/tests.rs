@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use twinmask_model::graph::{Graph, Op, ValueId, elements};
+use twinmask_model::graph::{Graph, ValueId, elements};
+use twinmask_model::ops::Op;
 
 use super::*;
 use twinmask_onnx::{ImportOptions, import_bytes};
@@ -25,7 +26,7 @@ struct Size {
 }
 
 fn size(g: &Graph) -> Size {
-    let layers: Vec<_> = g.nodes.iter().filter(|n| matches!(n.op, Op::Conv { .. } | Op::Dense)).collect();
+    let layers: Vec<_> = g.nodes.iter().filter(|n| matches!(n.op, Op::Conv(_) | Op::Dense(_))).collect();
     let inputs: std::collections::BTreeSet<ValueId> = layers.iter().map(|n| n.inputs[0]).collect();
     let macs: usize = layers.iter().map(|n| g.value(n.output).len() * elements(&g.shape(n.inputs[1])[1..])).sum();
     Size {

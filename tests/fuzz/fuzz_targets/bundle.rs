@@ -4,8 +4,8 @@
 use libfuzzer_sys::fuzz_target;
 use twinmask_codec as codec;
 use twinmask_model::graph::Graph;
-use twinmask_model::infer;
 use twinmask_model::plan::{Plan, PlanParts};
+use twinmask_model::shapes;
 
 fuzz_target!(|data: &[u8]| {
     if let Ok(parts) = codec::decode::<PlanParts, { 1 << 20 }>(data)
@@ -16,6 +16,6 @@ fuzz_target!(|data: &[u8]| {
         }
     }
     if let Ok(graph) = codec::decode::<Graph, { 1 << 20 }>(data) {
-        let _ = infer::check(&graph, 64 << 20);
+        let _ = shapes::check(&graph, 64 << 20);
     }
 });

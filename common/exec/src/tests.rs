@@ -1,0 +1,468 @@
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+use twinmask_model::graph::{Element, Graph, Port, elements};
+use twinmask_model::ops::*;
+use twinmask_model::shapes::shape_of;
+
+use super::*;
+use crate::apply::apply_into;
+
+/// A case of `testdata/vectors.json`; tensors are shape and elements.
+#[derive(Deserialize)]
+struct Case {
+    op: Op,
+    inputs: Vec<(Vec<u32>, Vec<f32>)>,
+    output: (Vec<u32>, Vec<f32>),
+}
+
+/// Names of all operators that run: all but the hole, and pooling under two names.
+const NAMES: usize = Op::TAGS.len();
+
+fn names<'a>(ops: impl Iterator<Item = &'a Op>) -> usize {
+    ops.map(Op::name).collect::<std::collections::BTreeSet<_>>().len()
+}
+
+fn close(a: f32, b: f32) -> bool {
+    a == b || (a - b).abs() <= 2e-6 * (1.0 + b.abs())
+}
+
+#[test]
+fn every_operator_agrees_with_onnxruntime() {
+    let cases: Vec<Case> = serde_json::from_str(include_str!("../testdata/vectors.json")).unwrap();
+    assert!(cases.len() > 200, "{} cases", cases.len());
+    assert_eq!(names(cases.iter().map(|c| &c.op)), NAMES, "each operator has a case");
+    let mut failed = Vec::new();
+    for (i, case) in cases.iter().enumerate() {
+        let views: Vec<View<'_>> = case.inputs.iter().map(|(s, d)| View::new(s, d)).collect();
+        let (shape, expected) = &case.output;
+        // Buffers are recycled: whatever they hold must be overwritten.
+        let mut out = vec![f32::NAN; elements(shape)];
+        match apply(&case.op, &views, shape).and_then(|y| apply_into(&case.op, &views, shape, &mut out).map(|()| y)) {
+            Err(e) => failed.push(format!("case {i} {:?}: {e}", case.op)),
+            Ok(y) => {
+                assert_eq!(y, out, "case {i} {:?} leaves elements unwritten", case.op);
+                if let Some(k) = (0..y.len()).find(|&k| !close(y[k], expected[k])) {
+                    failed.push(format!("case {i} {:?}: element {k} is {}, not {}", case.op, y[k], expected[k]));
+                }
+            }
+        }
+    }
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+}
+
+/// A small generator with a fixed seed.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: u32) -> u32 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((self.0 >> 33) % u64::from(n)) as u32
+    }
+
+    fn in_range(&mut self, low: u32, high: u32) -> u32 {
+        low + self.below(high - low + 1)
+    }
+
+    fn tensor(&mut self, shape: &[u32]) -> Vec<f32> {
+        (0..elements(shape)).map(|_| (self.below(2001) as f32 - 1000.0) / 256.0).collect()
+    }
+
+    fn window(&mut self) -> Window {
+        Window {
+            kernel: [self.in_range(1, 4), self.in_range(1, 4)],
+            stride: [self.in_range(1, 3), self.in_range(1, 4)],
+            pad: [self.below(4), self.below(4), self.below(4), self.below(4)],
+            dilation: [self.in_range(1, 2), self.in_range(1, 3)],
+        }
+    }
+}
+
+/// Calls `f(ky, kx, index into a plane)` for each tap of output (oy, ox) that is inside the input.
+fn each_tap(w: &Window, h: u32, wd: u32, oy: u32, ox: u32, mut f: impl FnMut(u32, u32, usize)) {
+    for ky in 0..w.kernel[0] {
+        for kx in 0..w.kernel[1] {
+            let y = i64::from(oy * w.stride[0] + ky * w.dilation[0]) - i64::from(w.pad[0]);
+            let x = i64::from(ox * w.stride[1] + kx * w.dilation[1]) - i64::from(w.pad[1]);
+            if (0..i64::from(h)).contains(&y) && (0..i64::from(wd)).contains(&x) {
+                f(ky, kx, (y * i64::from(wd) + x) as usize);
+            }
+        }
+    }
+}
+
+#[test]
+fn random_convolutions_are_their_definition() {
+    let mut random = Random(1);
+    let mut done = 0;
+    while done < 400 {
+        let (h, w, groups) = (random.in_range(1, 40), random.in_range(1, 40), random.in_range(1, 4));
+        let (per_in, per_out) = (random.in_range(1, 3), random.in_range(1, 3));
+        let window = random.window();
+        let x_shape = [1, groups * per_in, h, w];
+        let w_shape = [groups * per_out, per_in, window.kernel[0], window.kernel[1]];
+        let op = Op::Conv(Conv { window, groups });
+        let Ok(shape) = shape_of(&op, &[&x_shape, &w_shape, &w_shape[..1]]) else { continue };
+        let (x, weights, bias) = (random.tensor(&x_shape), random.tensor(&w_shape), random.tensor(&w_shape[..1]));
+        let views = [View::new(&x_shape, &x), View::new(&w_shape, &weights), View::new(&w_shape[..1], &bias)];
+        let y = apply(&op, &views, &shape).unwrap();
+        let (area, taps) = ((h * w) as usize, (window.kernel[0] * window.kernel[1]) as usize);
+        for (i, &y) in y.iter().enumerate() {
+            let (o, oy, ox) = (i as u32 / (shape[2] * shape[3]), i as u32 / shape[3] % shape[2], i as u32 % shape[3]);
+            let mut sum = f64::from(bias[o as usize]);
+            each_tap(&window, h, w, oy, ox, |ky, kx, at| {
+                for c in 0..per_in as usize {
+                    let plane = (o / per_out * per_in) as usize + c;
+                    let weight =
+                        weights[(o as usize * per_in as usize + c) * taps + (ky * window.kernel[1] + kx) as usize];
+                    sum += f64::from(x[plane * area + at]) * f64::from(weight);
+                }
+            });
+            assert!((f64::from(y) - sum).abs() < 1e-3, "{op:?} on {x_shape:?}: {i} is {y}, not {sum}");
+        }
+        done += 1;
+    }
+}
+
+#[test]
+fn random_poolings_are_their_definition() {
+    let mut random = Random(2);
+    let mut done = 0;
+    while done < 400 {
+        let (x_shape, window, ceil) =
+            ([1, 2, random.in_range(1, 40), random.in_range(1, 40)], random.window(), done % 2 == 0);
+        let max = Op::Pool(Pool { window, kind: PoolKind::Max, ceil });
+        let mean = Op::Pool(Pool { window, kind: PoolKind::Average { count_include_pad: false }, ceil });
+        let Ok(shape) = shape_of(&max, &[&x_shape]) else { continue };
+        let x = random.tensor(&x_shape);
+        let view = [View::new(&x_shape, &x)];
+        let (maxima, means) = (apply(&max, &view, &shape).unwrap(), apply(&mean, &view, &shape).unwrap());
+        let area = (x_shape[2] * x_shape[3]) as usize;
+        for i in 0..maxima.len() {
+            let (c, oy, ox) = (i as u32 / (shape[2] * shape[3]), i as u32 / shape[3] % shape[2], i as u32 % shape[3]);
+            let mut taken = Vec::new();
+            each_tap(&window, x_shape[2], x_shape[3], oy, ox, |_, _, at| taken.push(x[c as usize * area + at]));
+            assert_eq!(maxima[i], taken.iter().copied().fold(f32::NEG_INFINITY, f32::max), "{max:?} on {x_shape:?}");
+            let expected = taken.iter().sum::<f32>() / taken.len().max(1) as f32;
+            assert!(close(means[i], expected), "{mean:?} on {x_shape:?}: {} for {expected}", means[i]);
+        }
+        done += 1;
+    }
+}
+
+#[test]
+fn random_transposed_convolutions_are_adjoint_to_convolutions() {
+    let mut random = Random(3);
+    let mut done = 0;
+    while done < 200 {
+        let (groups, window) = (random.in_range(1, 3), random.window());
+        let (x_shape, wide) = ([1, groups * 2, random.in_range(1, 12), random.in_range(1, 12)], random.in_range(1, 3));
+        let w_shape = [groups * wide, 2, window.kernel[0], window.kernel[1]];
+        let forward = Op::Conv(Conv { window, groups });
+        let Ok(y_shape) = shape_of(&forward, &[&x_shape, &w_shape]) else { continue };
+        let full = |i: usize| (y_shape[i + 2] - 1) * window.stride[i] + window.dilation[i] * (window.kernel[i] - 1) + 1;
+        let rest = |i: usize| (x_shape[i + 2] + window.pad[i] + window.pad[i + 2]).checked_sub(full(i));
+        let (Some(bottom), Some(right)) = (rest(0), rest(1)) else { continue };
+        let backward = Op::ConvTranspose(ConvTranspose { window, output_padding: [bottom, right], groups });
+        let (x, y, w) = (random.tensor(&x_shape), random.tensor(&y_shape), random.tensor(&w_shape));
+        let weights = View::new(&w_shape, &w);
+        let wx = apply(&forward, &[View::new(&x_shape, &x), weights], &y_shape).unwrap();
+        let wty = apply(&backward, &[View::new(&y_shape, &y), weights], &x_shape).unwrap();
+        let inner = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
+        let (a, b) = (inner(&wx, &y), inner(&x, &wty));
+        assert!((a - b).abs() < 1e-4 * (1.0 + a.abs()), "{backward:?}: {a} and {b}");
+        done += 1;
+    }
+}
+
+#[test]
+fn erf_and_softmax_are_exact_where_it_is_hard() {
+    let one = |f, x: f32| apply(&Op::Unary(f), &[View::new(&[1], &[x])], &[1]).unwrap()[0];
+    // Abramowitz and Stegun, table 7.1.
+    for (x, erf) in [
+        (0.02, 0.022_564_574_7),
+        (0.5, 0.520_499_877_8),
+        (1.0, 0.842_700_792_9),
+        (2.0, 0.995_322_265),
+        (-1.0, -0.842_700_792_9),
+    ] {
+        assert!((f64::from(one(Unary::Erf, x)) - erf).abs() < 1e-7, "erf({x})");
+    }
+    assert_eq!(
+        (one(Unary::Sigmoid, -200.0), one(Unary::Sigmoid, 200.0), one(Unary::Softplus, 200.0)),
+        (0.0, 1.0, 200.0)
+    );
+    assert!(one(Unary::Relu, f32::NAN).is_nan(), "NaN must reach the check");
+    let huge = [1e38, 1e38, -1e38];
+    assert_eq!(
+        apply(&Op::Softmax(Softmax { axis: 0, log: false }), &[View::new(&[3], &huge)], &[3]).unwrap(),
+        [0.5, 0.5, 0.0]
+    );
+}
+
+#[test]
+fn operands_that_do_not_fit_are_refused() {
+    let pool = |kernel, pad| {
+        Op::Pool(Pool {
+            window: Window { kernel, stride: [1; 2], pad, dilation: [1; 2] },
+            kind: PoolKind::Max,
+            ceil: false,
+        })
+    };
+    let resize = |scale: Vec<f32>| {
+        Op::Resize(Resize { mode: ResizeMode::Linear, coordinates: Coordinates::Asymmetric, scale, shape: vec![8] })
+    };
+    let lrn = |size| Op::Lrn(Lrn { size, alpha: 1.0, beta: 1.0, bias: 1.0 });
+    let cases: [(Op, &[u32], &[u32]); 8] = [
+        (Op::Linear(Linear { layer: 0, shape: vec![4] }), &[4], &[4]),
+        // Rows of a one-dimensional tensor: shape inference drops them.
+        (pool([2, 2], [1, 0, 1, 0]), &[1, 1, 4], &[1, 1, 3]),
+        (lrn(3), &[4], &[4]),
+        (lrn(0), &[1, 4], &[1, 4]),
+        (resize(vec![]), &[4], &[8]),
+        (resize(vec![0.0]), &[4], &[8]),
+        (resize(vec![f32::NAN]), &[4], &[8]),
+        (Op::Unary(Unary::Relu), &[4], &[2, 2]),
+    ];
+    for (op, from, to) in cases {
+        let refused = apply(&op, &[View::new(from, &[0.5; 4])], to);
+        assert!(matches!(refused, Err(ExecError::Node { .. })), "{op:?}: {refused:?}");
+    }
+    assert!(apply(&Op::Unary(Unary::Relu), &[View::new(&[4], &[0.5; 3])], &[4]).is_err(), "too few elements");
+    assert!(apply(&Op::Unary(Unary::Relu), &[], &[4]).is_err(), "no operand");
+}
+
+/// input -> relu -> { layer 0, layer 1 }; their sum doubled -> layer 2; + input + constant -> output.
+fn network() -> (Arc<Program>, [u32; 6]) {
+    let mut g = Graph::default();
+    let input = g.add_input("input", vec![1, 4], Element::F32);
+    let linear = |layer| Op::Linear(Linear { layer, shape: vec![1, 4] });
+    let relu = g.add_node("relu", Op::Unary(Unary::Relu), vec![input], "r").unwrap();
+    let a = g.add_node("a", linear(0), vec![relu], "a").unwrap();
+    let b = g.add_node("b", linear(1), vec![relu], "b").unwrap();
+    let sum = g.add_node("sum", Op::Binary(Binary::Add), vec![a, b], "sum").unwrap();
+    let twice = g.add_node("twice", Op::Binary(Binary::Add), vec![sum, sum], "twice").unwrap();
+    let c = g.add_node("c", linear(2), vec![twice], "c").unwrap();
+    let one = g.add_constant("one", vec![4], vec![1.0, 2.0, 3.0, 4.0]);
+    let shifted = g.add_node("shifted", Op::Binary(Binary::Sub), vec![one, input], "shifted").unwrap();
+    let out = g.add_node("out", Op::Binary(Binary::Sub), vec![c, shifted], "out").unwrap();
+    g.outputs = vec![Port::f32(out)];
+    (Arc::new(Program::new(g, 1 << 20).unwrap()), [relu, a, b, twice, c, out])
+}
+
+#[test]
+fn segments_are_the_rounds() {
+    let (program, _) = network();
+    let names = |nodes: &[usize]| nodes.iter().map(|&i| program.graph().nodes[i].name.as_str()).collect::<Vec<_>>();
+    let segments: Vec<_> = program.segments().iter().map(|s| (names(&s.local), names(&s.linear))).collect();
+    let expected =
+        [(vec!["relu", "shifted"], vec!["a", "b"]), (vec!["sum", "twice"], vec!["c"]), (vec!["out"], vec![])];
+    assert_eq!(segments, expected);
+    let mut graph = program.graph().clone();
+    graph.nodes.swap(0, 1);
+    assert!(Program::new(graph, 1 << 20).is_err(), "not in order");
+    assert!(Program::new(program.graph().clone(), 16).is_err(), "over the memory cap");
+}
+
+/// A ReLU that alone reads an answer is left to whoever puts the answer in; one beside another reader, and one that does not
+/// read an answer, stay.
+#[test]
+fn first_relus_are_left_out() {
+    let mut g = Graph::default();
+    let input = g.add_input("input", vec![1, 2], Element::F32);
+    let linear = |layer| Op::Linear(Linear { layer, shape: vec![1, 2] });
+    let relu = |g: &mut Graph, name: &str, of| g.add_node(name, Op::Unary(Unary::Relu), vec![of], name).unwrap();
+    let before = relu(&mut g, "before", input);
+    let a = g.add_node("a", linear(0), vec![before], "a").unwrap();
+    let alone = relu(&mut g, "alone", a);
+    let b = g.add_node("b", linear(1), vec![alone], "b").unwrap();
+    let beside = relu(&mut g, "beside", b);
+    g.outputs = [beside, b].map(Port::f32).to_vec();
+    let (program, outputs) = Program::new(g, 1 << 20).unwrap().without_first_relus();
+    assert_eq!(outputs, [(a, alone)].into());
+    let names = |nodes: &[usize]| nodes.iter().map(|&i| program.graph().nodes[i].name.as_str()).collect::<Vec<_>>();
+    let local: Vec<_> = program.segments().iter().map(|s| names(&s.local)).collect();
+    assert_eq!(local, [vec!["before"], vec![], vec!["beside"]]);
+    let mut values = Values::new(Arc::new(program));
+    values.start(&[&[1.0, -1.0]]).unwrap();
+    values.run_segment(0).unwrap();
+    values.set(alone, vec![2.0, 0.0]).unwrap();
+    assert!(values.get(before).is_err(), "its reader has been served");
+    values.run_segment(1).unwrap();
+    assert_eq!(values.get(alone).unwrap(), [2.0, 0.0]);
+    values.set(b, vec![-1.0, 3.0]).unwrap();
+    values.run_segment(2).unwrap();
+    assert_eq!((values.get(beside).unwrap(), values.get(b).unwrap()), (&[0.0, 3.0][..], &[-1.0, 3.0][..]));
+}
+
+#[test]
+fn inferences_run_and_free_their_tensors() {
+    let (program, [relu, a, b, twice, c, out]) = network();
+    let mut values = Values::new(program);
+    for round in 0..3 {
+        let x = round as f32;
+        values.start(&[&[x, -1.0, 2.0, -3.0]]).unwrap();
+        values.run_segment(0).unwrap();
+        assert_eq!(values.get(relu).unwrap(), [x, 0.0, 2.0, 0.0]);
+        values.set(a, vec![1.0; 4]).unwrap();
+        assert!(values.get(relu).is_ok(), "its sibling still reads it");
+        values.set(a, vec![1.0; 4]).unwrap();
+        assert!(values.get(relu).is_ok(), "set twice is answered once");
+        values.set(b, vec![0.5; 4]).unwrap();
+        assert!(matches!(values.get(relu), Err(ExecError::Missing { value }) if value == "r"));
+        values.run_segment(1).unwrap();
+        assert_eq!(values.get(twice).unwrap(), [3.0; 4]);
+        assert!(values.run_segment(2).is_err(), "c is not there yet");
+        values.set(c, vec![10.0; 4]).unwrap();
+        values.start(&[&[x, -1.0, 2.0, -3.0]]).unwrap();
+        assert!(values.get(c).is_err(), "a new inference begins empty");
+        values.run_segment(0).unwrap();
+        values.set(a, vec![1.0; 4]).unwrap();
+        values.set(b, vec![0.5; 4]).unwrap();
+        values.run_segment(1).unwrap();
+        values.set(c, vec![10.0; 4]).unwrap();
+        values.run_segment(2).unwrap();
+        // c - (one - input)
+        assert_eq!(values.get(out).unwrap(), [9.0 + x, 7.0, 9.0, 3.0]);
+    }
+    let long = values.set(c, vec![0.0; 5]).unwrap_err();
+    assert_eq!(long.to_string(), "tensor 'c' of shape [1, 4] cannot hold 5 elements");
+    let empty = values.start(&[&[]]).unwrap_err();
+    assert_eq!(empty.to_string(), "tensor 'input' of shape [1, 4] cannot hold 0 elements");
+}
+
+#[test]
+fn overwriting_and_recycling_change_nothing() {
+    let shape = vec![1, 8, 40, 40];
+    let mut g = Graph::default();
+    let mut random = Random(4);
+    let whole = g.add_input("input", shape.clone(), Element::F32);
+    let side = g.add_constant("side", shape.clone(), random.tensor(&shape));
+    let row = g.add_constant("row", vec![40], random.tensor(&[40]));
+    let mut last = vec![whole];
+    for i in 0..60u32 {
+        let pick = |random: &mut Random| last[random.below(last.len() as u32) as usize];
+        let (x, y) = (pick(&mut random), pick(&mut random));
+        let flat = Op::Reshape(Reshape { shape: shape.clone() });
+        let (op, inputs) = match random.below(8) {
+            0 => (Op::Unary(Unary::Relu), vec![x]),
+            1 => (Op::Unary(Unary::Tanh), vec![x]),
+            2 => (Op::Binary(Binary::Sub), vec![side, x]),
+            3 => (Op::Binary(Binary::Sub), vec![x, row]),
+            4 => (Op::Binary(Binary::Min), vec![row, x]),
+            5 => (flat, vec![x]),
+            6 => (Op::Transpose(Transpose { perm: vec![0, 1, 3, 2] }), vec![x]),
+            _ => (Op::Binary(Binary::Sub), vec![x, y]),
+        };
+        last.push(g.add_node(format!("n{i}"), op, inputs, format!("v{i}")).unwrap());
+    }
+    g.outputs = [*last.last().unwrap(), last[20]].map(Port::f32).to_vec();
+    let input = random.tensor(&shape);
+    let mut all: Vec<Vec<f32>> = vec![Vec::new(); g.values.len()];
+    all[whole as usize] = input.clone();
+    g.constants.iter().for_each(|(&id, data)| all[id as usize] = data.clone());
+    for node in &g.nodes {
+        let views: Vec<View<'_>> = node.inputs.iter().map(|&i| View::new(g.shape(i), &all[i as usize])).collect();
+        all[node.output as usize] = apply(&node.op, &views, g.shape(node.output)).unwrap();
+    }
+    let outputs = g.outputs.clone();
+    let mut values = Values::new(Arc::new(Program::new(g, 1 << 30).unwrap()));
+    for _ in 0..2 {
+        values.start(&[&input]).unwrap();
+        values.run_segment(0).unwrap();
+        outputs.iter().for_each(|o| assert_eq!(values.get(o.value).unwrap(), all[o.value as usize]));
+    }
+}
+
+#[test]
+fn inputs_are_checked_where_they_enter() {
+    let mut g = Graph::default();
+    let x = g.add_input("x", vec![1, 2], Element::F32);
+    let ids = g.add_input("ids", vec![1, 2], Element::I64);
+    let unread = g.add_input("unread", vec![1], Element::I32);
+    let sum = g.add_node("sum", Binary::Add, vec![x, ids], "sum").unwrap();
+    g.outputs = vec![Port::f32(sum)];
+    assert_eq!(g.inputs.iter().map(|i| i.value).collect::<Vec<_>>(), [x, ids, unread]);
+    let mut values = Values::new(Arc::new(Program::new(g, 1 << 20).unwrap()));
+    let largest = exact("ids", Element::I64, &[1 << 24, -(1 << 24)]).unwrap();
+    values.start(&[&[0.5, -1.0], &largest, &[3.0]]).unwrap();
+    values.run_segment(0).unwrap();
+    assert_eq!(values.get(sum).unwrap(), [16_777_216.0, -16_777_217.0f32]);
+    let refused = |values: &mut Values, ids: &[f32]| values.start(&[&[0.0; 2], ids, &[0.0]]).unwrap_err().to_string();
+    for (bad, shown) in [(0.5, "0.5"), (f32::NAN, "NaN"), (f32::INFINITY, "inf"), (33_554_432.0, "33554432")] {
+        let expected = format!("input 'ids' holds {shown} (element 1); it takes integers of magnitude up to 16777216");
+        assert_eq!(refused(&mut values, &[7.0, bad]), expected);
+    }
+    let beyond = exact("ids", Element::I64, &[0, (1 << 24) + 1]).unwrap_err();
+    assert!(matches!(beyond, ExecError::Integer { index: 1, element: Element::I64, .. }), "{beyond}");
+    assert!(exact("ids", Element::I64, &[i64::MIN]).is_err());
+    let few = values.start(&[&[0.0; 2]]).unwrap_err();
+    assert_eq!(few.to_string(), "the network takes 3 inputs (x, ids, unread), not 1");
+}
+
+/// Any operator with whatever attributes.
+fn any_op(random: &mut Random, rank: u32) -> Op {
+    let mut list = |low, high| (0..rank).map(|_| random.in_range(low, high)).collect::<Vec<u32>>();
+    let (small, sizes, tiny) = (list(0, 3), list(1, 6), list(0, 2));
+    let scale: Vec<f32> = list(0, 9).iter().map(|&v| v as f32 / 3.0 - 0.2).collect();
+    let step = list(0, 4).iter().map(|&v| v as i32 - 2).collect();
+    let mut axes = list(0, 4);
+    axes.dedup();
+    let (axis, window, groups) = (random.below(5), random.window(), random.in_range(1, 2));
+    let (flag, mode) =
+        (random.below(2) == 0, [PadMode::Constant(1.0), PadMode::Reflect, PadMode::Edge][random.below(3) as usize]);
+    let rounding = ResizeMode::Nearest(NearestRounding::Ceil);
+    match random.below(20) {
+        0 => Op::Conv(Conv { window, groups }),
+        1 => Op::ConvTranspose(ConvTranspose { window, output_padding: [random.below(3), random.below(3)], groups }),
+        2 => Op::Dense(Dense),
+        3 => Op::MatMul(MatMul),
+        4 => Op::Binary(Binary::PRelu),
+        5 => Op::Pool(Pool { window, kind: PoolKind::Max, ceil: flag }),
+        6 => Op::Pool(Pool { window, kind: PoolKind::Average { count_include_pad: flag }, ceil: true }),
+        7 => Op::Reduce(Reduce { kind: ReduceKind::Mean, axes, keep_dims: flag }),
+        8 => Op::ArgMax(ArgMax { axis, keep_dims: flag, last: flag }),
+        9 => Op::Softmax(Softmax { axis, log: flag }),
+        10 => Op::Normalize(Normalize { axes, epsilon: 0.1 }),
+        11 => Op::Lrn(Lrn { size: axis, alpha: 0.1, beta: 0.75, bias: 1.0 }),
+        12 => Op::Concat(Concat { axis }),
+        13 => Op::Transpose(Transpose { perm: small }),
+        14 => Op::Pad(Pad { before: small, after: tiny, mode }),
+        15 => Op::Slice(Slice { start: small, step, size: sizes }),
+        16 => Op::Expand(Expand { shape: sizes }),
+        17 => Op::Unary(Unary::Sigmoid),
+        18 => Op::Reshape(Reshape { shape: sizes }),
+        _ => Op::Resize(Resize {
+            mode: if flag { rounding } else { ResizeMode::Linear },
+            coordinates: [Coordinates::HalfPixel, Coordinates::AlignCorners][random.below(2) as usize],
+            scale,
+            shape: sizes,
+        }),
+    }
+}
+
+#[test]
+fn whatever_shape_inference_accepts_runs() {
+    let mut random = Random(5);
+    let mut ran = std::collections::BTreeMap::new();
+    for _ in 0..600_000 {
+        let rank = random.below(5);
+        let op = any_op(&mut random, rank);
+        let shapes: Vec<Vec<u32>> = (0..random.in_range(1, 3))
+            .map(|i| {
+                let rank = if i == 2 { 1 } else { rank };
+                (0..rank).map(|axis| if axis == 0 && i == 0 { 1 } else { random.in_range(1, 5) }).collect()
+            })
+            .collect();
+        let refs: Vec<&[u32]> = shapes.iter().map(Vec::as_slice).collect();
+        let Ok(out) = shape_of(&op, &refs) else { continue };
+        let data: Vec<Vec<f32>> = shapes.iter().map(|s| random.tensor(s)).collect();
+        let views: Vec<View<'_>> = shapes.iter().zip(&data).map(|(s, d)| View::new(s, d)).collect();
+        let y = apply(&op, &views, &out).unwrap_or_else(|e| panic!("{op:?} on {shapes:?}: {e}"));
+        assert_eq!(y.len(), elements(&out));
+        *ran.entry(op.name()).or_insert(0) += 1;
+    }
+    assert!(ran.len() == NAMES && ran.values().all(|&n| n >= 5), "{ran:?}");
+}
