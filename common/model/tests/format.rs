@@ -293,6 +293,8 @@ fn numbers_are_stable_and_distinct() {
                 "Slice",
                 "Expand",
                 "Resize",
+                "Where",
+                "Gather",
             ],
         ),
         (

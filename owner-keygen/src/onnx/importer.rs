@@ -226,7 +226,7 @@ impl Importer<'_> {
 
     /// The integers of operand `i` beside other operands that the network computes, as a constant of the node's own: as
     /// dimensions, the name keeps standing for integers.
-    pub(super) fn integers(&mut self, call: &Call, i: usize, t: &Tensor) -> Result<ValueId, String> {
+    fn integers(&mut self, call: &Call, i: usize, t: &Tensor) -> Result<ValueId, String> {
         if let Some(v) = t.as_ints()?.iter().find(|v| v.unsigned_abs() > MAX_INTEGER.unsigned_abs()) {
             return Err(format!(
                 "operand '{}' holds {v}; magnitudes up to {MAX_INTEGER} are exact",
@@ -234,6 +234,17 @@ impl Importer<'_> {
             ));
         }
         self.new_constant(call, "integers", t.shape.clone(), t.to_floats())
+    }
+
+    /// Operand `i` as numbers, whatever its type in the file.
+    pub(super) fn number(&mut self, call: &Call, i: usize) -> Result<ValueId, String> {
+        match self.look(call, i)? {
+            Bound::Const(t) if matches!(t.data, Data::I(_)) => {
+                let t = Rc::clone(t);
+                self.integers(call, i, &t)
+            }
+            Bound::Const(_) | Bound::Value(..) => self.value(call, i),
+        }
     }
 
     /// Element type of operand `i`; constants of any integer type are 64-bit ones.
