@@ -278,6 +278,36 @@ def shapes(c):
     case(c, "dropout_operands", lambda n, x: n.node("Dropout", x, n.const(0.4), n.const(False, np.bool_)), opset=12)
 
 
+def indexing(c):
+    def ids(name, body, values, **options):
+        net = Net(name, np.shape(values), input_type=TensorProto.INT64, **options)
+        net.input_values = values
+        net.out(body(net))
+        c.accepted(net)
+
+    table = lambda n: n.const(n.normal(11, 8), name="table")
+    words = [[3, 10, 0, 3, 7, 1]]
+    ids("gather_ids_matmul", lambda n: n.node("MatMul", n.node("Gather", table(n), "x"), n.weights(8, 5, fan_in=8)), words)
+    ids("gather_ids_negative_opset11", lambda n: n.node("MatMul", n.node("Gather", table(n), "x", axis=-2), n.weights(8, 5, fan_in=8)),
+        [[-1, -11, 10, 0]], opset=11)
+
+    # Rows of an activation, by indices that come beside it.
+    net = Net("gather_activation_rows", (1, 5, 6))
+    at = net.input("at", np.array([[4, -5, 2]], np.int32), TensorProto.INT32)
+    net.out(net.node("Gather", net.node("MatMul", "x", net.weights(6, 4, fan_in=6)), at, axis=1))
+    c.accepted(net)
+    case(c, "gather_best_row", lambda n, x: n.node("Gather", x, n.node("ArgMax", n.node("ReduceMean", x, axes=[0, 1, 3], keepdims=0), axis=0, keepdims=0), axis=2))
+
+    causal = lambda n: n.const(np.tril(np.ones((6, 6))), np.bool_)
+    case(c, "where_causal_mask", lambda n, x: n.node("Softmax", n.node("Where", causal(n), x, n.const(-1e9)), axis=-1), (1, 3, 6, 6))
+    case(c, "where_broadcast", lambda n, x: n.node("Where", n.const([[True], [False], [True]], np.bool_), n.const(n.normal(4)), n.node("ReduceMax", x, axes=[2], keepdims=1)), (1, 3, 5, 4), opset=9)
+    net = Net("where_mask_input", (1, 6))
+    mask = net.input("mask", np.array([[1, 1, 0, 1, 0, 3]], np.int64), TensorProto.INT64)
+    flags = net.node("Cast", mask, to=TensorProto.BOOL)
+    net.out(net.dense(net.node("Where", flags, "x", net.const(0.25)), 6, 4))
+    c.accepted(net)
+
+
 def padding(c):
     for mode in ("constant", "reflect", "edge"):
         case(c, f"pad_{mode}_opset7", lambda n, x: n.node("Pad", x, pads=[0, 0, 1, 2, 0, 0, 2, 1], mode=mode), opset=7)
@@ -379,5 +409,5 @@ def local_only(c):
 
 
 def build(c):
-    for part in (convolutions, pools, unary, binary, products, normalizations, reductions, shapes, padding, resizing, element_types, local_only):
+    for part in (convolutions, pools, unary, binary, products, normalizations, reductions, shapes, indexing, padding, resizing, element_types, local_only):
         part(c)

@@ -6,12 +6,13 @@ use twinmask_model::shapes::shape_of;
 
 use crate::error::ExecError;
 use crate::view::View;
-use crate::{conv, elementwise, layout, normal, pool, reduce, resize, strided, weighted};
+use crate::{conv, elementwise, index, layout, normal, pool, reduce, resize, strided, weighted};
 
 /// Computes `op` on `inputs`: the elements of a tensor of shape `out_shape`.
 ///
 /// # Errors
-/// [`ExecError::Node`] when the operands do not fit the operator or the shape, and for [`Linear`](twinmask_model::ops::Linear), which only
+/// [`ExecError::Index`] for indices outside of what they pick from, [`ExecError::Node`] when the operands do not fit the operator
+/// or the shape, and for [`Linear`](twinmask_model::ops::Linear), which only
 /// the edges (or the caller) can compute.
 pub fn apply(op: &Op, inputs: &[View<'_>], out_shape: &[u32]) -> Result<Vec<f32>, ExecError> {
     let shapes: Vec<&[u32]> = inputs.iter().map(|x| x.shape).collect();
@@ -59,6 +60,9 @@ pub(crate) fn apply_into(op: &Op, inputs: &[View<'_>], out_shape: &[u32], out: &
         Op::Slice(o) => layout::slice(x, o, out),
         Op::Expand(o) => strided::broadcast(x, &o.shape, out),
         Op::Resize(o) => resize::resize(x, o, out).map_err(refused)?,
+        Op::Where(_) => elementwise::choose(x, inputs[1], inputs[2], out_shape, out),
+        Op::Gather(o) => index::gather(x, o.axis as usize, inputs[1].data, out)
+            .map_err(|(index, len)| ExecError::Index { node: String::new(), index, len })?,
     }
     Ok(())
 }

@@ -1,8 +1,10 @@
-//! Elementwise operators, always in place: the caller has put the (broadcast) operand into the result.
+//! Elementwise operators. Those of one or two operands work in place: the caller has put the (broadcast) operand into the result.
+
+use std::borrow::Cow;
 
 use twinmask_model::ops::{Binary, Unary};
 
-use crate::strided::{broadcast_axes, for_each_run};
+use crate::strided::{broadcast, broadcast_axes, for_each_run};
 use crate::view::View;
 
 fn map(x: &mut [f32], f: impl Fn(f32) -> f32) {
@@ -55,6 +57,23 @@ pub(crate) fn binary(f: Binary, shape: &[u32], x: &mut [f32], other: View<'_>, s
         Binary::Pow => ordered(swapped, shape, x, other, power),
         Binary::PRelu => ordered(swapped, shape, x, other, |v, slope| if v < 0.0 { slope * v } else { v }),
     }
+}
+
+/// `a` where `condition` is not zero, else `b`, all broadcast to `shape`.
+pub(crate) fn choose(condition: View<'_>, a: View<'_>, b: View<'_>, shape: &[u32], out: &mut [f32]) {
+    broadcast(b, shape, out);
+    let (condition, a) = (whole(condition, shape, out.len()), whole(a, shape, out.len()));
+    let chosen = out.iter_mut().zip(condition.iter()).zip(a.iter()).filter(|((_, c), _)| **c != 0.0);
+    chosen.for_each(|((o, _), a)| *o = *a);
+}
+
+fn whole<'a>(x: View<'a>, shape: &[u32], len: usize) -> Cow<'a, [f32]> {
+    if x.shape == shape {
+        return Cow::Borrowed(x.data);
+    }
+    let mut out = vec![0.0; len];
+    broadcast(x, shape, &mut out);
+    Cow::Owned(out)
 }
 
 /// Squares are the usual case, and exact enough without the general power.

@@ -17,6 +17,16 @@ pub enum ExecError {
         /// What is wrong.
         reason: String,
     },
+    /// A computed index that is none of the axis that it picks from.
+    #[error("node '{node}': index {index} of an axis of {len}; indices are integers from -{len} to {}", len.saturating_sub(1))]
+    Index {
+        /// The node's name.
+        node: String,
+        /// The index.
+        index: f32,
+        /// Length of the axis.
+        len: usize,
+    },
     /// A tensor is read before it is there: a round was skipped, or its answer not put in.
     #[error("tensor '{value}' is not computed yet: run the segments in order and set the answers of each round")]
     Missing {
@@ -62,7 +72,7 @@ impl ExecError {
 
     /// The same error, said of the node `name`.
     pub(crate) fn at(mut self, name: &str) -> Self {
-        if let Self::Node { node, .. } = &mut self {
+        if let Self::Node { node, .. } | Self::Index { node, .. } = &mut self {
             name.clone_into(node);
         }
         self

@@ -8,6 +8,7 @@ mod apply;
 mod conv;
 mod elementwise;
 mod error;
+mod index;
 mod layout;
 mod normal;
 mod pool;

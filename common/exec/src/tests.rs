@@ -234,6 +234,37 @@ fn operands_that_do_not_fit_are_refused() {
     assert!(apply(&Op::Unary(Unary::Relu), &[], &[4]).is_err(), "no operand");
 }
 
+#[test]
+fn indices_outside_of_their_axis_are_errors() {
+    let data: Vec<f32> = (0..6).map(|v| v as f32).collect();
+    let gather = |axis: u32, i: f32| {
+        let op = Op::Gather(Gather { axis });
+        let out = if axis == 0 { [1, 2] } else { [3, 1] };
+        apply(&op, &[View::new(&[3, 2], &data), View::new(&[1], &[i])], &out)
+    };
+    assert_eq!(gather(0, -3.0).unwrap(), [0.0, 1.0]);
+    assert_eq!(gather(0, 2.0).unwrap(), [4.0, 5.0]);
+    assert_eq!(gather(1, -1.0).unwrap(), [1.0, 3.0, 5.0]);
+    assert_eq!(gather(1, -0.0).unwrap(), [0.0, 2.0, 4.0]);
+    for bad in [3.0, -4.0, 0.5, -0.5, 1e30, -1e30, f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let error = gather(0, bad).unwrap_err();
+        assert!(matches!(error, ExecError::Index { len: 3, .. }), "{bad}: {error}");
+        assert!(gather(1, bad).is_err(), "{bad}");
+    }
+    let mut g = Graph::default();
+    let ids = g.add_input("ids", vec![1, 2], Element::I64);
+    let table = g.add_constant("table", vec![3, 2], data.clone());
+    let y = g.add_node("embedding", Gather { axis: 0 }, vec![table, ids], "y").unwrap();
+    g.outputs = vec![Port::f32(y)];
+    let mut values = Values::new(Arc::new(Program::new(g, 1 << 20).unwrap()));
+    values.start(&[&[2.0, -3.0]]).unwrap();
+    values.run_segment(0).unwrap();
+    assert_eq!(values.get(y).unwrap(), [4.0, 5.0, 0.0, 1.0]);
+    values.start(&[&[0.0, 3.0]]).unwrap();
+    let error = values.run_segment(0).unwrap_err().to_string();
+    assert_eq!(error, "node 'embedding': index 3 of an axis of 3; indices are integers from -3 to 2");
+}
+
 /// input -> relu -> { layer 0, layer 1 }; their sum doubled -> layer 2; + input + constant -> output.
 fn network() -> (Arc<Program>, [u32; 6]) {
     let mut g = Graph::default();
@@ -414,7 +445,7 @@ fn any_op(random: &mut Random, rank: u32) -> Op {
     let (flag, mode) =
         (random.below(2) == 0, [PadMode::Constant(1.0), PadMode::Reflect, PadMode::Edge][random.below(3) as usize]);
     let rounding = ResizeMode::Nearest(NearestRounding::Ceil);
-    match random.below(20) {
+    match random.below(22) {
         0 => Op::Conv(Conv { window, groups }),
         1 => Op::ConvTranspose(ConvTranspose { window, output_padding: [random.below(3), random.below(3)], groups }),
         2 => Op::Dense(Dense),
@@ -434,6 +465,8 @@ fn any_op(random: &mut Random, rank: u32) -> Op {
         16 => Op::Expand(Expand { shape: sizes }),
         17 => Op::Unary(Unary::Sigmoid),
         18 => Op::Reshape(Reshape { shape: sizes }),
+        19 => Op::Where(Where),
+        20 => Op::Gather(Gather { axis }),
         _ => Op::Resize(Resize {
             mode: if flag { rounding } else { ResizeMode::Linear },
             coordinates: [Coordinates::HalfPixel, Coordinates::AlignCorners][random.below(2) as usize],
@@ -458,7 +491,11 @@ fn whatever_shape_inference_accepts_runs() {
             .collect();
         let refs: Vec<&[u32]> = shapes.iter().map(Vec::as_slice).collect();
         let Ok(out) = shape_of(&op, &refs) else { continue };
-        let data: Vec<Vec<f32>> = shapes.iter().map(|s| random.tensor(s)).collect();
+        let mut data: Vec<Vec<f32>> = shapes.iter().map(|s| random.tensor(s)).collect();
+        if let Op::Gather(g) = &op {
+            let n = shapes[0][g.axis as usize];
+            data[1].iter_mut().for_each(|i| *i = random.below(2 * n) as f32 - n as f32);
+        }
         let views: Vec<View<'_>> = shapes.iter().zip(&data).map(|(s, d)| View::new(s, d)).collect();
         let y = apply(&op, &views, &out).unwrap_or_else(|e| panic!("{op:?} on {shapes:?}: {e}"));
         assert_eq!(y.len(), elements(&out));

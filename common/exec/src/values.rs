@@ -139,7 +139,7 @@ impl Values {
     /// [`set`](Self::set) their outputs before the next segment.
     ///
     /// # Errors
-    /// [`ExecError::Node`] naming the node that refuses its operands, [`ExecError::Missing`] naming a tensor that is
+    /// [`ExecError::Node`] or [`ExecError::Index`] naming the node that refuses its operands, [`ExecError::Missing`] naming a tensor that is
     /// not there.
     ///
     /// # Panics

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 
 rng = np.random.default_rng(2026)
 cases = []
@@ -23,22 +23,25 @@ def values(a):
     return [int(v) if v == int(v) else float(f"{v:.7g}") for v in a.astype(np.float64).ravel()]
 
 
-def case(op, name, inputs, consts=(), opset=19, **attributes):
-    """`op` is the executor's operator, as serde writes it; `name` and `attributes` are ONNX's. None: an absent operand."""
+def case(op, name, inputs, consts=(), opset=19, types=None, **attributes):
+    """`op` is the executor's operator, as serde writes it; `name` and `attributes` are ONNX's. None: an absent operand. `types`:
+    numpy's of the inputs, where they are not all float32 for ONNX."""
+    types = types or [np.float32] * len(inputs)
     given = [f"x{i}" for i in range(len(inputs))]
     fixed = [f"c{i}" if c is not None else "" for i, c in enumerate(consts)]
     node = helper.make_node(name, given + fixed, ["y"], **attributes)
     graph = helper.make_graph(
         [node],
         "case",
-        [helper.make_tensor_value_info(n, TensorProto.FLOAT, x.shape) for n, x in zip(given, inputs)],
+        [helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(np.dtype(t)), x.shape)
+         for n, t, x in zip(given, types, inputs)],
         [helper.make_empty_tensor_value_info("y")],
         [numpy_helper.from_array(c, n) for n, c in zip(fixed, consts) if c is not None],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    y = ort.InferenceSession(model.SerializeToString(), options).run(None, dict(zip(given, inputs)))[0]
+    y = ort.InferenceSession(model.SerializeToString(), options).run(None, {n: x.astype(t) for n, t, x in zip(given, types, inputs)})[0]
     cases.append({
         "op": op,
         "inputs": [[list(x.shape), values(x)] for x in inputs],
@@ -197,6 +200,14 @@ for coordinates in modes:
         for rounding in ["RoundPreferFloor", "RoundPreferCeil", "Floor", "Ceil"]:
             op = {"Resize": {"mode": {"Nearest": rounding}, **common}}
             case(op, "Resize", [x], consts, mode="nearest", nearest_mode=snake[rounding], **how)
+
+for c, a, b in [((2, 3, 4), (2, 3, 4), (2, 3, 4)), ((3, 1), (1, 4), ()), ((1,), (2, 3), (2, 1)), ((4,), (2, 1, 4), (3, 1))]:
+    flags = np.asarray(rng.integers(0, 2, c), dtype=np.float32)
+    case({"Where": None}, "Where", [flags, tensor(*a), tensor(*b)], types=[bool, np.float32, np.float32])
+
+for x, axis, i in [((7, 3), 0, (4,)), ((2, 5, 3), 1, (2, 2)), ((2, 3, 4), 2, ()), ((1, 4), 1, (1, 3))]:
+    at = np.asarray(rng.integers(-x[axis], x[axis], i), dtype=np.float32)
+    case({"Gather": {"axis": axis}}, "Gather", [tensor(*x), at], types=[np.float32, np.int64], axis=axis)
 
 lines = ",\n".join(json.dumps(c, separators=(",", ":")) for c in cases)
 Path(__file__).with_name("vectors.json").write_text(f"[\n{lines}\n]\n")

@@ -1,8 +1,8 @@
 use super::*;
 use crate::graph::{Element, Port};
 use crate::ops::{
-    Binary, Concat, Conv, ConvTranspose, Dense, Expand, MatMul, Pool, PoolKind, Reshape, Slice, Transpose, Unary,
-    Window,
+    Binary, Concat, Conv, ConvTranspose, Dense, Expand, Gather, MatMul, Pool, PoolKind, Reshape, Slice, Transpose,
+    Unary, Where, Window,
 };
 
 fn infer(op: impl Into<Op>, inputs: &[&[u32]]) -> Result<Shape, ShapeError> {
@@ -62,6 +62,19 @@ fn shapes_of_the_rest() {
     assert!(infer(Reshape { shape: vec![3, 3] }, &[&[1, 8]]).is_err());
     assert!(infer(Expand { shape: vec![2, 3] }, &[&[2, 1]]).is_ok());
     assert!(infer(Expand { shape: vec![1, 3] }, &[&[2, 1]]).is_err());
+}
+
+#[test]
+fn choosing_and_gathering() {
+    assert_eq!(infer(Where, &[&[3, 1], &[1, 4], &[2, 1, 1]]), Ok(vec![2, 3, 4]));
+    assert!(infer(Where, &[&[3], &[4], &[1]]).is_err());
+    assert!(infer(Where, &[&[3], &[3]]).is_err());
+    let gather = |axis, data: &[u32], indices: &[u32]| infer(Gather { axis }, &[data, indices]);
+    assert_eq!(gather(0, &[100, 8], &[1, 6]), Ok(vec![1, 6, 8]));
+    assert_eq!(gather(1, &[2, 5, 3], &[]), Ok(vec![2, 3]));
+    assert!(gather(2, &[100, 8], &[1]).is_err());
+    assert!(gather(0, &[8; 5], &[1; 5]).expect_err("rank 9").reason.contains("rank"));
+    assert!(gather(0, &[1, 1 << 20], &[1 << 20]).expect_err("2^40 elements").reason.contains("elements"));
 }
 
 fn small() -> Graph {

@@ -3,12 +3,13 @@
 #![allow(clippy::unwrap_used)]
 
 use ring::signature::{Ed25519KeyPair, KeyPair};
+use twinmask_codec::{GroupId, LayerId};
 use twinmask_layer::{Fc, Geometry};
 use twinmask_model::bundle::{DeviceBundle, DeviceModel, EdgeBundle, LayerScales, Rows};
-use twinmask_model::container::{ContainerError, FORMAT, Kind, Reader};
+use twinmask_model::container::{ContainerError, Kind, Reader, VERSION};
 use twinmask_model::graph::{Element, Graph, Port, ValueId, elements};
 use twinmask_model::ops::*;
-use twinmask_model::plan::{Group, Layer, Plan};
+use twinmask_model::plan::{GroupParts, LayerParts, Plan, PlanParts};
 use twinmask_model::preprocess::Preprocess;
 use twinmask_model::ring_plan::Profile;
 use zeroize::Zeroizing;
@@ -41,17 +42,23 @@ fn plan() -> Plan {
         dilation: [1; 2],
         groups: 1,
     };
-    let layer =
-        |name: &str, geometry, group, w_bits| Layer { name: name.into(), geometry, group, w_bits, bound: 1 << 20 };
-    let group = |len, signed, layer| Group { len, k: 24, x_bits: 8, signed, layers: vec![layer] };
-    Plan {
+    let layer = |name: &str, geometry, group, w_bits| {
+        let (name, group) = (name.into(), GroupId::new(group));
+        LayerParts { name, geometry, group, w_bits, bound: 1 << 20 }
+    };
+    let group = |len, signed, layer| {
+        let layers = vec![LayerId::new(layer)];
+        GroupParts { len, k: 24, x_bits: 8, signed, layers }
+    };
+    let parts = PlanParts {
         layers: vec![
             layer("conv", Geometry::Conv(conv), 0, 8),
             layer("fc", Geometry::Fc(Fc { rows: 1, inputs: 4, outputs: 3 }), 1, 12),
         ],
         groups: vec![group(32, false, 0), group(4, true, 1)],
-        rounds: vec![vec![0], vec![1]],
-    }
+        rounds: vec![vec![GroupId::new(0)], vec![GroupId::new(1)]],
+    };
+    Plan::new(parts).expect("a good plan")
 }
 
 /// A network that holds every operator and every kind of it.
@@ -156,13 +163,13 @@ fn graph() -> Graph {
 fn bundles() -> (EdgeBundle, DeviceBundle) {
     let plan = plan();
     let weights =
-        |l: usize| numbers(l as u64, plan.layers[l].geometry.weight_len(), 100).iter().map(|&w| w as i16).collect();
+        |l: usize| numbers(l as u64, plan.layers()[l].geometry().weight_len(), 100).iter().map(|&w| w as i16).collect();
     let weights: Vec<Vec<i16>> = (0..2).map(weights).collect();
     let edge = EdgeBundle { model: "frozen".into(), version: 3, plan: plan.clone(), weights };
     let digest = edge.write(&owner()).1;
     let bytes = |seed, n| numbers(seed, n, 128).iter().map(|&v| v as u8).collect::<Vec<_>>();
     let rows = |l: usize| {
-        let fan_in = plan.layers[l].geometry.fan_in();
+        let fan_in = plan.layers()[l].geometry().fan_in();
         Rows {
             channels: vec![0, 2],
             weights: [0, 2].map(|c| edge.weights[l][c * fan_in..][..fan_in].to_vec()).concat(),
@@ -208,14 +215,14 @@ fn public_key() -> [u8; 32] {
 #[ignore = "writes the fixtures, which are frozen"]
 fn freeze() {
     let (edge, device) = bundles();
-    std::fs::create_dir_all(fixture(FORMAT, "")).unwrap();
+    std::fs::create_dir_all(fixture(VERSION, "")).unwrap();
     for (name, bytes) in [
         ("edge.twm", edge.write(&owner()).0),
         ("device.twm", device.write(&owner()).to_vec()),
         ("owner.pub", public_key().into()),
     ] {
-        let path = fixture(FORMAT, name);
-        assert!(!std::path::Path::new(&path).exists(), "{path} is frozen: raise FORMAT");
+        let path = fixture(VERSION, name);
+        assert!(!std::path::Path::new(&path).exists(), "{path} is frozen: raise VERSION");
         std::fs::write(path, bytes).unwrap();
     }
 }
@@ -223,8 +230,8 @@ fn freeze() {
 /// If this fails, bundles in the field can no longer be read, or no longer mean what they meant.
 #[test]
 fn bundles_of_this_format_keep_loading() {
-    let owner_key: [u8; 32] = read(FORMAT, "owner.pub").try_into().unwrap();
-    let (edge_bytes, device_bytes) = (read(FORMAT, "edge.twm"), read(FORMAT, "device.twm"));
+    let owner_key: [u8; 32] = read(VERSION, "owner.pub").try_into().unwrap();
+    let (edge_bytes, device_bytes) = (read(VERSION, "edge.twm"), read(VERSION, "device.twm"));
     let (edge, digest) = EdgeBundle::read(&edge_bytes, &owner_key).unwrap();
     let device = DeviceBundle::read(&device_bytes, &owner_key).unwrap();
     let (expected_edge, expected_device) = bundles();
@@ -260,8 +267,8 @@ fn bundles_of_format_1_are_refused_with_the_mend() {
              issue it anew with this version's owner-keygen add-model / add-device"
         );
     }
-    let mut newer = read(FORMAT, "edge.twm");
-    newer[4..6].copy_from_slice(&(FORMAT + 1).to_le_bytes());
+    let mut newer = read(VERSION, "edge.twm");
+    newer[4..6].copy_from_slice(&(VERSION + 1).to_le_bytes());
     let error = EdgeBundle::read(&newer, &owner_key).map(|_| ()).unwrap_err().to_string();
     assert!(error.contains("format 3") && error.contains("matching release"), "{error}");
 }
@@ -293,6 +300,8 @@ fn numbers_are_stable_and_distinct() {
                 "Slice",
                 "Expand",
                 "Resize",
+                "Where",
+                "Gather",
             ],
         ),
         (

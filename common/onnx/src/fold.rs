@@ -11,13 +11,12 @@ use super::ops_shape;
 use super::tensor::{Data, Tensor, axes_of, axis_of, check_shape, strides};
 
 /// Operators that exist only here.
-pub(super) const FOLDED_ONLY: [&str; 20] = [
+pub(super) const FOLDED_ONLY: [&str; 19] = [
     "Shape",
     "Size",
     "ConstantOfShape",
     "Range",
     "ReduceProd",
-    "Where",
     "Equal",
     "Less",
     "LessOrEqual",

@@ -43,10 +43,13 @@ pub(super) fn result(im: &Importer, call: &Call) -> Result<Element, String> {
         ("ArgMax" | "ArgMin", None) => Ok(Element::I64),
         ("Cast", _) => Ok(match call.int("to", 0) {
             6 => Element::I32,
-            7 => Element::I64,
+            // Booleans are integers here, 0 and 1.
+            7 | 9 => Element::I64,
             _ => Element::F32,
         }),
         ("CastLike", _) => Ok(im.element(call, 1)),
+        ("Gather", _) => Ok(im.element(call, 0)),
+        ("Where", _) => Ok(im.element(call, 1)),
         (_, None) => Ok(Element::F32),
         (op, Some(element)) if LIKE_FLOATS.contains(&op) => Ok(element),
         (_, Some(_)) => {

@@ -1,6 +1,6 @@
 //! Elementwise operators.
 
-use twinmask_model::ops::{Binary, Unary};
+use twinmask_model::ops::{Binary, Unary, Where};
 
 use super::call::Call;
 use super::importer::{Importer, Table};
@@ -34,6 +34,7 @@ pub(super) const TABLE: Table = &[
     ("Sub", binary),
     ("Sum", binary),
     ("Tanh", unary),
+    ("Where", choose),
 ];
 
 fn unary(im: &mut Importer, call: &Call) -> Result {
@@ -108,6 +109,13 @@ fn binary(im: &mut Importer, call: &Call) -> Result {
         return Err("its slope is larger than its input".into());
     }
     im.bind(call, 0, all)
+}
+
+/// The condition is booleans, which are numbers here.
+fn choose(im: &mut Importer, call: &Call) -> Result {
+    let inputs = (0..3).map(|i| im.number(call, i)).collect::<Result<Vec<_>>>()?;
+    let y = im.emit(call, Where, inputs)?;
+    im.bind(call, 0, y)
 }
 
 /// The exponent may be integers.

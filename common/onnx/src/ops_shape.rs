@@ -2,7 +2,7 @@
 
 use twinmask_model::dims::{broadcast, elements};
 use twinmask_model::graph::Element;
-use twinmask_model::ops::{Concat, Expand, Pad, PadMode, Slice, Transpose};
+use twinmask_model::ops::{Concat, Expand, Gather, Pad, PadMode, Slice, Transpose, Where};
 
 use super::call::Call;
 use super::importer::{Importer, Table};
@@ -47,9 +47,19 @@ pub(super) fn check_dropout(im: &Importer, call: &Call) -> Result {
 fn cast(im: &mut Importer, call: &Call) -> Result {
     match call.int("to", 0) {
         1 | 10 | 11 | 16 => identity(im, call),
+        9 => to_booleans(im, call),
         6 | 7 if im.element(call, 0) != Element::F32 => identity(im, call),
         to => Err(format!("a cast of an activation to element type {to}; activations are floats")),
     }
+}
+
+/// 1 where the operand is not zero, else 0.
+fn to_booleans(im: &mut Importer, call: &Call) -> Result {
+    let x = im.value(call, 0)?;
+    let one = im.new_constant(call, "one", vec![], vec![1.0])?;
+    let zero = im.new_constant(call, "zero", vec![], vec![0.0])?;
+    let y = im.emit(call, Where, vec![x, one, zero])?;
+    im.bind(call, 0, y)
 }
 
 /// Dimensions from an integer constant.
@@ -213,11 +223,16 @@ fn split(im: &mut Importer, call: &Call) -> Result {
     Ok(())
 }
 
-/// Gather of constant indices: a slice for each evenly spaced run of them, joined.
+/// Gather of computed indices, or of constant ones: a slice for each evenly spaced run of them, joined.
 fn gather(im: &mut Importer, call: &Call) -> Result {
-    let x = im.value(call, 0)?;
+    let x = im.number(call, 0)?;
     let shape = im.graph.shape(x).to_vec();
     let axis = axis_of(call.int("axis", 0), shape.len())?;
+    if !im.is_constant(call, 1) {
+        let indices = im.value(call, 1)?;
+        let y = im.emit(call, Gather { axis: axis as u32 }, vec![x, indices])?;
+        return im.bind(call, 0, y);
+    }
     let indices = im.required(call, 1)?;
     let n = shape[axis] as usize;
     let pick = |&i: &i64| axis_of(i, n).map(|p| p as i64).map_err(|_| format!("index {i} of an axis of {n}"));

@@ -2,6 +2,8 @@
 
 use std::ops::RangeInclusive;
 
+use serde::{Deserialize, Serialize};
+
 use crate::dims::{Shape, broadcast};
 use crate::ops::operator::{Cost, Operator, count};
 use crate::tagged::tagged;
@@ -107,5 +109,31 @@ impl Operator for Binary {
             Self::Max => inputs[0] || inputs[1],
             Self::Sub => false,
         }
+    }
+}
+
+/// Inputs condition, a and b with numpy broadcasting: a where the condition is not zero, else b.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Where;
+
+impl Operator for Where {
+    fn name(&self) -> &'static str {
+        "Where"
+    }
+
+    fn arity(&self) -> RangeInclusive<usize> {
+        3..=3
+    }
+
+    fn shape(&self, inputs: &[&[u32]]) -> Result<Shape, String> {
+        Ok(broadcast(&broadcast(inputs[0], inputs[1])?, inputs[2])?)
+    }
+
+    fn cost(&self, _inputs: &[&[u32]], output: &[u32]) -> Cost {
+        Cost { flops: count(output), macs: 0 }
+    }
+
+    fn non_negative(&self, inputs: &[bool]) -> bool {
+        inputs[1] && inputs[2]
     }
 }

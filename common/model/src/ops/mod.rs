@@ -6,6 +6,7 @@
 //! every shape of a bundle anew with it.
 
 pub(crate) mod elementwise;
+pub(crate) mod index;
 pub(crate) mod layout;
 pub(crate) mod linear;
 pub(crate) mod normalize;
@@ -14,7 +15,8 @@ pub(crate) mod reduce;
 pub(crate) mod resize;
 pub(crate) mod window;
 
-pub use elementwise::{Binary, Unary};
+pub use elementwise::{Binary, Unary, Where};
+pub use index::Gather;
 pub use layout::{Concat, Expand, Pad, PadMode, Reshape, Slice, Transpose};
 pub use linear::{Dense, Linear, MatMul};
 pub use normalize::{Lrn, Normalize, Softmax};
@@ -74,6 +76,8 @@ operators! {
     Slice = 18,
     Expand = 19,
     Resize = 20,
+    Where = 21,
+    Gather = 22,
 }
 
 impl Op {
