@@ -16,8 +16,8 @@ use super::{ops_composed, ops_dense, ops_elementwise, ops_normalize, ops_resize,
 /// What a name stands for.
 #[derive(Clone)]
 enum Bound {
-    /// A value of the graph, and what its elements are in the file; its data is in [`Graph::constants`] if it is a constant
-    /// that a node uses.
+    /// A value of the graph, and what its elements are in the file; its data is in [`Graph::constants`] if it is a
+    /// constant that a node uses.
     Value(ValueId, Element),
     /// A constant that no node uses yet.
     Const(Rc<Tensor>),
