@@ -11,9 +11,9 @@ use crate::{conv, elementwise, index, layout, normal, pool, reduce, resize, stri
 /// Computes `op` on `inputs`: the elements of a tensor of shape `out_shape`.
 ///
 /// # Errors
-/// [`ExecError::Index`] for indices outside of what they pick from, [`ExecError::Node`] when the operands do not fit the operator
-/// or the shape, and for [`Linear`](twinmask_model::ops::Linear), which only
-/// the edges (or the caller) can compute.
+/// [`ExecError::Index`] for indices outside of what they pick from, [`ExecError::Node`] when the operands do not fit
+/// the operator or the shape, and for [`Linear`](twinmask_model::ops::Linear), which only the edges (or the caller) can
+/// compute.
 pub fn apply(op: &Op, inputs: &[View<'_>], out_shape: &[u32]) -> Result<Vec<f32>, ExecError> {
     let shapes: Vec<&[u32]> = inputs.iter().map(|x| x.shape).collect();
     if inputs.iter().any(|x| x.data.is_empty() || elements(x.shape) != x.data.len()) {

@@ -8,7 +8,8 @@ use twinmask_model::ops::{Conv, ConvTranspose, Window, pool_size};
 use crate::view::View;
 use crate::weighted::add_rows;
 
-/// Where a tap of a window reads in rows that [`split_phases`] has sorted: output column `o` takes element `start + o + shift`.
+/// Where a tap of a window reads in rows that [`split_phases`] has sorted: output column `o` takes element
+/// `start + o + shift`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Tap {
     start: i64,

@@ -1,4 +1,5 @@
-//! Elementwise operators. Those of one or two operands work in place: the caller has put the (broadcast) operand into the result.
+//! Elementwise operators. Those of one or two operands work in place: the caller has put the (broadcast) operand into
+//! the result.
 
 use std::borrow::Cow;
 

@@ -28,3 +28,5 @@ pub use view::View;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_program;

@@ -26,9 +26,9 @@ pub struct Program {
 }
 
 impl Program {
-    /// Checks `graph` (all its tensors within `memory_cap` bytes) and sorts it: the input and constants have depth 0, the
-    /// output of a linear node is one deeper than its input, that of a local node as deep as its deepest input, and a
-    /// node belongs to the segment of its inputs' depth.
+    /// Checks `graph` (all its tensors within `memory_cap` bytes) and sorts it: the input and constants have depth 0,
+    /// the output of a linear node is one deeper than its input, that of a local node as deep as its deepest input, and
+    /// a node belongs to the segment of its inputs' depth.
     ///
     /// # Errors
     /// [`ShapeError`] naming the node (or value) that does not check out.
@@ -57,8 +57,8 @@ impl Program {
         Ok(Self { graph, segments, readers, linear_input })
     }
 
-    /// Leaves out every ReLU that alone reads a linear node's output: whoever puts in that node's answer computes it on the
-    /// way, and puts it in as the ReLU's output. Returns which output stands for which linear node's.
+    /// Leaves out every ReLU that alone reads a linear node's output: whoever puts in that node's answer computes it on
+    /// the way, and puts it in as the ReLU's output. Returns which output stands for which linear node's.
     #[must_use]
     pub fn without_first_relus(mut self) -> (Self, BTreeMap<ValueId, ValueId>) {
         let mut outputs = BTreeMap::new();

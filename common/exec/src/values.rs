@@ -55,8 +55,8 @@ impl Values {
         &self.program
     }
 
-    /// Begins an inference on `inputs`, the elements of the graph's inputs in their order; whatever an earlier one left is
-    /// dropped. Integers are given as f32 (see [`exact`]).
+    /// Begins an inference on `inputs`, the elements of the graph's inputs in their order; whatever an earlier one left
+    /// is dropped. Integers are given as f32 (see [`exact`]).
     ///
     /// # Errors
     /// [`ExecError::Inputs`] when their number is wrong, [`ExecError::Length`] when one does not fit its shape,
@@ -139,8 +139,8 @@ impl Values {
     /// [`set`](Self::set) their outputs before the next segment.
     ///
     /// # Errors
-    /// [`ExecError::Node`] or [`ExecError::Index`] naming the node that refuses its operands, [`ExecError::Missing`] naming a tensor that is
-    /// not there.
+    /// [`ExecError::Node`] or [`ExecError::Index`] naming the node that refuses its operands, [`ExecError::Missing`]
+    /// naming a tensor that is not there.
     ///
     /// # Panics
     /// If the program has no segment `r`.

@@ -26,8 +26,8 @@ pub enum Order {
     Bgr,
 }
 
-/// How pictures become tensors. Mean and deviation are kept in f64, and one division rounds to f32 at the end: the result
-/// is the f32 nearest to the formula's.
+/// How pictures become tensors. Mean and deviation are kept in f64, and one division rounds to f32 at the end: the
+/// result is the f32 nearest to the formula's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Preprocess {

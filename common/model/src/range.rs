@@ -21,7 +21,7 @@ pub fn non_negative(graph: &Graph) -> Vec<bool> {
 mod tests {
     use super::*;
     use crate::graph::Element;
-    use crate::ops::{Binary, Concat, Unary};
+    use crate::ops::{Binary, Concat, Gather, Op, Unary, Where};
 
     #[test]
     fn relu_clears_the_sign_and_it_stays_clear() {
@@ -38,5 +38,20 @@ mod tests {
             [of(x), of(relu), of(both), of(mixed), of(six), of(difference)],
             [false, true, true, false, true, false]
         );
+    }
+
+    #[test]
+    fn choosing_and_gathering_keep_the_sign_of_what_is_taken() {
+        let mut g = Graph::default();
+        let x = g.add_input("x", vec![4], Element::F32);
+        let relu = g.add_node("relu", Unary::Relu, vec![x], "r").expect("fits");
+        let mut add = |name: &str, op: Op, inputs: Vec<u32>| g.add_node(name, op, inputs, name).expect("fits");
+        let both = add("both", Where.into(), vec![x, relu, relu]);
+        let one = add("one", Where.into(), vec![relu, relu, x]);
+        let other = add("other", Where.into(), vec![relu, x, relu]);
+        let picked = add("picked", Gather { axis: 0 }.into(), vec![relu, x]);
+        let signed = add("signed", Gather { axis: 0 }.into(), vec![x, relu]);
+        let known = non_negative(&g);
+        assert_eq!([both, one, other, picked, signed].map(|v| known[v as usize]), [true, false, false, true, false]);
     }
 }

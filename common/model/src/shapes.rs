@@ -90,8 +90,8 @@ impl Graph {
 }
 
 /// Checks a whole graph from outside: ids in range, every operand defined before it is used and every value at
-/// most once, stored shapes equal to inferred ones, inputs of distinct names, constants as long as their shapes, all tensors
-/// together within `memory_cap` bytes.
+/// most once, stored shapes equal to inferred ones, inputs of distinct names, constants as long as their shapes, all
+/// tensors together within `memory_cap` bytes.
 ///
 /// # Errors
 /// [`ShapeError`] naming the first node (or value) that does not check out.

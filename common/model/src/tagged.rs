@@ -1,10 +1,11 @@
-//! Enums whose variants are stored under numbers of their own, written down beside them: bundles outlive the order in which
-//! this program's source lists its operators.
+//! Enums whose variants are stored under numbers of their own, written down beside them: bundles outlive the order in
+//! which this program's source lists its operators.
 
 use serde::de::{DeserializeSeed, Deserializer, Error, Visitor};
 
-/// Defines an enum with an explicit, stable number per variant, which is what bundles hold of it (formats for people hold the
-/// name). A variant is a word, `Word { field: Copy type }` or `Word(field: type)`. Unknown numbers are refused by name.
+/// Defines an enum with an explicit, stable number per variant, which is what bundles hold of it (formats for people
+/// hold the name). A variant is a word, `Word { field: Copy type }` or `Word(field: type)`. Unknown numbers are refused
+/// by name.
 macro_rules! tagged {
     (
         $(#[$meta:meta])*

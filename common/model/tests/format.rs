@@ -273,10 +273,12 @@ fn bundles_of_format_1_are_refused_with_the_mend() {
     assert!(error.contains("format 3") && error.contains("matching release"), "{error}");
 }
 
-/// If this fails, a number in bundles has changed its meaning: give a new variant a fresh number, and add its line here.
+/// If this fails, a number in bundles has changed its meaning: give a new variant a fresh number, and add its line
+/// here.
 #[test]
 fn numbers_are_stable_and_distinct() {
-    let tables: [(&[(u32, &str)], &[&str]); 9] = [
+    type Tags = &'static [(u32, &'static str)];
+    let tables: [(Tags, &[&str]); 9] = [
         (
             Op::TAGS,
             &[

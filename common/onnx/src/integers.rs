@@ -1,5 +1,5 @@
-//! Which results are integers. The device computes in f32, so integers may only go through operators that do the same with both:
-//! sums and products of what f32 holds exactly, comparisons, and whatever only moves elements.
+//! Which results are integers. The device computes in f32, so integers may only go through operators that do the same
+//! with both: sums and products of what f32 holds exactly, comparisons, and whatever only moves elements.
 
 use twinmask_model::graph::Element;
 

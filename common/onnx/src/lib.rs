@@ -38,4 +38,6 @@ mod tests;
 #[cfg(test)]
 mod tests_files;
 #[cfg(test)]
+mod tests_index;
+#[cfg(test)]
 mod tests_ops;

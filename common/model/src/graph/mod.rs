@@ -1,8 +1,8 @@
 //! The graph IR: what an imported network is turned into, and what the device executes.
 //!
-//! Every value is a tensor of a static shape (row-major, NCHW for images) and computed with in f32, whatever its element type
-//! outside. Every node has one output. Nodes stand in topological order. The owner's partition replaces constant-weight
-//! layers by [`Linear`](crate::ops::Linear) holes; everything else runs on the device.
+//! Every value is a tensor of a static shape (row-major, NCHW for images) and computed with in f32, whatever its
+//! element type outside. Every node has one output. Nodes stand in topological order. The owner's partition replaces
+//! constant-weight layers by [`Linear`](crate::ops::Linear) holes; everything else runs on the device.
 
 use std::collections::BTreeMap;
 
@@ -59,8 +59,8 @@ pub struct Node {
 pub const MAX_INTEGER: i64 = 1 << 24;
 
 tagged! {
-    /// What the elements of an input or output are outside the network; the numbers are ONNX's. Inside all are f32, which holds
-    /// integers exactly up to [`MAX_INTEGER`].
+    /// What the elements of an input or output are outside the network; the numbers are ONNX's. Inside all are f32,
+    /// which holds integers exactly up to [`MAX_INTEGER`].
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub enum Element, "element type" {
         /// 32-bit floats.

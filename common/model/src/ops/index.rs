@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::dims::{Shape, axis_of};
 use crate::ops::operator::{Cost, Operator};
 
-/// Inputs data and indices; the slices of data along `axis` at the indices, which are integers of -n to n - 1 for an axis of n:
-/// negative ones count from its end.
+/// Inputs data and indices; the slices of data along `axis` at the indices, which are integers of -n to n - 1 for an
+/// axis of n: negative ones count from its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gather {
     /// Which axis.

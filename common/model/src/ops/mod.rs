@@ -1,9 +1,12 @@
 //! The operators of the IR, one file per family. Semantics are those of the ONNX operator of the same name unless said
 //! otherwise.
 //!
-//! A new operator is a struct in its family's file that implements `Operator`, and a line with a fresh number in the table
-//! below; the compiler then asks the executor (`twinmask-exec`) how it is computed. The set is closed: the device infers
-//! every shape of a bundle anew with it.
+//! A new operator is a struct in its family's file that implements `Operator`, and a line with a fresh number in the
+//! table below. The compiler then asks the executor (`common/exec/src/apply.rs`) how it is computed, and tests ask for
+//! its number (`common/model/tests/format.rs`), for vectors (`common/exec/testdata/vectors.py`) and for random operands
+//! (`any_op` of the executor's tests). The importer takes it by a line in the `TABLE` of its family;
+//! `tests/onnx/operators.py` compares files with onnxruntime. The set is closed: the device infers every shape of a
+//! bundle anew with it.
 
 pub(crate) mod elementwise;
 pub(crate) mod index;

@@ -20,7 +20,8 @@ impl Cost {
     }
 }
 
-/// The questions that an operator answers about itself. None has a default: an operator without an answer does not compile.
+/// The questions that an operator answers about itself. None has a default: an operator without an answer does not
+/// compile.
 pub(crate) trait Operator {
     /// Its name, for messages and reports.
     fn name(&self) -> &'static str;
@@ -28,8 +29,8 @@ pub(crate) trait Operator {
     /// How many operands it takes.
     fn arity(&self) -> RangeInclusive<usize>;
 
-    /// Its output's shape, given those of its operands: as many as [`arity`](Self::arity) says, none of them empty. Refuses
-    /// operands that do not fit, with the reason. The device relies on it when it loads a bundle.
+    /// Its output's shape, given those of its operands: as many as [`arity`](Self::arity) says, none of them empty.
+    /// Refuses operands that do not fit, with the reason. The device relies on it when it loads a bundle.
     fn shape(&self, inputs: &[&[u32]]) -> Result<Shape, String>;
 
     /// What it costs on operands and output of these shapes.
