@@ -184,8 +184,7 @@ fn every_file_agrees_with_onnxruntime_in_float() {
 #[test]
 fn every_file_agrees_with_onnxruntime_in_integers() {
     let mut cases = cases_to_be(false);
-    // The device's library runs networks of one input.
-    cases.retain(|c| c.entry["local"] != true && c.inputs.len() == 1);
+    cases.retain(|c| c.entry["local"] != true);
     check_all(&cases, "precise", INTEGER_ERROR, run_integers);
 }
 

@@ -1,24 +1,41 @@
 //! Its command line and exit codes.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
-use tracing_subscriber::filter::Targets;
+use anyhow::Result;
+use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
+use twinmask_model::container;
+use twinmask_settings::{over_file, start_log, state_defaults, version};
 
 use crate::cli::exit::exit_code;
-use crate::cli::settings::Settings;
+use crate::cli::settings::{LOG, NEEDED, Settings};
 use crate::cli::{bench, compare, demo, doctor, infer};
 use crate::error::DeviceError;
 
 /// Runs neural networks on private data with the heavy layers computed by two edge servers that learn nothing.
 #[derive(Debug, Parser)]
-#[command(name = "device", version, about, max_term_width = 100)]
+#[command(name = "device", about, max_term_width = 100, disable_help_flag = true, disable_version_flag = true)]
 struct Cli {
     #[command(flatten)]
     settings: Settings,
+    /// TOML file with the same settings (underscores for dashes); command line and environment win over it
+    #[arg(long, global = true, env = "TWINMASK_CONFIG", value_name = "FILE.toml", help_heading = NEEDED)]
+    config: Option<PathBuf>,
+    /// Print this help, or that of a command
+    #[arg(short, long, global = true, action = ArgAction::Help, help_heading = "Other")]
+    help: Option<bool>,
+    /// Print the version, and those of what the edges have to match
+    #[arg(short = 'V', long, action = ArgAction::Version, help_heading = "Other")]
+    version: Option<bool>,
     #[command(subcommand)]
     command: Command,
 }
+
+const AFTER: &str = "\
+Every option is also a variable (TWINMASK_EDGE_A) and a key of the file (edge_a). Results go to stdout, logs to
+stderr (TWINMASK_LOG sets their filter; JSON unless that is a terminal).
+Exit codes: 0 ok, 2 usage, 3 configuration or files, 4 network, 5 protocol or version, 6 integrity check failed.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -34,25 +51,17 @@ enum Command {
     Demo(demo::DemoArgs),
 }
 
+fn command() -> clap::Command {
+    let command = Cli::command().version(version(container::VERSION)).after_help(AFTER);
+    state_defaults(command, &Settings::defaults())
+}
+
 /// Runs the command line and returns its exit code: 0 ok, 2 usage, 3 configuration or files, 4 network, 5 protocol or
 /// version, 6 integrity check failed.
 #[must_use]
 pub fn main() -> ExitCode {
-    let Cli { settings, command } = Cli::parse();
-    start_logging();
-    let run = async {
-        let settings = settings.with_file()?;
-        match command {
-            Command::Infer(args) => infer::run(settings, args).await,
-            Command::Compare(args) => compare::run(settings, args).await,
-            Command::Doctor(args) => doctor::run(settings, args).await,
-            Command::Bench(args) => bench::run(settings, args).await,
-            Command::Demo(args) => demo::run(settings, args).await,
-        }
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let result = runtime.map_err(|e| DeviceError::Runtime(e).into()).and_then(|rt| rt.block_on(run));
-    match result {
+    let cli = Cli::from_arg_matches(&command().get_matches()).unwrap_or_else(|e| e.exit());
+    match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("error: {e}");
@@ -61,10 +70,37 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn start_logging() {
-    use tracing_subscriber::prelude::*;
-    let asked = std::env::var("TWINMASK_LOG").ok().and_then(|text| text.parse::<Targets>().ok());
-    let filter = asked.unwrap_or_else(|| Targets::new().with_default(tracing::Level::WARN));
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-    tracing_subscriber::registry().with(lines.with_filter(filter)).init();
+fn run(Cli { settings, config, command, .. }: Cli) -> Result<()> {
+    start_log(None, LOG.into())?;
+    let settings = over_file(settings, config.as_deref())?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(DeviceError::Runtime)?;
+    runtime.block_on(async {
+        match command {
+            Command::Infer(args) => infer::run(settings, args).await,
+            Command::Compare(args) => compare::run(settings, args).await,
+            Command::Doctor(args) => doctor::run(settings, args).await,
+            Command::Bench(args) => bench::run(settings, args).await,
+            Command::Demo(args) => demo::run(settings, args).await,
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_says_what_is_needed_first_and_what_holds_else() {
+        let mut command = command();
+        command.clone().debug_assert();
+        let help = command.render_help().to_string();
+        let at = |text: &str| help.find(text).unwrap_or_else(|| panic!("{text} in {help}"));
+        assert!(at("--edge-a") < at("--integrity") && at("--dir") < at("--codec") && at("--mode") < at("--help"));
+        assert!(help.contains("[default: sample:16+freivalds]") && help.contains("[default: lan]"), "{help}");
+        let version = command.render_version();
+        assert!(
+            version.starts_with("device ") && version.contains("wire ") && version.contains("bundles "),
+            "{version}"
+        );
+    }
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use twinmask_exec::ExecError;
 use twinmask_model::graph::Element;
 use twinmask_model::preprocess::PreprocessError;
 
@@ -125,6 +126,9 @@ pub enum InputError {
         /// What the model takes.
         expected: Element,
     },
+    /// Integers that the network's own arithmetic does not hold exactly.
+    #[error(transparent)]
+    Exec(#[from] ExecError),
     /// An input that is not finite.
     #[error("the input holds NaN or infinity (element {index}): nothing was sent")]
     NotFinite {

@@ -1,6 +1,7 @@
 //! Tensors as applications give and get them.
 
-use twinmask_model::graph::{Element, MAX_INTEGER};
+use twinmask_exec::exact;
+use twinmask_model::graph::Element;
 
 use crate::input::error::InputError;
 
@@ -110,20 +111,16 @@ impl Tensor {
     /// # Errors
     /// Says which element is not finite, or too large to be exact.
     pub(crate) fn into_network(self, name: &str) -> Result<Vec<f32>, InputError> {
-        let too_large = |index: usize, value: i64| InputError::Tensor {
-            name: name.into(),
-            reason: format!("holds {value} at element {index}: integers up to 2^24 are computed with exactly"),
-        };
-        let exactly = |(i, v): (usize, i64)| {
-            if (-MAX_INTEGER..=MAX_INTEGER).contains(&v) { Ok(v as f32) } else { Err(too_large(i, v)) }
-        };
         match self.data {
             Data::F32(v) => match v.iter().position(|v| !v.is_finite()) {
                 Some(index) => Err(InputError::NotFinite { index }),
                 None => Ok(v),
             },
-            Data::I32(v) => v.into_iter().map(i64::from).enumerate().map(exactly).collect(),
-            Data::I64(v) => v.into_iter().enumerate().map(exactly).collect(),
+            Data::I32(v) => {
+                let wide: Vec<i64> = v.into_iter().map(i64::from).collect();
+                Ok(exact(name, Element::I32, &wide)?)
+            }
+            Data::I64(v) => Ok(exact(name, Element::I64, &v)?),
         }
     }
 }
@@ -138,7 +135,7 @@ mod tests {
         assert_eq!(ids.into_network("ids").expect("exact"), [0.0, -7.0, 16_777_216.0]);
         for beyond in [(1 << 24) + 1, i64::MIN, i64::MAX] {
             let error = Tensor::new([1], vec![beyond]).expect("fits").into_network("ids").expect_err("not exact");
-            assert!(error.to_string().contains("'ids'") && error.to_string().contains("2^24"), "{error}");
+            assert!(error.to_string().contains("'ids'") && error.to_string().contains("16777216"), "{error}");
         }
         assert!(Tensor::new([2, 2], vec![1.0f32; 3]).is_err());
     }
