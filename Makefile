@@ -17,7 +17,8 @@ demo: build
 
 # Unit tests of libraries and programs: no OpenBLAS, no other host, nothing installed. Under two minutes when built before.
 check:
-	$(CARGO) test --workspace --lib --bins --quiet $(addprefix --exclude twinmask-,openblas edge-a edge-b tests benches)
+	$(CARGO) test --workspace --lib --bins --quiet --features twinmask-device/cli \
+	  $(addprefix --exclude twinmask-,openblas edge-a edge-b tests benches)
 
 test: build
 	@rm -f target/skipped-tests.txt
