@@ -56,6 +56,47 @@ fn dead_links(text: &str, folder: &Path) -> Vec<String> {
     links.filter(dead).map(str::to_owned).collect()
 }
 
+/// `text` with each of the alternatives in its braces: `a/{b,c}.rs` is `a/b.rs` and `a/c.rs`.
+fn alternatives(text: &str) -> Vec<String> {
+    let Some((start, (inner, end))) = text.split_once('{').and_then(|(s, rest)| Some((s, rest.split_once('}')?)))
+    else {
+        return vec![text.to_owned()];
+    };
+    inner.split(',').flat_map(|one| alternatives(&format!("{start}{one}{end}"))).collect()
+}
+
+/// Sources that `text` names in its code spans and that are not there, and tests (`FILE.rs: TEST`) that their file does
+/// not have. Names in capitals stand for others.
+fn dead_names(text: &str) -> Vec<String> {
+    const ROOMS: [&str; 8] = ["common", "owner-keygen", "device", "edge-a", "edge-b", "tests", "benches", "deploy"];
+    let text: Vec<&str> = prose(text).map(|(_, line)| line).collect();
+    let text = text.join(" ");
+    assert!(text.matches('`').count().is_multiple_of(2), "a code span is not closed, so that text is taken for code");
+    let named = text.split('`').skip(1).step_by(2).filter(|span| {
+        let room = span.split_once('/').is_some_and(|(room, _)| ROOMS.contains(&room));
+        room && !span.contains(|c: char| c.is_ascii_uppercase() || c == '*' || c == '<')
+    });
+    let dead = |span: &String| {
+        let (path, test) = span.split_once(": ").map_or((span.as_str(), None), |(path, test)| (path, Some(test)));
+        let path = workspace().join(path.split_once(' ').map_or(path, |(path, _)| path));
+        let has = |test| std::fs::read_to_string(&path).is_ok_and(|s| s.contains(&format!("fn {test}()")));
+        !path.exists() || !test.is_none_or(has)
+    };
+    named.flat_map(alternatives).filter(dead).collect()
+}
+
+/// If this fails, a page tells of files or tests that are not there any more. (The changelog tells of the past.)
+#[test]
+fn files_and_tests_that_are_named_are_there() {
+    let mut found = Vec::new();
+    pages(workspace(), &mut found);
+    found.retain(|page| !page.ends_with("CHANGELOG.md"));
+    let read = |page: &PathBuf| std::fs::read_to_string(page).expect("a page");
+    let faults: Vec<_> =
+        found.iter().map(|page| (page, dead_names(&read(page)))).filter(|(_, d)| !d.is_empty()).collect();
+    assert!(faults.is_empty(), "{faults:#?}");
+}
+
 /// If this fails, a page cannot be read beside code, or sends its reader to where nothing is.
 #[test]
 fn pages_can_be_read_and_links_lead_somewhere() {
@@ -82,5 +123,9 @@ fn faults_are_found() {
     let links =
         "# Where it is\n[a](README.md) [b](#where-it-is) [c](#elsewhere) [d](README.md#twinmask) [e](README.md#x)";
     assert_eq!(dead_links(links, workspace()), ["#elsewhere", "README.md#x"]);
+    let names = "`tests/tests/documents.rs: faults_are_found` `tests/tests/{documents,nothing}.rs` `device/NAME` \
+        `tests/tests/documents.rs: no_such_test` `common/gone.rs` `ours/gone.rs` `tests/arm.sh deps`";
+    let dead = ["tests/tests/nothing.rs", "tests/tests/documents.rs: no_such_test", "common/gone.rs"];
+    assert_eq!(dead_names(names), dead);
     assert_eq!(anchors(&text).into_iter().collect::<Vec<_>>(), ["a-head-line"]);
 }
