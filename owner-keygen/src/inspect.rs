@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use twinmask_codec::packed_parts_len;
+use twinmask_codec::{Part, RoundId, packed_parts_len};
 use twinmask_layer::Geometry;
 use twinmask_model::analysis::{Analysis, Checks, Scheme, analyse};
 use twinmask_model::bundle::{DeviceBundle, DeviceModel, EdgeBundle};
@@ -22,7 +22,7 @@ use crate::store::Store;
 #[derive(Debug, Clone, Serialize)]
 pub struct LayerReport {
     /// Round that it belongs to.
-    pub round: usize,
+    pub round: RoundId,
     /// Name.
     pub name: String,
     /// Shape in words.
@@ -194,9 +194,8 @@ fn report(
     plan: &Plan,
     graph: Option<&Graph>,
 ) -> NetworkReport {
-    let rounds = 0..plan.rounds().len();
     let sum =
-        |parts: fn(&Plan, usize) -> Vec<(usize, u32)>| rounds.clone().map(|r| packed_parts_len(&parts(plan, r))).sum();
+        |parts: fn(&Plan, RoundId) -> Vec<Part>| plan.round_ids().map(|r| packed_parts_len(&parts(plan, r))).sum();
     let down: usize = sum(Plan::answer_parts);
     let analysis = analyse(plan, graph.map(local_flops), Checks::default());
     NetworkReport {
@@ -218,7 +217,7 @@ fn report(
 
 fn layer_reports(plan: &Plan) -> Vec<LayerReport> {
     let mut out = Vec::new();
-    for round in 0..plan.rounds().len() {
+    for round in plan.round_ids() {
         for l in plan.round_layers(round) {
             let layer = plan.layer(l);
             let group = plan.group(layer.group());
