@@ -6,10 +6,10 @@ use serde::Serialize;
 use twinmask_codec::{Part, RoundId, packed_parts_len};
 use twinmask_layer::Geometry;
 use twinmask_model::analysis::{Analysis, Checks, Scheme, analyse};
-use twinmask_model::bundle::{DeviceBundle, DeviceModel, EdgeBundle};
+use twinmask_model::bundle::{DeviceBundle, DeviceModel, EdgeBundle, Rows};
 use twinmask_model::cost::local_flops;
 use twinmask_model::graph::Graph;
-use twinmask_model::plan::Plan;
+use twinmask_model::plan::{Layer, Plan};
 use zeroize::Zeroizing;
 
 use crate::error::{OwnerError, UsageError};
@@ -173,11 +173,11 @@ fn bundle(path: &Path) -> Result<NetworkReport, OwnerError> {
     }
     let device = DeviceBundle::read(&bytes, &owner).map_err(|e| OwnerError::file(path, e))?;
     let mut out = of_model(&device.model);
-    let width = |l: usize| if device.model.plan.layers()[l].w_bits() <= 8 { 1 } else { 2 };
+    let row_bytes = |(rows, layer): (&Rows, &Layer)| rows.weights.len() * if layer.w_bits() <= 8 { 1 } else { 2 };
     out.keys = Some(KeyBytes {
         masking: 32 + device.s_out.iter().map(|s| s.len()).sum::<usize>(),
         freivalds: device.projections.iter().map(|p| 8 * p.len()).sum(),
-        sample_rows: device.rows.iter().enumerate().map(|(l, r)| r.weights.len() * width(l)).sum(),
+        sample_rows: device.rows.iter().zip(device.model.plan.layers()).map(row_bytes).sum(),
     });
     Ok(out)
 }

@@ -28,8 +28,8 @@ pub(crate) struct Incoming<'a> {
 }
 
 impl<'a> Incoming<'a> {
-    /// The answer that `head` announces, of these parts, all of it due at `deadline`. Only packed
-    /// elements can be used as they arrive.
+    /// The answer that `head` announces, of these parts, all of it due at `deadline`. Only packed elements can
+    /// be used as they arrive.
     pub(crate) async fn new(
         link: &'a EdgeLink,
         recv: &'a mut RecvHalf,

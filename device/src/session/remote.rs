@@ -193,17 +193,15 @@ impl Exchange for RemoteInference {
             from_a = Some(Incoming::new(&shared.a, &mut self.a.recv, head, &parts, due).await?);
         }
         let mut y = [0; PIECE];
-        for ((layer, output), part) in layers(plan, inputs).into_iter().zip(outputs).zip(parts) {
+        for ((layer, output), Part { len: n, bits: k }) in layers(plan, inputs).into_iter().zip(outputs).zip(parts) {
             let mut opening = self.masks.open(&pending[layer.input], &shared.model.checker, layer.i, dropped);
             let mut rescale = model.rescale(layer.l, inputs[layer.input].scale.step());
             let mut at = 0;
-            while at < part.len {
-                let z_b = from_b.next(part.len - at, part.bits).await?;
+            while at < n {
+                let z_b = from_b.next(n - at, k).await?;
                 let y = &mut y[..z_b.len()];
                 match &mut from_a {
-                    Some(from_a) => {
-                        opening.push(Answer::Pair { z_a: from_a.next(part.len - at, part.bits).await?, z_b }, y)
-                    }
+                    Some(from_a) => opening.push(Answer::Pair { z_a: from_a.next(n - at, k).await?, z_b }, y),
                     None => opening.push(Answer::Sum(z_b), y),
                 }
                 rescale.push(y, &mut output[at..at + y.len()]);

@@ -13,7 +13,8 @@ fuzz_target!(|data: &[u8]| {
     if let Ok(header) = FrameHeader::parse(head) {
         let parts = [(100, 20), (7, 32), (64, 2)].map(|(len, bits)| Part { len, bits });
         if let Ok(decoded) = payload::decode(rest, header.codec, &parts) {
-            assert!(decoded.iter().zip(parts).all(|(d, p)| d.len() == p.len && d.iter().all(|e| u64::from(*e) < 1 << p.bits)));
+            let fits = |(d, p): (&Vec<u32>, Part)| d.len() == p.len && d.iter().all(|e| u64::from(*e) < 1 << p.bits);
+            assert!(decoded.iter().zip(parts).all(fits));
         }
     }
     let _ = decode_body::<Open>(rest);

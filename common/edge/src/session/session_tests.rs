@@ -95,6 +95,19 @@ async fn counters_are_used_once_and_at_a_only_when_claimed() {
     b.check_alive().await;
 }
 
+/// There is no counter above it, which must not matter to what counts counters.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_highest_counter_is_refused_as_others_are() {
+    for role in [Role::A, Role::B] {
+        let limits = Limits { claim: Duration::from_millis(100), ..Limits::default() };
+        let edge = TestEdge::with(role, bundle(), limits, default_kernel());
+        let device = edge.device().await;
+        let _stream = device.infer(u64::MAX).await;
+        closed_with(&device.connection, CloseCode::CounterUsed).await;
+        edge.check_alive().await;
+    }
+}
+
 /// `OPEN` as `change` makes it; the code and text that it is refused with.
 async fn refused_open(edge: &TestEdge, code: CloseCode, change: impl FnOnce(&mut Open)) -> String {
     let connection = edge.connect();
