@@ -6,3 +6,4 @@ pub use crate::local::Local;
 pub use crate::run::{Outcome, infer};
 pub use crate::session::{RemoteInference, Session, SessionOptions};
 pub use crate::store::DeviceDir;
+pub use twinmask_codec::{GroupId, RoundId};

@@ -1,5 +1,6 @@
 //! Where the linear layers of a round are computed: two edges, or this very device.
 
+use twinmask_codec::{GroupId, RoundId};
 use twinmask_ring::fixed::Scale;
 
 use crate::error::DeviceError;
@@ -7,8 +8,8 @@ use crate::model::Model;
 
 /// A group's tensor.
 pub struct GroupInput<'a> {
-    /// Index of the group.
-    pub group: usize,
+    /// Whose tensor it is.
+    pub group: GroupId,
     /// Elements.
     pub tensor: &'a [f32],
     /// How they become integers.
@@ -23,7 +24,7 @@ pub trait Exchange {
     async fn round(
         &mut self,
         model: &Model,
-        r: usize,
+        r: RoundId,
         inputs: &[GroupInput<'_>],
         outputs: &mut [Vec<f32>],
     ) -> Result<(), DeviceError>;

@@ -3,8 +3,9 @@
 
 use std::sync::Arc;
 
+use twinmask_codec::{LayerId, RoundId};
 use twinmask_kernels::{Kernels, Linear, Scratch, elementwise};
-use twinmask_model::bundle::DeviceBundle;
+use twinmask_model::bundle::{DeviceBundle, Rows};
 use twinmask_model::plan::Plan;
 
 use crate::error::{DeviceError, ModelError};
@@ -29,10 +30,9 @@ impl Local {
         }
         let plan = bundle.model.plan.clone();
         let kernel = Kernels::native().named("portable").expect("every CPU has the portable kernel");
-        let prepare = |(l, rows): (usize, &twinmask_model::bundle::Rows)| {
-            kernel.prepare(plan.layers()[l].geometry(), &rows.weights, plan.k_of(l))
-        };
-        let layers = bundle.rows.iter().enumerate().map(prepare).collect();
+        let prepare =
+            |(l, rows): (LayerId, &Rows)| kernel.prepare(plan.layer(l).geometry(), &rows.weights, plan.k_of(l));
+        let layers = plan.layer_ids().zip(&bundle.rows).map(prepare).collect();
         Ok(Self { plan, layers, scratch: Scratch::default() })
     }
 }
@@ -41,7 +41,7 @@ impl Exchange for Local {
     async fn round(
         &mut self,
         model: &Model,
-        _r: usize,
+        _r: RoundId,
         inputs: &[GroupInput<'_>],
         outputs: &mut [Vec<f32>],
     ) -> Result<(), DeviceError> {
@@ -51,9 +51,9 @@ impl Exchange for Local {
             elementwise::quantize(input.tensor, input.scale, &mut x);
             let x: Vec<u32> = x.into_iter().map(|v| v as u32).collect();
             let layers = self.plan.group(input.group).layers().iter();
-            for (l, output) in layers.map(|l| l.index()).zip(&mut outputs) {
+            for (&l, output) in layers.zip(&mut outputs) {
                 let mut y = vec![0; output.len()];
-                self.layers[l].apply(&x, &mut y, &mut self.scratch);
+                self.layers[l.index()].apply(&x, &mut y, &mut self.scratch);
                 let k = self.plan.k_of(l);
                 let y: Vec<i32> = y.into_iter().map(|v| twinmask_ring::centre(v, k)).collect();
                 model.rescale(l, input.scale.step()).push(&y, output);

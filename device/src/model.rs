@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use twinmask_codec::LayerId;
+use twinmask_codec::{LayerId, RoundId};
 use twinmask_masking::integrity::Checker;
 use twinmask_masking::{DeviceKeys, Integrity};
 use twinmask_model::bundle::{DeviceBundle, DeviceModel, LayerScales, MEMORY_CAP};
@@ -77,15 +77,15 @@ impl Model {
     }
 
     /// The layers of round `r`, group by group.
-    pub(crate) fn layers_of(&self, r: usize) -> Vec<LayerId> {
+    pub(crate) fn layers_of(&self, r: RoundId) -> Vec<LayerId> {
         self.plan().round_layers(r).collect()
     }
 
     /// Turns the integers of layer `l` into activations, for an input of which one integer step is worth `step`.
-    pub(crate) fn rescale(&self, l: usize, step: f32) -> Rescale<'_> {
-        let geometry = self.plan().layers()[l].geometry();
-        let low = if self.layer_output[l].relu { 0.0 } else { f32::NEG_INFINITY };
-        Rescale::new(geometry, &self.bundle.layers[l].scales, &self.shifts[l], step, low)
+    pub(crate) fn rescale(&self, l: LayerId, step: f32) -> Rescale<'_> {
+        let geometry = self.plan().layer(l).geometry();
+        let low = if self.layer_output[l.index()].relu { 0.0 } else { f32::NEG_INFINITY };
+        Rescale::new(geometry, &self.bundle.layers[l.index()].scales, &self.shifts[l.index()], step, low)
     }
 
     /// Model name.
@@ -134,8 +134,8 @@ fn holes(graph: &Graph, plan: &Plan) -> (Vec<ValueId>, Vec<ValueId>) {
     let (mut inputs, mut outputs) = (vec![0; plan.groups().len()], vec![0; plan.layers().len()]);
     for node in &graph.nodes {
         if let Op::Linear(hole) = &node.op {
-            inputs[plan.layer(hole.layer as usize).group().index()] = node.inputs[0];
-            outputs[hole.layer as usize] = node.output;
+            inputs[plan.layer(hole.layer).group().index()] = node.inputs[0];
+            outputs[hole.layer.index()] = node.output;
         }
     }
     (inputs, outputs)

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use twinmask_codec::GroupId;
 use twinmask_kernels::elementwise;
 use twinmask_model::graph::Port;
 
@@ -50,16 +51,15 @@ pub async fn infer(
     }
     let slices: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
     values.start(&slices)?;
-    let rounds = model.plan().rounds().len();
-    let mut times = Vec::with_capacity(rounds);
-    for r in 0..rounds {
-        values.run_segment(r)?;
+    let rounds = model.plan().round_ids();
+    let mut times = Vec::with_capacity(rounds.len());
+    for r in rounds {
+        values.run_segment(r.index())?;
         let layers = model.layers_of(r);
         let mut outputs: Vec<Vec<f32>> =
             layers.iter().map(|&l| values.buffer(model.plan().layer(l).geometry().out_len())).collect();
-        let groups = model.plan().rounds()[r].iter();
-        let inputs: Vec<GroupInput<'_>> =
-            groups.map(|&g| tensor(model, values, g.index())).collect::<Result<_, _>>()?;
+        let groups = model.plan().round(r).iter();
+        let inputs: Vec<GroupInput<'_>> = groups.map(|&g| tensor(model, values, g)).collect::<Result<_, _>>()?;
         let sent = Instant::now();
         exchange.round(model, r, &inputs, &mut outputs).await?;
         times.push(sent.elapsed());
@@ -67,7 +67,7 @@ pub async fn infer(
             values.set(model.layer_output[l.index()].value, output)?;
         }
     }
-    values.run_segment(rounds)?;
+    values.run_segment(times.len())?;
     let graph = model.program.graph();
     let output = |(port, spec): (&Port, &TensorSpec)| {
         let tensor = Tensor::of_network(spec.shape.clone(), spec.element, values.get(port.value)?.to_vec());
@@ -77,9 +77,9 @@ pub async fn infer(
     Ok(Outcome { outputs, total: begun.elapsed(), rounds: times })
 }
 
-fn tensor<'a>(model: &Model, values: &'a Values, group: usize) -> Result<GroupInput<'a>, DeviceError> {
+fn tensor<'a>(model: &Model, values: &'a Values, group: GroupId) -> Result<GroupInput<'a>, DeviceError> {
     let planned = model.plan().group(group);
-    let tensor = values.get(model.group_input[group])?;
+    let tensor = values.get(model.group_input[group.index()])?;
     // An activation that is not finite after honest answers cannot come from a finite input: a failed check.
     let scale = elementwise::scale_of(tensor, planned.x_bits(), planned.signed()).map_err(|source| {
         let layer = model.plan().layer(planned.layers()[0]).name().to_owned();

@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use twinmask_codec::packed_parts_len;
+use twinmask_codec::{Part, RoundId, packed_parts_len};
 use twinmask_layer::Geometry;
 use twinmask_model::analysis::{Analysis, Checks, Scheme, analyse};
-use twinmask_model::bundle::{DeviceBundle, DeviceModel, EdgeBundle};
+use twinmask_model::bundle::{DeviceBundle, DeviceModel, EdgeBundle, Rows};
 use twinmask_model::cost::local_flops;
 use twinmask_model::graph::Graph;
-use twinmask_model::plan::Plan;
+use twinmask_model::plan::{Layer, Plan};
 use zeroize::Zeroizing;
 
 use crate::error::{OwnerError, UsageError};
@@ -22,7 +22,7 @@ use crate::store::Store;
 #[derive(Debug, Clone, Serialize)]
 pub struct LayerReport {
     /// Round that it belongs to.
-    pub round: usize,
+    pub round: RoundId,
     /// Name.
     pub name: String,
     /// Shape in words.
@@ -173,11 +173,11 @@ fn bundle(path: &Path) -> Result<NetworkReport, OwnerError> {
     }
     let device = DeviceBundle::read(&bytes, &owner).map_err(|e| OwnerError::file(path, e))?;
     let mut out = of_model(&device.model);
-    let width = |l: usize| if device.model.plan.layers()[l].w_bits() <= 8 { 1 } else { 2 };
+    let row_bytes = |(rows, layer): (&Rows, &Layer)| rows.weights.len() * if layer.w_bits() <= 8 { 1 } else { 2 };
     out.keys = Some(KeyBytes {
         masking: 32 + device.s_out.iter().map(|s| s.len()).sum::<usize>(),
         freivalds: device.projections.iter().map(|p| 8 * p.len()).sum(),
-        sample_rows: device.rows.iter().enumerate().map(|(l, r)| r.weights.len() * width(l)).sum(),
+        sample_rows: device.rows.iter().zip(device.model.plan.layers()).map(row_bytes).sum(),
     });
     Ok(out)
 }
@@ -194,9 +194,8 @@ fn report(
     plan: &Plan,
     graph: Option<&Graph>,
 ) -> NetworkReport {
-    let rounds = 0..plan.rounds().len();
     let sum =
-        |parts: fn(&Plan, usize) -> Vec<(usize, u32)>| rounds.clone().map(|r| packed_parts_len(&parts(plan, r))).sum();
+        |parts: fn(&Plan, RoundId) -> Vec<Part>| plan.round_ids().map(|r| packed_parts_len(&parts(plan, r))).sum();
     let down: usize = sum(Plan::answer_parts);
     let analysis = analyse(plan, graph.map(local_flops), Checks::default());
     NetworkReport {
@@ -218,7 +217,7 @@ fn report(
 
 fn layer_reports(plan: &Plan) -> Vec<LayerReport> {
     let mut out = Vec::new();
-    for round in 0..plan.rounds().len() {
+    for round in plan.round_ids() {
         for l in plan.round_layers(round) {
             let layer = plan.layer(l);
             let group = plan.group(layer.group());

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use in_process::{InProcess, Wire};
-use twinmask_device::engine::{Exchange, GroupInput, RemoteInference, infer};
+use twinmask_device::engine::{Exchange, GroupInput, RemoteInference, RoundId, infer};
 use twinmask_device::{DeviceError, Model};
 use twinmask_kernels::{Input, Kernel, Linear, Scratch};
 use twinmask_layer::Geometry;
@@ -98,7 +98,7 @@ impl Exchange for CountingExchange {
     async fn round(
         &mut self,
         network: &Model,
-        r: usize,
+        r: RoundId,
         inputs: &[GroupInput<'_>],
         outputs: &mut [Vec<f32>],
     ) -> Result<(), DeviceError> {

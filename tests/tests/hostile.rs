@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 use tokio::task::JoinSet;
+use twinmask_codec::Counter;
 use twinmask_device::engine::infer;
 use twinmask_device::engine::{Session, SessionOptions};
 use twinmask_device::{DeviceError, Model};
@@ -188,11 +189,13 @@ async fn pester(connection: &Connection, i: u64, opened: bool, digest: [u8; 32])
     } else {
         let _ = write_frame(&mut control, FrameType::Open, &open, Codec::Packed, &[]).await;
         if i.is_multiple_of(2) {
-            let _ = write_frame(&mut control, FrameType::Claim, &Claim { counter: 0 }, Codec::Packed, &[]).await;
+            let _ =
+                write_frame(&mut control, FrameType::Claim, &Claim { counter: Counter::new(0) }, Codec::Packed, &[])
+                    .await;
         }
         let Ok((mut stream, _answers)) = connection.open_bi().await else { return };
         if !i.is_multiple_of(3) {
-            let infer = Infer { counter: i % 2, exact: true, relay: false };
+            let infer = Infer { counter: Counter::new(i % 2), exact: true, relay: false };
             let _ = write_frame(&mut stream, FrameType::Infer, &infer, Codec::Packed, &[]).await;
         }
         let _ = stream.write_all(&rubbish(i)).await;

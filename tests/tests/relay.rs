@@ -142,7 +142,7 @@ async fn rounds_beyond_the_credit_are_answered_by_both() {
     let deployment = zoo(&["lenet"]);
     let inputs = inputs(&deployment, "lenet", 3);
     let plan = deployment.bundle("lenet").model.plan;
-    let lengths: Vec<usize> = (0..plan.rounds().len()).map(|r| packed_parts_len(&plan.answer_parts(r))).collect();
+    let lengths: Vec<usize> = plan.round_ids().map(|r| packed_parts_len(&plan.answer_parts(r))).collect();
     let credit = lengths.iter().max().expect("rounds") - 1;
     let beyond = lengths.iter().filter(|len| **len > credit).count();
     assert!(beyond > 0 && beyond < lengths.len());

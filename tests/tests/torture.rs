@@ -132,12 +132,12 @@ fn run_float(case: &Case) -> Result<f32, String> {
 /// All that a device gets; its masking keys are zeros, since nothing leaves it here.
 fn bundle(name: &str, parts: Partitioned) -> DeviceBundle {
     let plan = &parts.plan;
-    let masks = |l: usize| {
-        let mut packed = Vec::new();
-        pack::pack(&vec![0; plan.layers()[l].geometry().out_len()], plan.k_of(l), &mut packed);
+    let masks = |l| {
+        let (part, mut packed) = (plan.answer_part(l), Vec::new());
+        pack::pack(&vec![0; part.len], part.bits, &mut packed);
         packed.into()
     };
-    let s_out = (0..plan.layers().len()).map(masks).collect();
+    let s_out = plan.layer_ids().map(masks).collect();
     let all = |(w, l): (Vec<i16>, &twinmask_model::plan::Layer)| Rows {
         channels: (0..l.geometry().out_channels() as u32).collect(),
         weights: w,

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use serde::{Deserialize, Serialize};
+use twinmask_codec::RoundId;
 use twinmask_device::engine::DeviceDir;
 use twinmask_device::exec::Values;
 use twinmask_ring::prf::Key;
@@ -129,10 +130,10 @@ async fn infer(
     scheme: Scheme,
 ) -> Result<Vec<f32>> {
     if scheme.whole {
-        return ask(servers, Kind::Whole, scheme.width, 0, &[input], rounds.output_len()).await;
+        return ask(servers, Kind::Whole, scheme.width, RoundId::new(0), &[input], rounds.output_len()).await;
     }
     values.start(&[input])?;
-    for r in 0..rounds.plan().rounds().len() {
+    for r in rounds.plan().round_ids() {
         let inputs = rounds.advance(values, r)?;
         let answer = ask(servers, Kind::Round, scheme.width, r, &inputs, rounds.lens(r).1).await?;
         rounds.set(values, r, &answer)?;
@@ -145,7 +146,7 @@ async fn ask(
     servers: &mut [Open],
     kind: Kind,
     width: usize,
-    round: usize,
+    round: RoundId,
     x: &[&[f32]],
     expected: usize,
 ) -> Result<Vec<f32>> {
@@ -166,7 +167,7 @@ async fn ask_one(
     server: &mut Open,
     kind: Kind,
     width: usize,
-    round: usize,
+    round: RoundId,
     x: &[&[f32]],
     expected: usize,
 ) -> Result<Vec<f32>> {

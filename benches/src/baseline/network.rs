@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
-use twinmask_codec::LayerId;
+use twinmask_codec::{LayerId, RoundId};
 use twinmask_device::exec::{Program, Values};
 use twinmask_model::bundle::MEMORY_CAP;
 use twinmask_model::graph::{Graph, ValueId};
@@ -33,8 +33,8 @@ impl Rounds {
         let (mut inputs, mut outputs) = (vec![0; plan.groups().len()], vec![0; plan.layers().len()]);
         for node in &graph.nodes {
             if let Op::Linear(hole) = &node.op {
-                inputs[plan.layer(hole.layer as usize).group().index()] = node.inputs[0];
-                outputs[hole.layer as usize] = node.output;
+                inputs[plan.layer(hole.layer).group().index()] = node.inputs[0];
+                outputs[hole.layer.index()] = node.output;
             }
         }
         let program = Arc::new(Program::new(graph, MEMORY_CAP)?);
@@ -69,8 +69,8 @@ impl Rounds {
 
     /// Elements of the inputs and of the outputs of round `r`.
     #[must_use]
-    pub fn lens(&self, r: usize) -> (usize, usize) {
-        let groups = || self.plan.rounds()[r].iter().map(|&g| self.plan.group(g));
+    pub fn lens(&self, r: RoundId) -> (usize, usize) {
+        let groups = || self.plan.round(r).iter().map(|&g| self.plan.group(g));
         let out = |&l: &LayerId| self.plan.layer(l).geometry().out_len();
         (groups().map(|g| g.in_len()).sum(), groups().flat_map(|g| g.layers()).map(out).sum())
     }
@@ -79,18 +79,18 @@ impl Rounds {
     ///
     /// # Errors
     /// When an operator refuses its operands.
-    pub fn advance<'v>(&self, values: &'v mut Values, r: usize) -> Result<Vec<&'v [f32]>> {
-        values.run_segment(r)?;
+    pub fn advance<'v>(&self, values: &'v mut Values, r: RoundId) -> Result<Vec<&'v [f32]>> {
+        values.run_segment(r.index())?;
         let values: &'v Values = values;
-        self.plan.rounds()[r].iter().map(|&g| Ok(values.get(self.inputs[g.index()])?)).collect()
+        self.plan.round(r).iter().map(|&g| Ok(values.get(self.inputs[g.index()])?)).collect()
     }
 
     /// Puts in the outputs of round `r`: those of its layers one after the other.
     ///
     /// # Errors
     /// When their number is wrong.
-    pub fn set(&self, values: &mut Values, r: usize, mut answer: &[f32]) -> Result<()> {
-        for &g in &self.plan.rounds()[r] {
+    pub fn set(&self, values: &mut Values, r: RoundId, mut answer: &[f32]) -> Result<()> {
+        for &g in self.plan.round(r) {
             for &l in self.plan.group(g).layers() {
                 let n = self.plan.layer(l).geometry().out_len();
                 let (own, rest) =
@@ -151,10 +151,10 @@ impl FloatNetwork {
     ///
     /// # Panics
     /// If `inputs` does not have the length that [`Rounds::lens`] gives.
-    pub fn round(&self, r: usize, mut inputs: &[f32], scratch: &mut Scratch) -> Vec<f32> {
+    pub fn round(&self, r: RoundId, mut inputs: &[f32], scratch: &mut Scratch) -> Vec<f32> {
         let plan = self.rounds.plan();
         let mut out = Vec::with_capacity(self.rounds.lens(r).1);
-        for &g in &plan.rounds()[r] {
+        for &g in plan.round(r) {
             let group = plan.group(g);
             let (x, rest) = inputs.split_at(group.in_len());
             for l in group.layers() {
@@ -171,7 +171,7 @@ impl FloatNetwork {
     /// When an operator refuses its operands.
     pub fn infer(&self, values: &mut Values, input: &[f32], scratch: &mut Scratch) -> Result<Vec<f32>> {
         values.start(&[input])?;
-        for r in 0..self.rounds.plan().rounds().len() {
+        for r in self.rounds.plan().round_ids() {
             let inputs = self.rounds.advance(values, r)?.concat();
             let answer = self.round(r, &inputs, scratch);
             self.rounds.set(values, r, &answer)?;

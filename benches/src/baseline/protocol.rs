@@ -3,6 +3,7 @@
 
 use anyhow::{Context, Result, bail};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use twinmask_codec::RoundId;
 use twinmask_transport::{RecvHalf, SendHalf};
 
 /// Bytes of a frame's head.
@@ -25,7 +26,7 @@ pub struct Head {
     /// Bytes per element, 4 to 255.
     pub width: usize,
     /// Round, from 0.
-    pub round: usize,
+    pub round: RoundId,
     /// Elements.
     pub elements: usize,
 }
@@ -34,11 +35,11 @@ pub struct Head {
 ///
 /// # Errors
 /// When the connection has ended.
-pub async fn write(send: &mut SendHalf, kind: Kind, width: usize, round: usize, elements: &[&[f32]]) -> Result<()> {
+pub async fn write(send: &mut SendHalf, kind: Kind, width: usize, round: RoundId, elements: &[&[f32]]) -> Result<()> {
     let count: usize = elements.iter().map(|e| e.len()).sum();
     let mut bytes = Vec::with_capacity(HEAD + count * width);
     bytes.extend([kind as u8, u8::try_from(width).context("element width")?, 0, 0]);
-    bytes.extend(u32::try_from(round)?.to_le_bytes());
+    bytes.extend(round.get().to_le_bytes());
     bytes.extend(u32::try_from(count * width)?.to_le_bytes());
     for &value in elements.iter().copied().flatten() {
         bytes.extend(value.to_le_bytes());
@@ -69,12 +70,12 @@ fn parse(head: [u8; HEAD]) -> Result<Head> {
         2 => Kind::Whole,
         other => bail!("no frame of kind {other}"),
     };
-    let number = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]) as usize;
-    let (width, bytes) = (usize::from(head[1]), number(8));
+    let number = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+    let (width, bytes) = (usize::from(head[1]), number(8) as usize);
     if width < 4 || !bytes.is_multiple_of(width) {
         bail!("{bytes} bytes are not elements of {width}");
     }
-    Ok(Head { kind, width, round: number(4), elements: bytes / width })
+    Ok(Head { kind, width, round: RoundId::new(number(4)), elements: bytes / width })
 }
 
 /// Reads the elements that follow `head`, which must be `expected`.
@@ -102,7 +103,7 @@ mod tests {
             h[8..].copy_from_slice(&bytes.to_le_bytes());
             parse(h)
         };
-        let good = Head { kind: Kind::Round, width: 20, round: 7, elements: 3 };
+        let good = Head { kind: Kind::Round, width: 20, round: RoundId::new(7), elements: 3 };
         assert_eq!(head(1, 20, 60).expect("a head"), good);
         for (kind, width, bytes) in [(0, 4, 4), (3, 4, 4), (1, 3, 3), (1, 0, 0), (2, 20, 61)] {
             assert!(head(kind, width, bytes).is_err(), "{kind} {width} {bytes}");

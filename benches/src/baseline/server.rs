@@ -51,7 +51,9 @@ async fn inference(send: &mut SendHalf, recv: &mut RecvHalf, network: &FloatNetw
         let answer = match head.kind {
             Kind::Round => {
                 let rounds = network.rounds.plan().rounds().len();
-                let r = Some(head.round).filter(|&r| r < rounds).ok_or_else(|| anyhow!("no round {}", head.round))?;
+                let r = Some(head.round)
+                    .filter(|r| r.index() < rounds)
+                    .ok_or_else(|| anyhow!("no round {}", head.round))?;
                 let inputs = read_elements(recv, &head, network.rounds.lens(r).0).await?;
                 tokio::task::block_in_place(|| network.round(r, &inputs, &mut scratch))
             }

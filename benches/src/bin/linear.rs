@@ -12,9 +12,10 @@ use twinmask_benches::networks::network_file;
 use twinmask_benches::report::{Report, number};
 use twinmask_benches::stats::{Spread, median, paired_ratio};
 use twinmask_benches::{kernels, machine};
+use twinmask_codec::{GroupId, LayerId};
 use twinmask_kernels::Scratch;
 use twinmask_model::graph::Graph;
-use twinmask_model::plan::Plan;
+use twinmask_model::plan::{Group, Plan};
 use twinmask_model::ring_plan::Profile;
 use twinmask_onnx::{ImportOptions, import};
 use twinmask_owner_keygen::partition::{Offload, Partitioned, partition};
@@ -90,25 +91,24 @@ struct Layers {
 impl Layers {
     fn new(parts: &Partitioned, kernel_name: &str) -> Result<Self> {
         let (kernel, plan) = (kernels().named(kernel_name)?, parts.plan.clone());
-        let linears: Vec<_> = (0..plan.layers().len())
-            .map(|i| kernel.prepare(plan.layers()[i].geometry(), &parts.weights[i], plan.k_of(i)))
-            .collect();
+        let layers = plan.layer_ids().zip(&parts.weights);
+        let linears: Vec<_> = layers.map(|(l, w)| kernel.prepare(plan.layer(l).geometry(), w, plan.k_of(l))).collect();
         let key = Key::derive("bench", &[b"shares"]);
-        let share = |(g, group): (usize, &twinmask_model::plan::Group)| {
+        let share = |(g, group): (GroupId, &Group)| {
             let mut share = vec![0; group.in_len()];
-            key.fill(g as u64, group.k(), &mut share);
+            key.fill(g.into(), group.k(), &mut share);
             share
         };
-        let shares = plan.groups().iter().enumerate().map(share).collect();
+        let shares = plan.numbered_groups().map(share).collect();
         let longest = plan.layers().iter().map(|l| l.geometry().out_len()).max().unwrap_or(0);
         Ok(Self { plan, linears, shares, output: vec![0; longest], scratch: Scratch::default() })
     }
 
-    /// Computes layer `i`.
-    fn layer(&mut self, i: usize) -> &[u32] {
-        let layer = &self.plan.layers()[i];
+    /// Computes layer `l`.
+    fn layer(&mut self, l: LayerId) -> &[u32] {
+        let layer = self.plan.layer(l);
         let output = &mut self.output[..layer.geometry().out_len()];
-        self.linears[i].apply(&self.shares[layer.group().index()], output, &mut self.scratch);
+        self.linears[l.index()].apply(&self.shares[layer.group().index()], output, &mut self.scratch);
         output
     }
 
@@ -116,9 +116,9 @@ impl Layers {
     fn run(&mut self) -> (f64, Vec<f64>) {
         let begun = Instant::now();
         let mut times = Vec::with_capacity(self.linears.len());
-        for i in 0..self.linears.len() {
+        for l in self.plan.layer_ids() {
             let start = Instant::now();
-            self.layer(i);
+            self.layer(l);
             times.push(start.elapsed().as_secs_f64() * 1e3);
         }
         (begun.elapsed().as_secs_f64() * 1e3, times)
@@ -127,9 +127,9 @@ impl Layers {
     /// A digest of all outputs in their rings, so that a kernel that computes something else is not measured.
     fn digest(&mut self) -> u64 {
         let mut digest = 0xcbf2_9ce4_8422_2325u64;
-        for i in 0..self.linears.len() {
-            let keep = mask(self.plan.k_of(i));
-            for y in self.layer(i) {
+        for l in self.plan.layer_ids() {
+            let keep = mask(self.plan.k_of(l));
+            for y in self.layer(l) {
                 digest = (digest ^ u64::from(y & keep)).wrapping_mul(0x0000_0100_0000_01b3);
             }
         }
@@ -210,11 +210,11 @@ fn alternate(
     }
     let plan = &layers.plan;
     let macs: u64 = plan.layers().iter().map(|l| l.geometry().macs()).sum();
-    let layer = |(i, times): (usize, &Vec<f64>)| {
-        let (l, ms) = (&plan.layers()[i], median(times));
-        let mmac = l.geometry().macs() as f64 / 1e6;
-        let (name, picked) = (l.name().to_owned(), layers.linears[i].picked());
-        LayerRow { name, k: plan.k_of(i), w_bits: l.w_bits(), mmac, picked, median_ms: ms, gmac_per_s: mmac / ms }
+    let layer = |(l, times): (LayerId, &Vec<f64>)| {
+        let (layer, ms) = (plan.layer(l), median(times));
+        let mmac = layer.geometry().macs() as f64 / 1e6;
+        let (name, picked) = (layer.name().to_owned(), layers.linears[l.index()].picked());
+        LayerRow { name, k: plan.k_of(l), w_bits: layer.w_bits(), mmac, picked, median_ms: ms, gmac_per_s: mmac / ms }
     };
     Ok(Row {
         network: network.to_owned(),
@@ -226,7 +226,7 @@ fn alternate(
         ms: Spread::of(&own),
         onnxruntime_f32_ms: Spread::of(&f32s),
         onnxruntime_int8_ms: Spread::of(&int8s),
-        layers: by_layer.iter().enumerate().map(layer).collect(),
+        layers: plan.layer_ids().zip(&by_layer).map(layer).collect(),
     })
 }
 

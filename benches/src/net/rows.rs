@@ -179,9 +179,8 @@ impl Plans {
 
 fn bits(plan: &Plan) -> (f64, f64) {
     let up = plan.groups().iter().map(|g| g.in_len() as f64 * f64::from(g.k())).sum();
-    let down =
-        plan.layers().iter().enumerate().map(|(l, layer)| layer.geometry().out_len() as f64 * f64::from(plan.k_of(l)));
-    (up, down.sum())
+    let down = plan.layer_ids().map(|l| plan.answer_part(l)).map(|p| p.len as f64 * f64::from(p.bits)).sum();
+    (up, down)
 }
 
 /// Samples of one scheme, as they come in.

@@ -21,8 +21,8 @@ impl Part {
 
 /// Bytes of a payload that holds these parts in `packed` form.
 #[must_use]
-pub fn packed_parts_len(parts: &[(usize, u32)]) -> usize {
-    parts.iter().map(|&(n, k)| packed_len(n, k)).sum()
+pub fn packed_parts_len(parts: &[Part]) -> usize {
+    parts.iter().map(|p| p.packed_len()).sum()
 }
 
 #[cfg(test)]
@@ -33,6 +33,6 @@ mod tests {
     fn each_part_begins_at_a_byte() {
         let parts = [Part { len: 3, bits: 5 }, Part { len: 1, bits: 24 }];
         assert_eq!(parts.map(Part::packed_len), [2, 3]);
-        assert_eq!(packed_parts_len(&parts.map(|p| (p.len, p.bits))), 5);
+        assert_eq!(packed_parts_len(&parts), 5);
     }
 }

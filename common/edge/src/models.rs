@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use twinmask_codec::RoundId;
 use twinmask_kernels::{Kernel, Linear};
 use twinmask_layer::Geometry;
 use twinmask_model::bundle::{Digest, EdgeBundle, short};
@@ -33,10 +34,10 @@ impl Model {
     fn prepare(bundle: EdgeBundle, digest: Digest, kernel: &dyn Kernel) -> Model {
         let title = format!("{} v{}", bundle.model, bundle.version);
         let plan = bundle.plan;
-        let layers = bundle.weights.iter().enumerate();
-        let layers = layers.map(|(l, w)| kernel.prepare(plan.layers()[l].geometry(), w, plan.k_of(l))).collect();
-        let connected = |r: usize| plan.round_layers(r).all(|l| matches!(plan.layer(l).geometry(), Geometry::Fc(_)));
-        let gathers = (0..plan.rounds().len()).map(connected).collect();
+        let layers = plan.layer_ids().zip(&bundle.weights);
+        let layers = layers.map(|(l, w)| kernel.prepare(plan.layer(l).geometry(), w, plan.k_of(l))).collect();
+        let connected = |r: RoundId| plan.round_layers(r).all(|l| matches!(plan.layer(l).geometry(), Geometry::Fc(_)));
+        let gathers = plan.round_ids().map(connected).collect();
         Model { title, digest, plan, layers, gathers }
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use twinmask_codec::{Counter, RoundId};
 use twinmask_transport::SendHalf;
 use twinmask_transport::frame_io::{send_frame, write_frame};
 use twinmask_wire::message::{Answer, Miss, Prf, Secret};
@@ -45,17 +46,17 @@ impl Rounds {
     }
 
     /// The masks of an inference; at edge A.
-    pub(crate) fn masks(&self, counter: u64) -> Option<Masks> {
+    pub(crate) fn masks(&self, counter: Counter) -> Option<Masks> {
         self.seed.clone().map(|seed| Masks { seed, prf: self.prf, counter })
     }
 
     /// The payload of `ANSWER{r}`.
-    pub(crate) fn encode(&self, r: usize, exact: bool, answers: &mut [Vec<u32>]) -> Payload {
+    pub(crate) fn encode(&self, r: RoundId, exact: bool, answers: &mut [Vec<u32>]) -> Payload {
         payloads::encode(&self.model.plan, r, exact, answers, &self.encoder)
     }
 
     /// Puts round `r` into the compute queue, for an answer.
-    pub(crate) async fn compute(self: &Arc<Self>, r: usize, exact: bool, shares: Shares) -> Pending<Payload> {
+    pub(crate) async fn compute(self: &Arc<Self>, r: RoundId, exact: bool, shares: Shares) -> Pending<Payload> {
         let rounds = Arc::clone(self);
         let encode = move |answers: &mut [Vec<u32>], _: &mut _| rounds.encode(r, exact, answers);
         self.edge.queue.submit(Turn::normal(self.session), &self.model, r, shares, encode).await
@@ -65,26 +66,30 @@ impl Rounds {
     ///
     /// # Errors
     /// What was wrong with the shares; or that the computation failed, which the log tells of.
-    pub(crate) fn answer(&self, r: usize, computed: Result<Done<Payload>, ComputeError>) -> Result<Computation, Fault> {
+    pub(crate) fn answer(
+        &self,
+        r: RoundId,
+        computed: Result<Done<Payload>, ComputeError>,
+    ) -> Result<Computation, Fault> {
         let done = computed.map_err(|error| match error {
             ComputeError::Shares(error) => error.into(),
             error => {
-                tracing::error!(model = self.model.title, round = r, %error, "a round could not be computed");
+                tracing::error!(model = self.model.title, round = r.get(), %error, "a round could not be computed");
                 refused(CloseCode::Internal, "a computation failed inside the edge; its log says what")
             }
         })?;
         let (codec, payload) = done.value;
         self.edge.meters.round(done.queued, done.computed);
         let us = |d: Duration| u32::try_from(d.as_micros()).unwrap_or(u32::MAX);
-        let body = Answer { round: r as u32, compute_us: us(done.computed), queue_us: us(done.queued) };
+        let body = Answer { round: r, compute_us: us(done.computed), queue_us: us(done.queued) };
         Ok(Computation { body, codec, payload, missed: false })
     }
 
     /// An answer that was there when its inference came to it.
-    pub(crate) fn ready(&self, r: usize, (codec, payload): Payload) -> Computation {
+    pub(crate) fn ready(&self, r: RoundId, (codec, payload): Payload) -> Computation {
         self.edge.meters.ahead_used.increment(1);
         self.edge.meters.round(Duration::ZERO, Duration::ZERO);
-        let body = Answer { round: r as u32, compute_us: 0, queue_us: 0 };
+        let body = Answer { round: r, compute_us: 0, queue_us: 0 };
         Computation { body, codec, payload, missed: false }
     }
 }

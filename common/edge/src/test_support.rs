@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use tokio::time::timeout;
-use twinmask_codec::{GroupId, LayerId};
+use twinmask_codec::{Counter, GroupId, LayerId, Part, RoundId};
 use twinmask_kernels::{Input, Kernel, Linear, Scratch, default_kernel, naive};
 use twinmask_layer::{Conv, Fc, Geometry};
 use twinmask_model::bundle::{Digest, EdgeBundle};
@@ -94,7 +94,7 @@ pub(crate) fn long_bundle() -> EdgeBundle {
 /// What the edge must answer in round `r`, by the oracle.
 pub(crate) fn expected(bundle: &EdgeBundle, r: usize, shares: &[Vec<u32>]) -> Vec<Vec<u32>> {
     let mut answers = Vec::new();
-    for (&g, share) in bundle.plan.rounds()[r].iter().zip(shares) {
+    for (&g, share) in bundle.plan.round(RoundId::at(r)).iter().zip(shares) {
         let group = bundle.plan.group(g);
         for &l in group.layers() {
             let geometry = bundle.plan.layer(l).geometry();
@@ -109,18 +109,18 @@ pub(crate) fn expected(bundle: &EdgeBundle, r: usize, shares: &[Vec<u32>]) -> Ve
 /// The masks `R` of round `r` under [`SEED`].
 pub(crate) fn masks(plan: &Plan, r: usize, counter: u64) -> Vec<Vec<u32>> {
     let key = Key::for_masks(Algorithm::ChaCha20, &SEED, counter);
-    let expand = |(&g, (len, k)): (&GroupId, (usize, u32))| {
-        let mut mask = vec![0; len];
-        key.fill(g.into(), k, &mut mask);
+    let expand = |(&g, part): (&GroupId, Part)| {
+        let mut mask = vec![0; part.len];
+        key.fill(g.into(), part.bits, &mut mask);
         mask
     };
-    plan.rounds()[r].iter().zip(plan.upload_parts(r)).map(expand).collect()
+    plan.round(RoundId::at(r)).iter().zip(plan.upload_parts(RoundId::at(r))).map(expand).collect()
 }
 
 /// Some shares of round `r`.
 pub(crate) fn shares(plan: &Plan, r: usize, label: &str) -> Vec<Vec<u32>> {
-    let parts = plan.upload_parts(r).into_iter().enumerate();
-    parts.map(|(i, (len, k))| uniform(&format!("{label} {r} {i}"), len, k)).collect()
+    let parts = plan.upload_parts(RoundId::at(r)).into_iter().enumerate();
+    parts.map(|(i, part)| uniform(&format!("{label} {r} {i}"), part.len, part.bits)).collect()
 }
 
 /// An edge's folder, with the owner that signs its bundles.
@@ -257,15 +257,15 @@ impl Device {
     }
 
     pub(crate) async fn claim(&mut self, counter: u64) {
-        write(&mut self.send, FrameType::Claim, &Claim { counter }).await;
+        write(&mut self.send, FrameType::Claim, &Claim { counter: Counter::new(counter) }).await;
         let claimed: Claimed = read(&mut self.recv, FrameType::Claimed, &[]).await.body().expect("CLAIMED");
-        assert_eq!(claimed.counter, counter);
+        assert_eq!(claimed.counter, Counter::new(counter));
     }
 
     /// A stream with `INFER{counter}` on it.
     pub(crate) async fn infer(&self, counter: u64) -> (SendHalf, RecvHalf) {
         let (mut send, recv) = self.connection.open_bi().await.expect("connected");
-        write(&mut send, FrameType::Infer, &Infer { counter, exact: true, relay: false }).await;
+        write(&mut send, FrameType::Infer, &Infer { counter: Counter::new(counter), exact: true, relay: false }).await;
         (send, recv)
     }
 
@@ -282,9 +282,10 @@ impl Device {
             if !at_a {
                 upload(&mut send, plan, r, &shares, Codec::Packed).await;
             }
-            let frame = read(&mut recv, FrameType::Answer, &plan.answer_parts(r)).await;
-            assert_eq!(frame.body::<Answer>().expect("ANSWER").round, r as u32);
-            let answers = payload::decode(&frame.payload, frame.header.codec, &plan.answer_parts(r)).expect("decodes");
+            let frame = read(&mut recv, FrameType::Answer, &plan.answer_parts(RoundId::at(r))).await;
+            assert_eq!(frame.body::<Answer>().expect("ANSWER").round, RoundId::at(r));
+            let answers = payload::decode(&frame.payload, frame.header.codec, &plan.answer_parts(RoundId::at(r)))
+                .expect("decodes");
             assert!(answers == expected(bundle, r, &shares), "round {r} of {counter}");
         }
         write(&mut send, FrameType::End, &End {}).await;
@@ -369,16 +370,16 @@ pub(crate) async fn idle(edge: &TestEdge) {
 
 pub(crate) async fn upload(send: &mut SendHalf, plan: &Plan, r: usize, shares: &[Vec<u32>], codec: Codec) {
     let parts: Vec<(&[u32], u32)> =
-        shares.iter().zip(plan.upload_parts(r)).map(|(s, (_, k))| (s.as_slice(), k)).collect();
+        shares.iter().zip(plan.upload_parts(RoundId::at(r))).map(|(s, part)| (s.as_slice(), part.bits)).collect();
     let payload = payload::encode(&parts, codec);
-    soon(write_frame(send, FrameType::Round, &Round { round: r as u32 }, codec, &payload)).await.expect("writes");
+    soon(write_frame(send, FrameType::Round, &Round { round: RoundId::at(r) }, codec, &payload)).await.expect("writes");
 }
 
 pub(crate) async fn write<T: serde::Serialize>(send: &mut SendHalf, kind: FrameType, body: &T) {
     soon(write_frame(send, kind, body, Codec::Packed, &[])).await.expect("writes");
 }
 
-pub(crate) async fn read(recv: &mut RecvHalf, kind: FrameType, parts: &[(usize, u32)]) -> Frame {
+pub(crate) async fn read(recv: &mut RecvHalf, kind: FrameType, parts: &[Part]) -> Frame {
     soon(read_frame(recv, |h| h.expect(kind, parts, "the test's frame"))).await.expect("the frame that is due")
 }
 

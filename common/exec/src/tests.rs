@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
 use serde::Deserialize;
+use twinmask_codec::LayerId;
 use twinmask_model::graph::elements;
 use twinmask_model::ops::*;
 use twinmask_model::shapes::shape_of;
@@ -214,7 +215,7 @@ fn operands_that_do_not_fit_are_refused() {
     };
     let lrn = |size| Op::Lrn(Lrn { size, alpha: 1.0, beta: 1.0, bias: 1.0 });
     let cases: [(Op, &[u32], &[u32]); 8] = [
-        (Op::Linear(Linear { layer: 0, shape: vec![4] }), &[4], &[4]),
+        (Op::Linear(Linear { layer: LayerId::new(0), shape: vec![4] }), &[4], &[4]),
         // Rows of a one-dimensional tensor: shape inference drops them.
         (pool([2, 2], [1, 0, 1, 0]), &[1, 1, 4], &[1, 1, 3]),
         (lrn(3), &[4], &[4]),

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use twinmask_codec::LayerId;
 use twinmask_model::graph::{Element, Graph, Port};
 use twinmask_model::ops::*;
 
@@ -14,7 +15,7 @@ use super::*;
 fn network() -> (Arc<Program>, [u32; 6]) {
     let mut g = Graph::default();
     let input = g.add_input("input", vec![1, 4], Element::F32);
-    let linear = |layer| Op::Linear(Linear { layer, shape: vec![1, 4] });
+    let linear = |layer| Op::Linear(Linear { layer: LayerId::new(layer), shape: vec![1, 4] });
     let relu = g.add_node("relu", Op::Unary(Unary::Relu), vec![input], "r").unwrap();
     let a = g.add_node("a", linear(0), vec![relu], "a").unwrap();
     let b = g.add_node("b", linear(1), vec![relu], "b").unwrap();
@@ -48,7 +49,7 @@ fn segments_are_the_rounds() {
 fn first_relus_are_left_out() {
     let mut g = Graph::default();
     let input = g.add_input("input", vec![1, 2], Element::F32);
-    let linear = |layer| Op::Linear(Linear { layer, shape: vec![1, 2] });
+    let linear = |layer| Op::Linear(Linear { layer: LayerId::new(layer), shape: vec![1, 2] });
     let relu = |g: &mut Graph, name: &str, of| g.add_node(name, Op::Unary(Unary::Relu), vec![of], name).unwrap();
     let before = relu(&mut g, "before", input);
     let a = g.add_node("a", linear(0), vec![before], "a").unwrap();

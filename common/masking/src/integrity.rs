@@ -155,8 +155,8 @@ impl Checker {
     pub fn new(integrity: Integrity, bundle: &mut DeviceBundle) -> Result<Self, IntegrityError> {
         let plan = &bundle.model.plan;
         let rows = if integrity.samples > 0 { std::mem::take(&mut bundle.rows) } else { Vec::new() };
-        if let Some(l) = rows.iter().position(|r| r.channels.is_empty()) {
-            return Err(IntegrityError::NoRows { layer: plan.layer(l).name().into() });
+        if let Some((_, layer)) = rows.iter().zip(plan.layers()).find(|(r, _)| r.channels.is_empty()) {
+            return Err(IntegrityError::NoRows { layer: layer.name().into() });
         }
         let layer = |(l, layer): (LayerId, &Layer)| {
             let secrets = Secrets::expand(&bundle.key, &bundle.model.digest, l, layer.geometry());

@@ -59,12 +59,12 @@ impl DeviceKeys {
         let expand =
             |(g, group): (GroupId, &Group)| s_in(&bundle.key, &bundle.model.digest, g, group.k(), group.in_len());
         let s_in = plan.numbered_groups().map(expand).collect();
-        let unpack = |(l, packed): (usize, &Zeroizing<Vec<u8>>)| {
+        let unpack = |(l, packed): (LayerId, &Zeroizing<Vec<u8>>)| {
             let part = plan.answer_part(l);
             let mut out = Zeroizing::new(vec![0; part.len]);
             pack::unpack(packed, part.bits, &mut out).map(|()| out)
         };
-        let s_out = bundle.s_out.iter().enumerate().map(unpack).collect::<Result<_, _>>()?;
+        let s_out = plan.layer_ids().zip(&bundle.s_out).map(unpack).collect::<Result<_, _>>()?;
         Ok(Self { plan, s_in, s_out })
     }
 

@@ -134,8 +134,7 @@ impl Masker {
     ///
     /// # Errors
     /// [`MaskError::CounterUsed`] when `counter` is not above every counter before.
-    pub fn begin(&mut self, counter: impl Into<Counter>) -> Result<InferenceMasks, MaskError> {
-        let counter = counter.into();
+    pub fn begin(&mut self, counter: Counter) -> Result<InferenceMasks, MaskError> {
         if let Some(last) = self.last.filter(|&last| counter <= last) {
             return Err(MaskError::CounterUsed { counter, last });
         }
@@ -198,8 +197,7 @@ impl InferenceMasks {
     ///
     /// # Errors
     /// [`MaskError::GroupUsed`] the second time.
-    pub fn mask<'a>(&'a mut self, group: impl Into<GroupId>, checker: &'a Checker) -> Result<Masking<'a>, MaskError> {
-        let group = group.into();
+    pub fn mask<'a>(&'a mut self, group: GroupId, checker: &'a Checker) -> Result<Masking<'a>, MaskError> {
         if std::mem::replace(&mut self.used[group.index()], true) {
             return Err(MaskError::GroupUsed(group));
         }

@@ -63,13 +63,14 @@ fn world() -> World {
     })
     .expect("valid plan");
     let (key, digest) = ([3u8; 32], [4u8; 32]);
-    let s_out = (0..3)
+    let s_out = plan
+        .layer_ids()
         .map(|l| {
             let g = plan.layer(l).group();
             let k = plan.k_of(l);
             let s = crate::keys::s_in(&key, &digest, g, k, plan.group(g).in_len());
-            let mut z = vec![0; geometries[l].out_len()];
-            naive::apply(&geometries[l], &weights[l], &s, &mut z);
+            let mut z = vec![0; geometries[l.index()].out_len()];
+            naive::apply(&geometries[l.index()], &weights[l.index()], &s, &mut z);
             let mut packed = Vec::new();
             pack::pack(&z, k, &mut packed);
             Zeroizing::new(packed)
@@ -102,14 +103,14 @@ fn world() -> World {
 }
 
 fn inputs(plan: &Plan, g: usize) -> Vec<i32> {
-    words(&format!("x{g}"), plan.group(g).in_len()).iter().map(|w| (w % 255) as i32 - 127).collect()
+    words(&format!("x{g}"), plan.group(GroupId::at(g)).in_len()).iter().map(|w| (w % 255) as i32 - 127).collect()
 }
 
 /// What an honest edge answers.
 fn edge(w: &World, l: usize, share: &[u32]) -> Vec<u32> {
-    let mut z = vec![0; w.plan.layer(l).geometry().out_len()];
-    naive::apply(w.plan.layer(l).geometry(), &w.weights[l], share, &mut z);
-    z.iter().map(|v| v & low_bits(w.plan.k_of(l))).collect()
+    let mut z = vec![0; w.plan.layer(LayerId::at(l)).geometry().out_len()];
+    naive::apply(w.plan.layer(LayerId::at(l)).geometry(), &w.weights[l], share, &mut z);
+    z.iter().map(|v| v & low_bits(w.plan.k_of(LayerId::at(l)))).collect()
 }
 
 fn checker(samples: u32, freivalds: bool) -> Checker {
@@ -137,9 +138,9 @@ fn mask(
     g: usize,
     x: &[i32],
 ) -> Result<(Pending, Vec<u32>), MaskError> {
-    let k = w.plan.group(g).k();
+    let k = w.plan.group(GroupId::at(g)).k();
     let mut out = Vec::new();
-    let mut masking = masks.mask(g, check)?;
+    let mut masking = masks.mask(GroupId::at(g), check)?;
     let mut rest = x;
     for n in [8, 24, 1000] {
         let (piece, behind) = rest.split_at(rest.len().min(n));
@@ -154,9 +155,9 @@ fn mask(
 
 /// Group `g`'s tensor under the masks of inference `counter`.
 fn masked(masker: &mut Masker, w: &World, check: &Checker, counter: u64, g: usize) -> Masked {
-    let mut masks = masker.begin(counter).expect("fresh counter");
+    let mut masks = masker.begin(Counter::new(counter)).expect("fresh counter");
     if counter.is_multiple_of(3) {
-        masks.expand_ahead(&[GroupId::at(g)], w.plan.group(g).layers());
+        masks.expand_ahead(&[GroupId::at(g)], w.plan.group(GroupId::at(g)).layers());
     }
     let x = inputs(&w.plan, g);
     let (pending, share_b) = mask(&mut masks, w, check, g, &x).expect("fits");
@@ -185,16 +186,16 @@ fn open(m: &Masked, check: &Checker, answers: &[Answer<'_>], dropped: bool) -> R
 
 /// `W·x` from the definition.
 fn plain(w: &World, l: usize) -> Vec<i32> {
-    let x: Vec<u32> = inputs(&w.plan, w.plan.layer(l).group().index()).iter().map(|&v| v as u32).collect();
-    let mut y = vec![0; w.plan.layer(l).geometry().out_len()];
-    naive::apply(w.plan.layer(l).geometry(), &w.weights[l], &x, &mut y);
+    let x: Vec<u32> = inputs(&w.plan, w.plan.layer(LayerId::at(l)).group().index()).iter().map(|&v| v as u32).collect();
+    let mut y = vec![0; w.plan.layer(LayerId::at(l)).geometry().out_len()];
+    naive::apply(w.plan.layer(LayerId::at(l)).geometry(), &w.weights[l], &x, &mut y);
     y.into_iter().map(|v| v as i32).collect()
 }
 
 /// What edge B answers in mode `relay`, given edge A's correction `z_A + T`.
 fn relayed(w: &World, m: &Masked, l: usize) -> Vec<u32> {
-    let k = w.plan.k_of(l);
-    let mut t = vec![0; w.plan.layer(l).geometry().out_len()];
+    let k = w.plan.k_of(LayerId::at(l));
+    let mut t = vec![0; w.plan.layer(LayerId::at(l)).geometry().out_len()];
     m.masks.t.fill(l as u64, k, &mut t);
     let correction = edge(w, l, &m.share_a).into_iter().zip(t).map(|(z, t)| z.wrapping_add(t) & low_bits(k));
     edge(w, l, &m.share_b).into_iter().zip(correction).map(|(z, c)| z.wrapping_add(c) & low_bits(k)).collect()
@@ -234,7 +235,7 @@ fn dropped_bits_cost_no_more_than_their_bound() {
     let w = world();
     let mut masker = masker(&w);
     let check = checker(16, false);
-    let f = w.plan.drop_bits(2);
+    let f = w.plan.drop_bits(LayerId::new(2));
     assert!(f > 0, "the fixture's bound leaves bits to drop");
     let mut worst = [0i64; 2];
     for counter in 0..40 {
@@ -260,7 +261,7 @@ fn dropped_bits_cost_no_more_than_their_bound() {
 fn a_lie_is_found_with_dropped_bits_too() {
     let (w, check) = (world(), checker(200, false));
     let mut masker = masker(&w);
-    let (k, f) = (w.plan.k_of(2), w.plan.drop_bits(2));
+    let (k, f) = (w.plan.k_of(LayerId::new(2)), w.plan.drop_bits(LayerId::new(2)));
     for counter in 0..40 {
         let m = masked(&mut masker, &w, &check, counter, 1);
         let cut = |z: Vec<u32>| z.into_iter().map(|z| z >> f).collect::<Vec<_>>();
@@ -303,14 +304,14 @@ fn spare_buffers_are_neither_grown_nor_forgotten() {
 fn a_mask_is_used_once() {
     let (w, check) = (world(), checker(0, false));
     let mut masker = masker(&w);
-    let mut masks = masker.begin(5).expect("fresh counter");
+    let mut masks = masker.begin(Counter::new(5)).expect("fresh counter");
     let x = inputs(&w.plan, 0);
     mask(&mut masks, &w, &check, 0, &x).expect("first");
     assert_eq!(mask(&mut masks, &w, &check, 0, &x).expect_err("second"), MaskError::GroupUsed(GroupId::new(0)));
     let five = Counter::new(5);
     assert_eq!(masker.begin(five).expect_err("again"), MaskError::CounterUsed { counter: five, last: five });
-    assert!(masker.begin(4).is_err());
-    masker.begin(6).expect("ascending");
+    assert!(masker.begin(Counter::new(4)).is_err());
+    masker.begin(Counter::new(6)).expect("ascending");
 }
 
 #[test]
@@ -320,7 +321,7 @@ fn inputs_out_of_range_are_refused() {
     let mut counter = 0;
     let mut refused = |x: &[i32]| {
         counter += 1;
-        let mut masks = masker.begin(counter).expect("fresh counter");
+        let mut masks = masker.begin(Counter::new(counter)).expect("fresh counter");
         matches!(mask(&mut masks, &w, &check, 0, x), Err(MaskError::Input { .. }))
     };
     let mut x = inputs(&w.plan, 0);
@@ -420,7 +421,7 @@ fn each_share_alone_looks_uniform() {
     let (mut a, mut b) = ([0u32; 256], [0u32; 256]);
     let rounds = 500;
     for counter in 0..rounds {
-        let mut masks = masker.begin(counter).expect("fresh counter");
+        let mut masks = masker.begin(Counter::new(counter)).expect("fresh counter");
         let (pending, share_b) = mask(&mut masks, &w, &check, 0, &[5; 216]).expect("fits");
         masks.share_a(&pending, 216).iter().for_each(|v| a[(v >> 16) as usize] += 1);
         share_b.iter().for_each(|v| b[(v >> 16) as usize] += 1);

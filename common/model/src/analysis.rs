@@ -218,9 +218,8 @@ fn unprotected(plan: &Plan) -> Scheme {
 
 /// Payload bytes up and down (from one edge) in `packed` form; each round is a payload of its own.
 fn packed(plan: &Plan) -> (u64, u64) {
-    let rounds = 0..plan.rounds().len();
-    let up: usize = rounds.clone().map(|r| packed_parts_len(&plan.upload_parts(r))).sum();
-    let down: usize = rounds.map(|r| packed_parts_len(&plan.answer_parts(r))).sum();
+    let up: usize = plan.round_ids().map(|r| packed_parts_len(&plan.upload_parts(r))).sum();
+    let down: usize = plan.round_ids().map(|r| packed_parts_len(&plan.answer_parts(r))).sum();
     (up as u64, down as u64)
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use ring::signature::Ed25519KeyPair;
 use serde::{Deserialize, Serialize};
+use twinmask_codec::LayerId;
 use zeroize::Zeroizing;
 
 use crate::container::{ContainerError, Kind, Reader, Storage, Writer};
@@ -296,21 +297,21 @@ impl DeviceBundle {
         }
         key.copy_from_slice(&stored);
         let (mut s_out, mut rows, mut projections) = (Vec::new(), Vec::new(), Vec::new());
-        for (i, layer) in model.plan.layers().iter().enumerate() {
-            let packed = Zeroizing::new(reader.section(&format!("s_out.{i}"))?);
-            if packed.len() != model.plan.answer_part(i).packed_len() {
-                return Err(malformed(&format!("s_out.{i}"), "has the wrong length"));
+        for (l, layer) in model.plan.numbered_layers() {
+            let packed = Zeroizing::new(reader.section(&format!("s_out.{l}"))?);
+            if packed.len() != model.plan.answer_part(l).packed_len() {
+                return Err(malformed(&format!("s_out.{l}"), "has the wrong length"));
             }
             s_out.push(packed);
-            rows.push(Self::take_rows(&reader, i, layer)?);
-            projections.push(Self::take_projection(&reader, i, layer)?);
+            rows.push(Self::take_rows(&reader, l, layer)?);
+            projections.push(Self::take_projection(&reader, l, layer)?);
         }
         Ok(Self { model, key, s_out, rows, projections })
     }
 
-    fn take_rows(reader: &Reader<'_>, i: usize, layer: &Layer) -> Result<Rows, ContainerError> {
-        let name = format!("rows.{i}");
-        let channels: Vec<u32> = reader.decode::<_, META_LIMIT>(&format!("channels.{i}"))?;
+    fn take_rows(reader: &Reader<'_>, l: LayerId, layer: &Layer) -> Result<Rows, ContainerError> {
+        let name = format!("rows.{l}");
+        let channels: Vec<u32> = reader.decode::<_, META_LIMIT>(&format!("channels.{l}"))?;
         let ascending = channels.windows(2).all(|w| w[0] < w[1]);
         if !ascending || channels.last().is_some_and(|&c| c as usize >= layer.geometry().out_channels()) {
             return Err(malformed(&name, "belong to no ascending channels of the layer"));
@@ -320,8 +321,8 @@ impl DeviceBundle {
         Ok(Rows { channels, weights: weights.ok_or_else(|| malformed(&name, "have the wrong length"))? })
     }
 
-    fn take_projection(reader: &Reader<'_>, i: usize, layer: &Layer) -> Result<Zeroizing<Vec<u64>>, ContainerError> {
-        let name = format!("freivalds.{i}");
+    fn take_projection(reader: &Reader<'_>, l: LayerId, layer: &Layer) -> Result<Zeroizing<Vec<u64>>, ContainerError> {
+        let name = format!("freivalds.{l}");
         let bytes = Zeroizing::new(reader.section(&name)?);
         if bytes.len() != 8 * layer.geometry().groups() * layer.geometry().fan_in() {
             return Err(malformed(&name, "has the wrong length"));

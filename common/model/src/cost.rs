@@ -24,6 +24,7 @@ mod tests {
     use super::*;
     use crate::graph::Element;
     use crate::ops::{Conv, ConvTranspose, Dense, Linear, MatMul, Transpose, Unary, Window};
+    use twinmask_codec::LayerId;
 
     #[test]
     fn counted_by_hand() {
@@ -46,7 +47,7 @@ mod tests {
         let t = add(&mut g, Transpose { perm: vec![0, 1, 3, 2] }.into(), vec![y]);
         let y = add(&mut g, MatMul.into(), vec![y, t]);
         let y = add(&mut g, Unary::Tanh.into(), vec![y]);
-        add(&mut g, Linear { layer: 0, shape: vec![7] }.into(), vec![y]);
+        add(&mut g, Linear { layer: LayerId::new(0), shape: vec![7] }.into(), vec![y]);
         // Outputs [1, 8, 4, 4], [1, 8, 6, 6], [1, 8, 6, 5], [1, 8, 5, 6], [1, 8, 6, 6], the same, [7].
         let macs = [128 * 18, 128 * 9, 240 * 6, 0, 288 * 5, 0, 0];
         let flops = [2 * macs[0], 2 * macs[1], 2 * macs[2], 0, 2 * macs[4], 4 * 288, 7];

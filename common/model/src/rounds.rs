@@ -53,7 +53,7 @@ pub fn check(graph: &Graph, plan: &Plan) -> Result<(), HoleError> {
     let mut input_of = vec![None; plan.layers().len()];
     for node in &graph.nodes {
         let Op::Linear(hole) = &node.op else { continue };
-        let id = LayerId::new(hole.layer);
+        let id = hole.layer;
         let planned = plan.layers().get(id.index()).ok_or(HoleError::Unplanned(id))?;
         let (input, g) = (node.inputs[0], planned.geometry());
         if graph.value(input).len() != g.in_len() || graph.value(node.output).len() != g.out_len() {
@@ -63,12 +63,13 @@ pub fn check(graph: &Graph, plan: &Plan) -> Result<(), HoleError> {
             return Err(HoleError::Twice(planned.name().into()));
         }
     }
-    for (r, round) in plan.rounds().iter().enumerate() {
-        for &group in round {
+    for round in plan.round_ids() {
+        for &group in plan.round(round) {
             let layers = plan.group(group).layers();
             let first = input_of[layers[0].index()].ok_or(HoleError::Missing(layers[0]))?;
-            if depth[first as usize] as usize != r || layers.iter().any(|l| input_of[l.index()] != Some(first)) {
-                return Err(HoleError::Round { group, round: RoundId::at(r) });
+            if RoundId::new(depth[first as usize]) != round || layers.iter().any(|l| input_of[l.index()] != Some(first))
+            {
+                return Err(HoleError::Round { group, round });
             }
         }
     }

@@ -95,7 +95,7 @@ fn graph() -> Graph {
     net.last = net.graph.add_input("x", vec![1, 2, 4, 4], Element::F32);
     net.graph.add_input("ids", vec![1, 3], Element::I64);
     net.graph.add_input("mask", vec![1], Element::I32);
-    net.then(Unary::Relu).then(Linear { layer: 0, shape: vec![1, 4, 4, 4] });
+    net.then(Unary::Relu).then(Linear { layer: LayerId::new(0), shape: vec![1, 4, 4, 4] });
     for f in [
         Unary::Clip { min: -1.0, max: 6.0 },
         Unary::LeakyRelu { alpha: 0.5 },
@@ -155,7 +155,7 @@ fn graph() -> Graph {
     net.then(ArgMax { axis: 1, keep_dims: true, last: true });
     let index = net.last;
     net.last = before;
-    net.then(Linear { layer: 1, shape: vec![1, 3] });
+    net.then(Linear { layer: LayerId::new(1), shape: vec![1, 3] });
     net.graph.outputs = vec![Port::f32(net.last), Port { value: index, element: Element::I64 }];
     net.graph
 }

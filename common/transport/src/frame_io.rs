@@ -160,13 +160,16 @@ pub async fn send_frame<T: Serialize>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use twinmask_codec::{Part, RoundId};
     use twinmask_wire::message::Round;
 
-    const PARTS: [(usize, u32); 1] = [(4, 8)];
+    const PARTS: [Part; 1] = [Part { len: 4, bits: 8 }];
 
     async fn written(payload: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
-        write_frame(&mut out, FrameType::Round, &Round { round: 7 }, Codec::Packed, payload).await.expect("memory");
+        write_frame(&mut out, FrameType::Round, &Round { round: RoundId::new(7) }, Codec::Packed, payload)
+            .await
+            .expect("memory");
         out
     }
 
@@ -178,7 +181,10 @@ mod tests {
     async fn a_frame_comes_back_and_every_truncation_is_told_apart() {
         let bytes = written(&[1, 2, 3, 4]).await;
         let frame = read(&bytes).await.expect("own frame");
-        assert_eq!((frame.body::<Round>().expect("a round").round, &frame.payload[..]), (7, &[1, 2, 3, 4][..]));
+        assert_eq!(
+            (frame.body::<Round>().expect("a round").round, &frame.payload[..]),
+            (RoundId::new(7), &[1, 2, 3, 4][..])
+        );
         assert!(matches!(read(&[]).await, Err(FrameIoError::Finished)));
         for n in 1..bytes.len() {
             assert!(matches!(read(&bytes[..n]).await, Err(FrameIoError::Wire(WireError::Malformed(_)))), "cut to {n}");

@@ -1,6 +1,8 @@
 //! Typed errors: application codes that travel in QUIC close and reset frames, and what a peer's bytes may be
 //! refused for.
 
+use twinmask_codec::Counter;
+
 use crate::frame_type::FrameType;
 use crate::version::VERSION;
 
@@ -88,7 +90,7 @@ pub enum WireError {
     },
     /// A counter claimed or used before, unclaimed, or outside the window.
     #[error("counter {0} was used before, never claimed, or is out of the window")]
-    Counter(u64),
+    Counter(Counter),
     /// The session is older than 24 h.
     #[error("the session is older than 24 h; open a new one")]
     Expired,

@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use twinmask_codec as codec;
+use twinmask_codec::{self as codec, Part};
 
 use crate::error::WireError;
 use crate::frame_type::FrameType;
@@ -63,7 +63,7 @@ impl FrameHeader {
     ///
     /// # Errors
     /// [`WireError::Unexpected`] or [`WireError::Shape`]; nothing has been allocated yet.
-    pub fn expect(&self, kind: FrameType, parts: &[(usize, u32)], due: &'static str) -> Result<(), WireError> {
+    pub fn expect(&self, kind: FrameType, parts: &[Part], due: &'static str) -> Result<(), WireError> {
         if self.kind != kind {
             return Err(WireError::Unexpected { found: self.kind, expected: due });
         }
@@ -118,6 +118,7 @@ pub fn decode_body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> {
 mod tests {
     use super::*;
     use crate::message::Claim;
+    use twinmask_codec::Counter;
 
     fn header(bytes: &[u8]) -> [u8; HEADER_LEN] {
         bytes[..HEADER_LEN].try_into().expect("long enough")
@@ -126,21 +127,21 @@ mod tests {
     /// The vector that other implementations can be held against.
     #[test]
     fn known_vector() {
-        let bytes = encode_with(FrameType::Claim, &Claim { counter: 5 }, Codec::Packed, &[0xaa]);
+        let bytes = encode_with(FrameType::Claim, &Claim { counter: Counter::new(5) }, Codec::Packed, &[0xaa]);
         let expected =
             [b"TWMK\x01\x03\x00\x00\x08\x00\x00\x00\x01\x00\x00\x00".as_slice(), &[5, 0, 0, 0, 0, 0, 0, 0, 0xaa]]
                 .concat();
         assert_eq!(bytes, expected);
         let parsed = FrameHeader::parse(&header(&bytes)).expect("own frame");
         assert_eq!((parsed.kind, parsed.body_len, parsed.payload_len), (FrameType::Claim, 8, 1));
-        assert_eq!(decode_body::<Claim>(&bytes[16..24]).expect("own body").counter, 5);
+        assert_eq!(decode_body::<Claim>(&bytes[16..24]).expect("own body").counter, Counter::new(5));
         assert!(decode_body::<Claim>(&bytes[16..25]).is_err(), "trailing byte");
         assert!(decode_body::<Claim>(&bytes[16..23]).is_err(), "truncated");
     }
 
     #[test]
     fn hostile_headers_are_refused() {
-        let good = header(&encode(FrameType::Claim, &Claim { counter: 5 }));
+        let good = header(&encode(FrameType::Claim, &Claim { counter: Counter::new(5) }));
         let with = |at: usize, value: u8| {
             let mut h = good;
             h[at] = value;
@@ -157,7 +158,7 @@ mod tests {
     #[test]
     fn lengths_must_be_the_plans() {
         let h = |codec, payload_len| FrameHeader { kind: FrameType::Round, codec, body_len: 4, payload_len };
-        let parts = [(100, 20), (3, 20)];
+        let parts = [Part { len: 100, bits: 20 }, Part { len: 3, bits: 20 }];
         assert!(h(Codec::Packed, 258).expect(FrameType::Round, &parts, "a round").is_ok());
         for wrong in [0, 257, 259, 1 << 30] {
             assert!(matches!(

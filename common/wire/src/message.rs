@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
+use twinmask_codec::{Counter, RoundId};
 use twinmask_ring::prf::Algorithm;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
@@ -97,21 +98,21 @@ pub struct Opened {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claim {
     /// Counter of the inference.
-    pub counter: u64,
+    pub counter: Counter,
 }
 
 /// `CLAIMED`, edge A to device: no share of this counter leaves before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claimed {
     /// Counter that is granted.
-    pub counter: u64,
+    pub counter: Counter,
 }
 
 /// `INFER`: the first frame of an inference's stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Infer {
     /// Counter of the inference.
-    pub counter: u64,
+    pub counter: Counter,
     /// Whether answers carry all k bits (no dropped bits).
     pub exact: bool,
     /// Whether edge B answers for both (mode `relay`).
@@ -122,14 +123,14 @@ pub struct Infer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Round {
     /// Number of the round.
-    pub round: u32,
+    pub round: RoundId,
 }
 
 /// `ANSWER`, edge to device; the payload holds the answers of the round's layers, group by group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
     /// Number of the round.
-    pub round: u32,
+    pub round: RoundId,
     /// Time that the edge computed, in microseconds.
     pub compute_us: u32,
     /// Time that the work waited for a compute thread, in microseconds.
@@ -151,7 +152,7 @@ pub struct Busy {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Prefetch {
     /// Counter of the inference.
-    pub counter: u64,
+    pub counter: Counter,
 }
 
 /// `RELAY_OPEN`, edge A to edge B: all four must equal those of B's session.
@@ -190,23 +191,23 @@ pub struct Credit {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Correction {
     /// Counter of the inference.
-    pub counter: u64,
+    pub counter: Counter,
     /// Number of the round.
-    pub round: u32,
+    pub round: RoundId,
 }
 
 /// `DROP`, edge A to edge B: this inference needs no corrections any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DropCorrections {
     /// Counter of the inference.
-    pub counter: u64,
+    pub counter: Counter,
 }
 
 /// `MISS`, edge B to device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Miss {
     /// Number of the round.
-    pub round: u32,
+    pub round: RoundId,
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! tells anything, and no compressor gets them below k bits.
 
 use serde::{Deserialize, Serialize};
-use twinmask_codec::packed_parts_len;
+use twinmask_codec::{Part, packed_parts_len};
 use twinmask_ring::{mask, pack};
 
 use crate::error::WireError;
@@ -73,13 +73,13 @@ impl Codec {
         }
     }
 
-    /// Checks a payload length against the parts (elements, ring width) that are due.
-    pub(crate) fn check_len(self, found: usize, parts: &[(usize, u32)]) -> Result<(), WireError> {
+    /// Checks a payload length against the parts that are due.
+    pub(crate) fn check_len(self, found: usize, parts: &[Part]) -> Result<(), WireError> {
         let packed = packed_parts_len(parts);
         let (fits, expected) = match self {
             Self::Packed => (found == packed, packed),
             Self::Raw => {
-                let raw = 4 * parts.iter().map(|p| p.0).sum::<usize>();
+                let raw = 4 * parts.iter().map(|p| p.len).sum::<usize>();
                 (found == raw, raw)
             }
             Self::Zstd => {
@@ -121,7 +121,7 @@ pub fn encode(parts: &[(&[u32], u32)], codec: Codec) -> Vec<u8> {
 ///
 /// # Errors
 /// [`WireError`] when the payload does not hold exactly these parts.
-pub fn decode(payload: &[u8], codec: Codec, parts: &[(usize, u32)]) -> Result<Vec<Vec<u32>>, WireError> {
+pub fn decode(payload: &[u8], codec: Codec, parts: &[Part]) -> Result<Vec<Vec<u32>>, WireError> {
     decode_into(payload, codec, parts, |n| vec![0; n])
 }
 
@@ -132,7 +132,7 @@ pub fn decode(payload: &[u8], codec: Codec, parts: &[(usize, u32)]) -> Result<Ve
 pub fn decode_into(
     payload: &[u8],
     codec: Codec,
-    parts: &[(usize, u32)],
+    parts: &[Part],
     mut room: impl FnMut(usize) -> Vec<u32>,
 ) -> Result<Vec<Vec<u32>>, WireError> {
     codec.check_len(payload.len(), parts)?;
@@ -147,19 +147,19 @@ pub fn decode_into(
     };
     let mut rest = bytes;
     let mut out = Vec::with_capacity(parts.len());
-    for &(n, k) in parts {
-        let mut elements = room(n);
-        let len = if codec == Codec::Raw { 4 * n } else { pack::packed_len(n, k) };
+    for part in parts {
+        let mut elements = room(part.len);
+        let len = if codec == Codec::Raw { 4 * part.len } else { part.packed_len() };
         let (head, tail) = rest.split_at(len);
         if codec == Codec::Raw {
             for (e, b) in elements.iter_mut().zip(head.chunks_exact(4)) {
                 *e = u32::from_le_bytes([b[0], b[1], b[2], b[3]]);
             }
-            if elements.iter().any(|e| e & !mask(k) != 0) {
+            if elements.iter().any(|e| e & !mask(part.bits) != 0) {
                 return Err(malformed(&"an element is wider than the ring"));
             }
         } else {
-            pack::unpack(head, k, &mut elements).map_err(|e| malformed(&e))?;
+            pack::unpack(head, part.bits, &mut elements).map_err(|e| malformed(&e))?;
         }
         rest = tail;
         out.push(elements);
@@ -172,12 +172,12 @@ pub fn decode_into(
 ///
 /// # Errors
 /// [`WireError`] when the payload does not hold exactly these parts.
-pub fn add_packed(payload: &[u8], parts: &[(usize, u32)], sums: &mut [Vec<u32>]) -> Result<(), WireError> {
+pub fn add_packed(payload: &[u8], parts: &[Part], sums: &mut [Vec<u32>]) -> Result<(), WireError> {
     Codec::Packed.check_len(payload.len(), parts)?;
     let mut rest = payload;
-    for (sum, &(n, k)) in sums.iter_mut().zip(parts) {
-        let (head, tail) = rest.split_at(pack::packed_len(n, k));
-        pack::unpack_add(head, k, sum).map_err(|e| WireError::Malformed(format!("payload: {e}")))?;
+    for (sum, part) in sums.iter_mut().zip(parts) {
+        let (head, tail) = rest.split_at(part.packed_len());
+        pack::unpack_add(head, part.bits, sum).map_err(|e| WireError::Malformed(format!("payload: {e}")))?;
         rest = tail;
     }
     Ok(())
@@ -236,7 +236,7 @@ mod tests {
     #[test]
     fn every_codec_round_trips() {
         let (a, b) = (uniform(1001, 20), uniform(7, 32));
-        let parts = [(1001, 20), (7, 32)];
+        let parts = [Part { len: 1001, bits: 20 }, Part { len: 7, bits: 32 }];
         for codec in [Codec::Packed, Codec::Zstd, Codec::Raw] {
             let payload = encode(&[(&a, 20), (&b, 32)], codec);
             assert_eq!(decode(&payload, codec, &parts).expect("own payload"), [a.clone(), b.clone()], "{codec:?}");
@@ -250,13 +250,13 @@ mod tests {
         assert_eq!(sums[0], a.iter().map(|e| e + 1).collect::<Vec<_>>());
         assert_eq!(sums[1], b.iter().map(|e| e.wrapping_sub(1)).collect::<Vec<_>>());
         assert!(add_packed(&payload[1..], &parts, &mut sums).is_err());
-        assert!(decode(&[0, 0, 0x10, 0], Codec::Raw, &[(1, 20)]).is_err(), "wider than the ring");
+        assert!(decode(&[0, 0, 0x10, 0], Codec::Raw, &[Part { len: 1, bits: 20 }]).is_err(), "wider than the ring");
     }
 
     #[test]
     fn a_zstd_bomb_is_refused() {
         let bomb = zstd::bulk::compress(&vec![0u8; 1 << 20], 19).expect("compresses");
-        assert!(decode(&bomb, Codec::Zstd, &[(100, 20)]).is_err());
+        assert!(decode(&bomb, Codec::Zstd, &[Part { len: 100, bits: 20 }]).is_err());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! An edge's answer to a round, opened as it arrives.
 
 use tokio::time::Instant;
+use twinmask_codec::Part;
 use twinmask_masking::mask::PIECE;
 use twinmask_ring::pack;
 use twinmask_transport::RecvHalf;
@@ -27,13 +28,13 @@ pub(crate) struct Incoming<'a> {
 }
 
 impl<'a> Incoming<'a> {
-    /// The answer that `head` announces, of these parts (elements, ring width), all of it due at `deadline`. Only packed
-    /// elements can be used as they arrive.
+    /// The answer that `head` announces, of these parts, all of it due at `deadline`. Only packed elements can
+    /// be used as they arrive.
     pub(crate) async fn new(
         link: &'a EdgeLink,
         recv: &'a mut RecvHalf,
         mut head: Frame,
-        parts: &[(usize, u32)],
+        parts: &[Part],
         deadline: Instant,
     ) -> Result<Incoming<'a>, DeviceError> {
         let (mut left, codec) = (head.header.payload_len, head.header.codec);
@@ -44,7 +45,8 @@ impl<'a> Incoming<'a> {
                 left -= link.read_some(recv, &mut head.payload, head.header.payload_len, deadline).await?;
             }
             let elements = payload::decode(&head.payload, codec, parts).map_err(|e| link.broke(e))?;
-            let parts: Vec<(&[u32], u32)> = elements.iter().zip(parts).map(|(e, &(_, k))| (e.as_slice(), k)).collect();
+            let parts: Vec<(&[u32], u32)> =
+                elements.iter().zip(parts).map(|(e, part)| (e.as_slice(), part.bits)).collect();
             payload::encode(&parts, Codec::Packed)
         };
         Ok(Incoming { link, recv, deadline, left, buffer, start: 0, piece: [0; PIECE] })

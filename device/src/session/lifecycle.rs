@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::Mutex;
-use twinmask_codec::packed_parts_len;
+use twinmask_codec::{Counter, packed_parts_len};
 use twinmask_masking::mask::session_id;
 use twinmask_masking::{InferenceMasks, Masker, SessionSeed};
 use twinmask_transport::{Client, Connection, Identity, Role};
@@ -43,7 +43,7 @@ impl Session {
     pub async fn open(model: Arc<Model>, identity: &Identity, edges: &Edges) -> Result<Self, DeviceError> {
         check_options(&model, &edges.options)?; // before anybody is called
         let plan = model.plan();
-        let answers = (0..plan.rounds().len()).map(|r| packed_parts_len(&plan.answer_parts(r))).sum();
+        let answers = plan.round_ids().map(|r| packed_parts_len(&plan.answer_parts(r))).sum();
         let limits = edges.limits.clone().for_answers(answers, edges.options.prefetch);
         let connect = async |address: &str, role: Role| {
             Client::connect(address, &role, identity, &limits, edges.options.timeout)
@@ -161,7 +161,7 @@ impl Session {
         Ok(())
     }
 
-    fn infer_frame(&self, counter: u64) -> Infer {
+    fn infer_frame(&self, counter: Counter) -> Infer {
         Infer { counter, exact: !self.0.options.drop_bits, relay: self.0.relay() }
     }
 
@@ -181,7 +181,7 @@ impl Session {
         Ok(Prepared { counter, masks, a })
     }
 
-    async fn reserve(&self) -> Result<(u64, InferenceMasks), SessionError> {
+    async fn reserve(&self) -> Result<(Counter, InferenceMasks), SessionError> {
         let mut state = self.0.state.lock().await;
         let counter = state.0.next_counter(std::process::id(), self.0.begun.elapsed())?;
         Ok((counter, state.1.begin(counter)?))
@@ -204,7 +204,7 @@ impl Session {
 }
 
 /// Asks edge A for `counter` and waits for the grant.
-async fn claim(a: &EdgeLink, counter: u64) -> Result<(), DeviceError> {
+async fn claim(a: &EdgeLink, counter: Counter) -> Result<(), DeviceError> {
     let mut control = a.control.lock().await;
     a.write(&mut control.0, FrameType::Claim, &Claim { counter }).await?;
     let frame = a.read(&mut control.1, FrameType::Claimed, "a grant of the counter").await?;

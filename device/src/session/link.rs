@@ -234,6 +234,7 @@ mod tests {
     use super::*;
     use crate::session::incoming::Incoming;
     use tokio::io::AsyncWriteExt;
+    use twinmask_codec::{Part, RoundId};
     use twinmask_transport::memory_pair;
     use twinmask_wire::frame;
     use twinmask_wire::message::{Answer, Prf};
@@ -249,11 +250,11 @@ mod tests {
         let timeout = Duration::from_millis(300);
         let (control, compute_us) = (Mutex::new(control), AtomicU64::new(0));
         let link = EdgeLink { role: Role::EdgeB, connection, control, opened, compute_us, timeout };
-        let parts = [(100_000, 28)];
+        let parts = [Part { len: 100_000, bits: 28 }];
         let trickle = async {
             let _control = edge.accept_bi().await.expect("a stream");
             let (mut answer, _) = edge.accept_bi().await.expect("a stream");
-            let body = Answer { round: 0, compute_us: 0, queue_us: 0 };
+            let body = Answer { round: RoundId::new(0), compute_us: 0, queue_us: 0 };
             let head = frame::encode_head(FrameType::Answer, &body, Codec::Packed, 350_000);
             answer.write_all(&head).await.expect("writes");
             loop {

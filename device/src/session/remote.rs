@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tokio::time::Instant;
-use twinmask_codec::packed_parts_len;
+use twinmask_codec::{GroupId, LayerId, Part, RoundId, packed_parts_len};
 use twinmask_kernels::elementwise;
 use twinmask_masking::mask::PIECE;
 use twinmask_masking::{Answer, InferenceMasks, Pending};
@@ -91,12 +91,12 @@ impl RemoteInference {
     async fn upload(
         &mut self,
         model: &Model,
-        r: usize,
+        r: RoundId,
         inputs: &[GroupInput<'_>],
     ) -> Result<Vec<Pending>, DeviceError> {
         let session = SessionError::Mask;
         let (shared, plan) = (Arc::clone(&self.shared), model.plan());
-        let (link, send, round) = (&shared.b, &mut self.b.send, Round { round: r as u32 });
+        let (link, send, round) = (&shared.b, &mut self.b.send, Round { round: r });
         let parts = plan.upload_parts(r);
         // What else than packed is wanted, or whether, is found out on whole payloads.
         let streaming = shared.uploads.lock().await.settled() == Some(Codec::Packed);
@@ -130,7 +130,8 @@ impl RemoteInference {
             link.write_some(send, packed, deadline).await?;
         } else if !streaming {
             let elements = payload::decode(&packed, Codec::Packed, &parts).map_err(|e| link.broke(e))?;
-            let parts: Vec<(&[u32], u32)> = elements.iter().zip(parts).map(|(e, (_, k))| (e.as_slice(), k)).collect();
+            let parts: Vec<(&[u32], u32)> =
+                elements.iter().zip(parts).map(|(e, part)| (e.as_slice(), part.bits)).collect();
             let (codec, payload) = shared.uploads.lock().await.encode(&parts);
             link.upload(send, FrameType::Round, &round, codec, &payload).await?;
         }
@@ -146,7 +147,7 @@ impl RemoteInference {
 
 impl Glimpse {
     /// Of a group's first integers `x` and their packed masked form; edge A's share is still to come.
-    fn new(plan: &Plan, group: usize, n: usize, x: &[i32], packed: &[u8]) -> Self {
+    fn new(plan: &Plan, group: GroupId, n: usize, x: &[i32], packed: &[u8]) -> Self {
         let (group, mut masked) = (plan.group(group), vec![0; x.len()]);
         let k = group.k();
         let n = if pack::unpack(packed, k, &mut masked).is_ok() { n.min(x.len()) } else { 0 };
@@ -160,7 +161,7 @@ impl Exchange for RemoteInference {
     async fn round(
         &mut self,
         model: &Model,
-        r: usize,
+        r: RoundId,
         inputs: &[GroupInput<'_>],
         outputs: &mut [Vec<f32>],
     ) -> Result<(), DeviceError> {
@@ -169,7 +170,8 @@ impl Exchange for RemoteInference {
         let (plan, dropped) = (model.plan(), shared.options.drop_bits);
         // Edge B has its share to read and to compute with; meanwhile the masks are expanded that are needed next.
         tokio::task::yield_now().await;
-        let (next, now) = (plan.rounds().get(r + 1), if shared.relay() { model.layers_of(r) } else { Vec::new() });
+        let (next, now) =
+            (plan.rounds().get(r.next().index()), if shared.relay() { model.layers_of(r) } else { Vec::new() });
         self.masks.expand_ahead(next.map_or(&[], Vec::as_slice), &now);
         let parts = if dropped { plan.answer_parts_dropped(r) } else { plan.answer_parts(r) };
         let mut from_both = !shared.relay();
@@ -179,7 +181,7 @@ impl Exchange for RemoteInference {
             // Nothing is uploaded again: edge A answers what it would have answered in mode `split`.
             from_both = true;
             self.fallbacks += 1;
-            shared.a.write(&mut self.a.send, FrameType::Round, &Round { round: r as u32 }).await?;
+            shared.a.write(&mut self.a.send, FrameType::Round, &Round { round: r }).await?;
             due = shared.b.deadline();
             head = answer(&shared.b, &mut self.b.recv, r, &parts, due, false).await?;
         }
@@ -191,7 +193,7 @@ impl Exchange for RemoteInference {
             from_a = Some(Incoming::new(&shared.a, &mut self.a.recv, head, &parts, due).await?);
         }
         let mut y = [0; PIECE];
-        for ((layer, output), (n, k)) in layers(plan, inputs).into_iter().zip(outputs).zip(parts) {
+        for ((layer, output), Part { len: n, bits: k }) in layers(plan, inputs).into_iter().zip(outputs).zip(parts) {
             let mut opening = self.masks.open(&pending[layer.input], &shared.model.checker, layer.i, dropped);
             let mut rescale = model.rescale(layer.l, inputs[layer.input].scale.step());
             let mut at = 0;
@@ -217,14 +219,14 @@ struct Layer {
     input: usize,
     /// Index among the group's layers, and in the plan.
     i: usize,
-    l: usize,
+    l: LayerId,
 }
 
 fn layers(plan: &Plan, inputs: &[GroupInput<'_>]) -> Vec<Layer> {
     let mut out = Vec::new();
     for (input, GroupInput { group, .. }) in inputs.iter().enumerate() {
         let layers = plan.group(*group).layers().iter().enumerate();
-        out.extend(layers.map(|(i, l)| Layer { input, i, l: l.index() }));
+        out.extend(layers.map(|(i, &l)| Layer { input, i, l }));
     }
     out
 }
@@ -233,8 +235,8 @@ fn layers(plan: &Plan, inputs: &[GroupInput<'_>]) -> Vec<Layer> {
 async fn answer(
     link: &EdgeLink,
     recv: &mut RecvHalf,
-    r: usize,
-    parts: &[(usize, u32)],
+    r: RoundId,
+    parts: &[Part],
     deadline: Instant,
     may_miss: bool,
 ) -> Result<Frame, DeviceError> {
@@ -251,7 +253,7 @@ async fn answer(
         link.compute_us.fetch_add(u64::from(body.compute_us), Ordering::Relaxed);
         body.round
     };
-    if round as usize == r {
+    if round == r {
         return Ok(head);
     }
     Err(link.broke(WireError::Malformed(format!("it answered round {round} instead of {r}"))))

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
+use twinmask_codec::Counter;
 use twinmask_masking::{InferenceMasks, Masker};
 use twinmask_transport::TransportLimits;
 use twinmask_wire::payload::Encoder;
@@ -52,7 +53,7 @@ impl Default for SessionOptions {
 
 /// An inference whose counter is reserved and whose stream to edge A is open.
 pub(crate) struct Prepared {
-    pub(crate) counter: u64,
+    pub(crate) counter: Counter,
     pub(crate) masks: InferenceMasks,
     pub(crate) a: Streams,
 }

@@ -171,7 +171,7 @@ fn punch_holes(graph: &mut Graph, candidates: &BTreeMap<usize, Geometry>) -> Vec
     for &i in candidates.keys() {
         let shape = graph.shape(graph.nodes[i].output).to_vec();
         operands.insert(i, graph.nodes[i].inputs.split_off(1));
-        graph.nodes[i].op = Op::Linear(Linear { layer: 0, shape });
+        graph.nodes[i].op = Op::Linear(Linear { layer: LayerId::new(0), shape });
     }
     let depth = depths(graph);
     let due = |i: usize| {
@@ -182,7 +182,7 @@ fn punch_holes(graph: &mut Graph, candidates: &BTreeMap<usize, Geometry>) -> Vec
     order.sort_unstable();
     let float = |(l, &(depth, input, i)): (usize, &(u32, ValueId, usize))| {
         if let Op::Linear(hole) = &mut graph.nodes[i].op {
-            hole.layer = LayerId::at(l).get();
+            hole.layer = LayerId::at(l);
         }
         let data = |id: &ValueId| graph.constants[id].clone();
         FloatLayer {

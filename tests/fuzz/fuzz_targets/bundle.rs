@@ -11,7 +11,7 @@ fuzz_target!(|data: &[u8]| {
     if let Ok(parts) = codec::decode::<PlanParts, { 1 << 20 }>(data)
         && let Ok(plan) = Plan::new(parts)
     {
-        for r in 0..plan.rounds().len() {
+        for r in plan.round_ids() {
             let _ = (plan.upload_parts(r), plan.answer_parts(r), plan.answer_parts_dropped(r));
         }
     }

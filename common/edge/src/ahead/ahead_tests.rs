@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
+use twinmask_codec::{Counter, LayerId, RoundId};
 use twinmask_kernels::{Input, Kernel, Linear, Scratch, default_kernel};
 use twinmask_layer::Geometry;
 use twinmask_model::bundle::EdgeBundle;
@@ -32,7 +33,7 @@ async fn settles_at(edge: &TestEdge, bytes: f64) {
 /// Bytes of all answers of one inference, packed.
 fn answer_bytes(bundle: &EdgeBundle) -> f64 {
     let rounds = 0..bundle.plan.rounds().len();
-    rounds.map(|r| twinmask_codec::packed_parts_len(&bundle.plan.answer_parts(r))).sum::<usize>() as f64
+    rounds.map(|r| twinmask_codec::packed_parts_len(&bundle.plan.answer_parts(RoundId::at(r)))).sum::<usize>() as f64
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -79,27 +80,28 @@ async fn a_prefetch_is_answered_before_the_claim_which_still_grants_once() {
     let edge = TestEdge::new(Role::A);
     let plan = edge.bundle.plan.clone();
     let mut device = edge.device().await;
-    write(&mut device.send, FrameType::Prefetch, &Prefetch { counter: 0 }).await;
+    write(&mut device.send, FrameType::Prefetch, &Prefetch { counter: Counter::new(0) }).await;
     let (mut send, mut recv) = device.infer(0).await;
     for r in 0..plan.rounds().len() {
-        let frame = read(&mut recv, FrameType::Answer, &plan.answer_parts(r)).await;
-        let z = payload::decode(&frame.payload, frame.header.codec, &plan.answer_parts(r)).expect("decodes");
+        let frame = read(&mut recv, FrameType::Answer, &plan.answer_parts(RoundId::at(r))).await;
+        let z =
+            payload::decode(&frame.payload, frame.header.codec, &plan.answer_parts(RoundId::at(r))).expect("decodes");
         assert!(z == expected(&edge.bundle, r, &masks(&plan, r, 0)));
     }
     write(&mut send, FrameType::End, &End {}).await;
     device.claim(0).await;
-    write(&mut device.send, FrameType::Claim, &Claim { counter: 0 }).await;
+    write(&mut device.send, FrameType::Claim, &Claim { counter: Counter::new(0) }).await;
     closed_with(&device.connection, CloseCode::CounterUsed).await;
 
     let mut device = edge.device().await;
     for _ in 0..2 {
-        write(&mut device.send, FrameType::Prefetch, &Prefetch { counter: 3 }).await;
+        write(&mut device.send, FrameType::Prefetch, &Prefetch { counter: Counter::new(3) }).await;
     }
     closed_with(&device.connection, CloseCode::CounterUsed).await;
 
     let b = TestEdge::new(Role::B);
     let mut device = b.device().await;
-    write(&mut device.send, FrameType::Prefetch, &Prefetch { counter: 0 }).await;
+    write(&mut device.send, FrameType::Prefetch, &Prefetch { counter: Counter::new(0) }).await;
     closed_with(&device.connection, CloseCode::Protocol).await;
 }
 
@@ -117,24 +119,25 @@ async fn both_edges_leave_out_the_low_bits_that_are_to_be_dropped() {
     for role in [Role::A, Role::B] {
         let edge = TestEdge::with(role, roomy(), Limits::default(), default_kernel());
         let plan = edge.bundle.plan.clone();
-        assert!(plan.drop_bits(3) > 0 && plan.drop_bits(0) == 0);
+        assert!(plan.drop_bits(LayerId::new(3)) > 0 && plan.drop_bits(LayerId::new(0)) == 0);
         let mut device = edge.device().await;
         for (c, exact) in [(0, false), (1, true), (2, false)] {
             if role == Role::A {
                 device.claim(c).await;
             }
             let (mut send, mut recv) = device.connection.open_bi().await.expect("connected");
-            write(&mut send, FrameType::Infer, &Infer { counter: c, exact, relay: false }).await;
+            write(&mut send, FrameType::Infer, &Infer { counter: Counter::new(c), exact, relay: false }).await;
             for r in 0..plan.rounds().len() {
                 let x = if role == Role::A { masks(&plan, r, c) } else { shares(&plan, r, "drop") };
                 if role == Role::B {
                     upload(&mut send, &plan, r, &x, Codec::Packed).await;
                 }
-                let parts = if exact { plan.answer_parts(r) } else { plan.answer_parts_dropped(r) };
+                let parts =
+                    if exact { plan.answer_parts(RoundId::at(r)) } else { plan.answer_parts_dropped(RoundId::at(r)) };
                 let frame = read(&mut recv, FrameType::Answer, &parts).await;
                 let found = payload::decode(&frame.payload, frame.header.codec, &parts).expect("decodes");
                 let mut wanted = expected(&edge.bundle, r, &x);
-                for (l, z) in plan.round_layers(r).zip(&mut wanted) {
+                for (l, z) in plan.round_layers(RoundId::at(r)).zip(&mut wanted) {
                     let f = if exact { 0 } else { plan.drop_bits(l) };
                     z.iter_mut().for_each(|z| *z >>= f);
                 }
@@ -155,14 +158,15 @@ async fn edge_a_expands_masks_by_the_prf_that_it_picked() {
         assert_eq!(device.opened.prf, prf);
         device.claim(0).await;
         let (_send, mut recv) = device.infer(0).await;
-        let frame = read(&mut recv, FrameType::Answer, &plan.answer_parts(0)).await;
-        let z = payload::decode(&frame.payload, frame.header.codec, &plan.answer_parts(0)).expect("decodes");
-        let mut mask = vec![0; plan.upload_parts(0)[0].0];
+        let frame = read(&mut recv, FrameType::Answer, &plan.answer_parts(RoundId::at(0))).await;
+        let z =
+            payload::decode(&frame.payload, frame.header.codec, &plan.answer_parts(RoundId::at(0))).expect("decodes");
+        let mut mask = vec![0; plan.upload_parts(RoundId::at(0))[0].len];
         let algorithm = match prf {
             Prf::ChaCha20 => Algorithm::ChaCha20,
             Prf::Aes128 => Algorithm::Aes128,
         };
-        Key::for_masks(algorithm, &SEED, 0).fill(0, plan.upload_parts(0)[0].1, &mut mask);
+        Key::for_masks(algorithm, &SEED, 0).fill(0, plan.upload_parts(RoundId::at(0))[0].bits, &mut mask);
         assert!(z == expected(&edge.bundle, 0, &[mask]), "{prf:?}");
     }
 }
@@ -258,7 +262,7 @@ async fn the_same_connected_layer_of_several_sessions_is_computed_at_once() {
         let (mut send, mut recv) = device.infer(0).await;
         if i < 5 {
             upload(&mut send, &plan, 0, &shares(&plan, 0, "x"), Codec::Packed).await;
-            read(&mut recv, FrameType::Answer, &plan.answer_parts(0)).await;
+            read(&mut recv, FrameType::Answer, &plan.answer_parts(RoundId::at(0))).await;
         }
         streams.push((device, send, recv));
     }
@@ -274,8 +278,9 @@ async fn the_same_connected_layer_of_several_sessions_is_computed_at_once() {
     *gate.0.lock().expect("no panic") = true;
     gate.1.notify_all();
     for (i, (_, _, recv)) in streams[..5].iter_mut().enumerate() {
-        let frame = read(recv, FrameType::Answer, &plan.answer_parts(1)).await;
-        let found = payload::decode(&frame.payload, frame.header.codec, &plan.answer_parts(1)).expect("decodes");
+        let frame = read(recv, FrameType::Answer, &plan.answer_parts(RoundId::at(1))).await;
+        let found =
+            payload::decode(&frame.payload, frame.header.codec, &plan.answer_parts(RoundId::at(1))).expect("decodes");
         assert!(found == expected(&edge.bundle, 1, &shares(&plan, 1, &format!("device {i}"))), "device {i}");
     }
     assert_eq!(*at_once.lock().expect("no panic"), [5]);

@@ -14,7 +14,7 @@ use crate::rounds::Rounds;
 pub(crate) async fn run(ahead: &Ahead, rounds: &Arc<Rounds>) {
     loop {
         let task = ahead.task(rounds).await;
-        let (counter, r) = (task.at.0, task.at.1 as usize);
+        let (counter, r) = task.at;
         let Some(masks) = rounds.masks(counter) else { return };
         let turn = Turn { session: rounds.session, priority: task.priority, started: Arc::default() };
         ahead.computes(&task, Arc::clone(&turn.started));

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
-use twinmask_codec::packed_parts_len;
+use twinmask_codec::{Counter, RoundId, packed_parts_len};
 use twinmask_model::plan::Plan;
 use twinmask_wire::Codec;
 use twinmask_wire::session::WINDOW;
@@ -38,6 +38,9 @@ pub(crate) enum Want {
     Relay,
 }
 
+/// Where a session begins.
+const FIRST: (Counter, RoundId) = (Counter::new(0), RoundId::new(0));
+
 /// What one session has ahead.
 pub(crate) struct Ahead {
     state: Mutex<State>,
@@ -52,25 +55,25 @@ pub(crate) struct Ahead {
 struct State {
     want: Want,
     /// One above the highest counter claimed or prefetched.
-    claimed: u64,
+    claimed: Counter,
     /// One above the highest counter begun.
-    begun: u64,
+    begun: Counter,
     /// One above the highest counter whose inference is over.
-    finished: u64,
+    finished: Counter,
     /// Counters that are computed on demand or not at all any more; old ones leave.
-    settled: BTreeSet<u64>,
+    settled: BTreeSet<Counter>,
     /// Counters whose inference is over.
-    over: BTreeSet<u64>,
+    over: BTreeSet<Counter>,
     /// Where answers and corrections go on; corrections never go back, as each may be sent once.
-    answers: (u64, u32),
-    corrections: (u64, u32),
+    answers: (Counter, RoundId),
+    corrections: (Counter, RoundId),
     current: Option<Current>,
-    ready: BTreeMap<(u64, u32), Ready>,
+    ready: BTreeMap<(Counter, RoundId), Ready>,
 }
 
 /// What is being computed.
 struct Current {
-    at: (u64, u32),
+    at: (Counter, RoundId),
     started: Arc<AtomicBool>,
     cancelled: bool,
 }
@@ -84,7 +87,7 @@ struct Ready {
 /// One round to compute.
 pub(super) struct Task {
     /// Counter and round.
-    pub(super) at: (u64, u32),
+    pub(super) at: (Counter, RoundId),
     pub(super) want: Want,
     pub(super) priority: Priority,
     grant: Grant<u64>,
@@ -94,13 +97,13 @@ impl Ahead {
     pub(crate) fn new(outbox: Option<Outbox>) -> Ahead {
         let state = State {
             want: if outbox.is_some() { Want::Relay } else { Want::Split { exact: true } },
-            claimed: 0,
-            begun: 0,
-            finished: 0,
+            claimed: Counter::new(0),
+            begun: Counter::new(0),
+            finished: Counter::new(0),
             settled: BTreeSet::new(),
             over: BTreeSet::new(),
-            answers: (0, 0),
-            corrections: (0, 0),
+            answers: FIRST,
+            corrections: FIRST,
             current: None,
             ready: BTreeMap::new(),
         };
@@ -108,17 +111,17 @@ impl Ahead {
     }
 
     /// `c` was claimed or prefetched.
-    pub(crate) fn claim(&self, c: u64) {
+    pub(crate) fn claim(&self, c: Counter) {
         let mut state = locked(&self.state);
-        state.claimed = state.claimed.max(c + 1);
+        state.claimed = state.claimed.max(c.next());
         drop(state);
         self.changed.notify_one();
     }
 
     /// The inference `c` has begun. From here on it computes its answers itself, but for those that are there.
-    pub(crate) fn begin(&self, c: u64, want: Want) {
+    pub(crate) fn begin(&self, c: Counter, want: Want) {
         let mut state = locked(&self.state);
-        state.begun = state.begun.max(c + 1);
+        state.begun = state.begun.max(c.next());
         if want != Want::Relay {
             state.settled.insert(c);
         }
@@ -131,17 +134,17 @@ impl Ahead {
             // The device has changed its mode: what was made for the other is of no use.
             state.want = want;
             state.ready.clear();
-            state.answers = (c + 1, 0);
+            state.answers = (c.next(), RoundId::new(0));
         }
         drop(state);
         self.changed.notify_one();
     }
 
     /// The inference `c` is over, however it ended.
-    pub(crate) fn end(&self, c: u64) {
+    pub(crate) fn end(&self, c: Counter) {
         let mut state = locked(&self.state);
         state.over.insert(c);
-        state.finished = state.finished.max(c + 1);
+        state.finished = state.finished.max(c.next());
         state.ready.retain(|&(of, _), _| of != c);
         drop(state);
         if let Some(outbox) = &self.outbox {
@@ -151,7 +154,7 @@ impl Ahead {
     }
 
     /// The answer `(c, r)` if it is there or just being computed; else it will not come from here.
-    pub(crate) async fn take(&self, c: u64, r: u32, want: Want) -> Option<Payload> {
+    pub(crate) async fn take(&self, c: Counter, r: RoundId, want: Want) -> Option<Payload> {
         loop {
             let mut settled = std::pin::pin!(self.settled.notified());
             settled.as_mut().enable(); // from here on nothing is missed
@@ -182,8 +185,8 @@ impl Ahead {
             let next = locked(&self.state).next(plan, self.outbox.as_ref());
             if let Some((at, want, priority)) = next {
                 // As many bytes as any codec takes.
-                let parts = plan.answer_parts(at.1 as usize);
-                let bytes = 64 + 4 * parts.iter().map(|p| p.0).sum::<usize>();
+                let parts = plan.answer_parts(at.1);
+                let bytes = 64 + 4 * parts.iter().map(|p| p.len).sum::<usize>();
                 if let Some(grant) = budget.reserve(&rounds.session, bytes) {
                     return Task { at, want, priority, grant };
                 }
@@ -200,8 +203,8 @@ impl Ahead {
     pub(super) fn computes(&self, task: &Task, started: Arc<AtomicBool>) {
         let ((c, r), mut state) = (task.at, locked(&self.state));
         match task.want {
-            Want::Relay => state.corrections = (c, r + 1),
-            Want::Split { .. } => state.answers = (c, r + 1),
+            Want::Relay => state.corrections = (c, r.next()),
+            Want::Split { .. } => state.answers = (c, r.next()),
         }
         state.current = Some(Current { at: task.at, started, cancelled: false });
     }
@@ -262,28 +265,28 @@ async fn down(outbox: Option<&Outbox>) {
 
 impl State {
     /// The next round to compute, and moves on to it.
-    fn next(&mut self, plan: &Plan, outbox: Option<&Outbox>) -> Option<((u64, u32), Want, Priority)> {
-        let at_first = self.begun == 0;
+    fn next(&mut self, plan: &Plan, outbox: Option<&Outbox>) -> Option<((Counter, RoundId), Want, Priority)> {
+        let at_first = self.begun == Counter::new(0);
         let horizon = if at_first {
-            COUNTERS_AT_FIRST.max(self.claimed)
+            Counter::new(COUNTERS_AT_FIRST).max(self.claimed)
         } else {
-            (self.finished + COUNTERS_AHEAD).max(self.claimed + COUNTERS_SPARE)
+            let ahead = self.finished.saturating_add(COUNTERS_AHEAD);
+            ahead.max(self.claimed.saturating_add(COUNTERS_SPARE))
         };
         let relay = self.want == Want::Relay;
         let outbox = outbox.filter(|o| o.is_up());
         if relay && outbox.is_none() {
             return None;
         }
-        let rounds = plan.rounds().len() as u32;
-        let fits = |r: u32| {
-            outbox.is_none_or(|o| !relay || packed_parts_len(&plan.answer_parts(r as usize)) <= o.first_credit())
-        };
+        let rounds = plan.rounds().len();
+        let fits =
+            |r: RoundId| outbox.is_none_or(|o| !relay || packed_parts_len(&plan.answer_parts(r)) <= o.first_credit());
         let (mut c, mut r) = if relay { self.corrections } else { self.answers };
         loop {
-            if r >= rounds || self.over.contains(&c) || self.settled.contains(&c) {
-                (c, r) = (c + 1, 0);
+            if r.index() >= rounds || self.over.contains(&c) || self.settled.contains(&c) {
+                (c, r) = (c.next(), RoundId::new(0));
             } else if !fits(r) {
-                r += 1;
+                r = r.next();
             } else {
                 break;
             }

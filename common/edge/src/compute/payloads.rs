@@ -2,6 +2,7 @@
 
 use std::sync::Mutex;
 
+use twinmask_codec::RoundId;
 use twinmask_model::plan::Plan;
 use twinmask_ring::mask;
 use twinmask_ring::prf::Key;
@@ -20,7 +21,7 @@ pub(crate) type Payload = (Codec, Vec<u8>);
 /// codec settles on is kept in `encoder` for the session's next answers.
 pub(crate) fn encode(
     plan: &Plan,
-    r: usize,
+    r: RoundId,
     exact: bool,
     answers: &mut [Vec<u32>],
     encoder: &Mutex<Encoder>,
@@ -31,8 +32,8 @@ pub(crate) fn encode(
             answer.iter_mut().for_each(|z| *z = (*z & keep) >> f);
         }
     }
-    let widths = if exact { plan.answer_parts(r) } else { plan.answer_parts_dropped(r) };
-    let parts: Vec<(&[u32], u32)> = answers.iter().zip(widths).map(|(a, (_, width))| (a.as_slice(), width)).collect();
+    let parts = if exact { plan.answer_parts(r) } else { plan.answer_parts_dropped(r) };
+    let parts: Vec<(&[u32], u32)> = answers.iter().zip(parts).map(|(a, part)| (a.as_slice(), part.bits)).collect();
     // Encoded outside the lock: other inferences of the session need not wait for this one.
     let mut settling = locked(encoder).clone();
     let encoded = settling.encode(&parts);
@@ -41,8 +42,8 @@ pub(crate) fn encode(
 }
 
 /// Edge A: `z_A + T`, packed (PROTOCOL.md, "One inference, mode `relay`").
-pub(crate) fn correction(plan: &Plan, r: usize, masks: &Masks, z: &mut [Vec<u32>], worker: &mut Worker) -> Vec<u8> {
-    let key = Key::for_corrections(masks.prf.algorithm(), &masks.seed.0, masks.counter);
+pub(crate) fn correction(plan: &Plan, r: RoundId, masks: &Masks, z: &mut [Vec<u32>], worker: &mut Worker) -> Vec<u8> {
+    let key = Key::for_corrections(masks.prf.algorithm(), &masks.seed.0, masks.counter.get());
     for (l, z) in plan.round_layers(r).zip(z.iter_mut()) {
         let mut t = worker.buffer(z.len());
         key.fill(l.into(), plan.k_of(l), &mut t);
@@ -50,7 +51,8 @@ pub(crate) fn correction(plan: &Plan, r: usize, masks: &Masks, z: &mut [Vec<u32>
         t.as_mut_slice().zeroize();
         worker.recycle(t);
     }
-    let parts: Vec<(&[u32], u32)> = z.iter().zip(plan.answer_parts(r)).map(|(z, (_, k))| (z.as_slice(), k)).collect();
+    let parts: Vec<(&[u32], u32)> =
+        z.iter().zip(plan.answer_parts(r)).map(|(z, part)| (z.as_slice(), part.bits)).collect();
     payload::encode(&parts, Codec::Packed)
 }
 
@@ -58,6 +60,6 @@ pub(crate) fn correction(plan: &Plan, r: usize, masks: &Masks, z: &mut [Vec<u32>
 ///
 /// # Errors
 /// A payload that does not hold the round's answers.
-pub(crate) fn add_correction(plan: &Plan, r: usize, z: &mut [Vec<u32>], payload: &[u8]) -> Result<(), WireError> {
+pub(crate) fn add_correction(plan: &Plan, r: RoundId, z: &mut [Vec<u32>], payload: &[u8]) -> Result<(), WireError> {
     payload::add_packed(payload, &plan.answer_parts(r), z)
 }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
+use twinmask_codec::RoundId;
 use twinmask_model::bundle::Digest;
 use twinmask_wire::WireError;
 
@@ -87,7 +88,7 @@ struct Request {
 }
 
 /// Rounds that may be computed at once: of one model, round and priority.
-type Kind = (Digest, usize, Priority);
+type Kind = (Digest, RoundId, Priority);
 
 /// Requests of rounds that are computed for all who wait for them.
 #[derive(Default)]
@@ -150,7 +151,7 @@ impl Queue {
         &self,
         Turn { session, priority, started }: Turn,
         model: &Arc<Model>,
-        r: usize,
+        r: RoundId,
         shares: Shares,
         then: impl FnOnce(&mut [Vec<u32>], &mut Worker) -> T + Send + 'static,
     ) -> Pending<T> {
@@ -159,7 +160,7 @@ impl Queue {
         let place = self.pool.place(priority).await;
         let request = Request { shares, arrived, started, waiting: Box::new(Waiter { sender, then }) };
         let model = Arc::clone(model);
-        if model.gathers[r] {
+        if model.gathers[r.index()] {
             // As many jobs as requests: one that finds its own request taken along finds another or nothing.
             let (kind, gathering) = ((model.digest, r, priority), Arc::clone(&self.gathering));
             gathering.add(kind, request);
@@ -182,7 +183,7 @@ impl Queue {
     }
 }
 
-fn serve(model: &Model, r: usize, requests: Vec<Request>, worker: &mut Worker) {
+fn serve(model: &Model, r: RoundId, requests: Vec<Request>, worker: &mut Worker) {
     let begun = Instant::now();
     let (mut wanted, mut shares) = (Vec::new(), Vec::new());
     for request in requests.into_iter().filter(|r| r.waiting.wants()) {
@@ -215,12 +216,12 @@ fn serve(model: &Model, r: usize, requests: Vec<Request>, worker: &mut Worker) {
 }
 
 /// The answers to each of `shares`, by layer.
-fn apply(model: &Model, r: usize, shares: &[Vec<Vec<u32>>], worker: &mut Worker) -> Vec<Vec<Vec<u32>>> {
+fn apply(model: &Model, r: RoundId, shares: &[Vec<Vec<u32>>], worker: &mut Worker) -> Vec<Vec<Vec<u32>>> {
     let mut answers: Vec<Vec<Vec<u32>>> = shares.iter().map(|_| Vec::new()).collect();
     if shares.is_empty() {
         return answers;
     }
-    for (i, &g) in model.plan.rounds()[r].iter().enumerate() {
+    for (i, &g) in model.plan.round(r).iter().enumerate() {
         let xs: Vec<&[u32]> = shares.iter().map(|s| s[i].as_slice()).collect();
         for l in model.plan.group(g).layers() {
             let ys = parallel::apply(&model.layers[l.index()], &xs, worker);
@@ -254,7 +255,8 @@ mod tests {
             waiting: Box::new(Nobody),
         };
         let gathering = Gathering::default();
-        let kinds = [([1; 32], 0, Priority::Normal), ([1; 32], 1, Priority::Normal), ([1; 32], 0, Priority::Low)];
+        let kinds = [(0, Priority::Normal), (1, Priority::Normal), (0, Priority::Low)];
+        let kinds = kinds.map(|(r, priority)| ([1; 32], RoundId::new(r), priority));
         for kind in kinds {
             (0..MOST_TOGETHER + 3).map(request).for_each(|r| gathering.add(kind, r));
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use twinmask_codec::GroupId;
+use twinmask_codec::{Counter, GroupId, Part, RoundId};
 use twinmask_model::plan::Plan;
 use twinmask_ring::prf::Key;
 use twinmask_wire::message::{Prf, Secret};
@@ -16,7 +16,7 @@ use crate::compute::pool::Worker;
 pub(crate) struct Masks {
     pub(crate) seed: Arc<Secret>,
     pub(crate) prf: Prf,
-    pub(crate) counter: u64,
+    pub(crate) counter: Counter,
 }
 
 /// What a round is computed on (PROTOCOL.md, "One inference, mode `split`").
@@ -29,20 +29,20 @@ pub(crate) enum Shares {
 
 impl Shares {
     /// The share of each group of round `r`, in the plan's order.
-    pub(super) fn expand(&self, plan: &Plan, r: usize, worker: &mut Worker) -> Result<Vec<Vec<u32>>, WireError> {
+    pub(super) fn expand(&self, plan: &Plan, r: RoundId, worker: &mut Worker) -> Result<Vec<Vec<u32>>, WireError> {
         let parts = plan.upload_parts(r);
         match self {
             Shares::Uploaded { codec, payload } => {
                 payload::decode_into(payload, *codec, &parts, |len| worker.buffer(len))
             }
             Shares::Masks(Masks { seed, prf, counter }) => {
-                let key = Key::for_masks(prf.algorithm(), &seed.0, *counter);
-                let expand = |(&g, (len, k)): (&GroupId, (usize, u32))| {
-                    let mut mask = worker.buffer(len);
-                    key.fill(g.into(), k, &mut mask);
+                let key = Key::for_masks(prf.algorithm(), &seed.0, counter.get());
+                let expand = |(&g, part): (&GroupId, Part)| {
+                    let mut mask = worker.buffer(part.len);
+                    key.fill(g.into(), part.bits, &mut mask);
                     mask
                 };
-                Ok(plan.rounds()[r].iter().zip(parts).map(expand).collect())
+                Ok(plan.round(r).iter().zip(parts).map(expand).collect())
             }
         }
     }

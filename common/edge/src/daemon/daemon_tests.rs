@@ -10,6 +10,7 @@ use rcgen::{
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use twinmask_codec::RoundId;
 use twinmask_kernels::default_kernel;
 use twinmask_transport::{Client, Connection, Identity, TransportError, TransportLimits};
 use twinmask_wire::message::{Open, Prf, Secret};
@@ -175,14 +176,14 @@ async fn going_down_finishes_what_runs() {
     let device = deployment.session(&daemon, Role::B).await;
     let (mut send, mut recv) = device.infer(0).await;
     upload(&mut send, &plan, 0, &shares(&plan, 0, "x"), Codec::Packed).await;
-    read(&mut recv, FrameType::Answer, &plan.answer_parts(0)).await;
+    read(&mut recv, FrameType::Answer, &plan.answer_parts(RoundId::at(0))).await;
     daemon.edge().drain();
     assert_eq!(get(&daemon, "/readyz").await, (503, "going down\n".into()));
     let down = tokio::spawn(daemon.shutdown());
     for r in 1..plan.rounds().len() {
         tokio::time::sleep(Duration::from_millis(50)).await;
         upload(&mut send, &plan, r, &shares(&plan, r, "x"), Codec::Packed).await;
-        read(&mut recv, FrameType::Answer, &plan.answer_parts(r)).await;
+        read(&mut recv, FrameType::Answer, &plan.answer_parts(RoundId::at(r))).await;
     }
     drop((send, recv));
     closed_with(&device.connection, CloseCode::Draining).await;

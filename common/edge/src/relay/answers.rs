@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use tokio::time::{Instant, timeout_at};
+use twinmask_codec::RoundId;
 use twinmask_transport::frame_io::read_frame;
 use twinmask_transport::{RecvHalf, SendHalf};
 use twinmask_wire::message::{End, Infer, Round};
@@ -21,12 +22,12 @@ pub(crate) async fn answer_for_both(
     rounds: &Arc<Rounds>,
     inbox: Option<&CorrectionInbox>,
     infer: Infer,
-    r: usize,
+    r: RoundId,
     shares: Shares,
 ) -> Result<Computation, Fault> {
     let deadline = Instant::now() + rounds.edge.limits.relay_grace;
-    let (c, round) = (infer.counter, r as u32);
-    let early = inbox.and_then(|inbox| inbox.take(c, round));
+    let c = infer.counter;
+    let early = inbox.and_then(|inbox| inbox.take(c, r));
     let of = Arc::clone(rounds);
     // With its correction here a round is one job; else what is computed waits for it.
     let then = move |z: &mut [Vec<u32>], _: &mut _| match early {
@@ -44,8 +45,8 @@ pub(crate) async fn answer_for_both(
         Computed::Half(mut z) => {
             let correction = match inbox {
                 Some(inbox) => {
-                    let _ = timeout_at(deadline, inbox.come(c, round)).await;
-                    inbox.take_or_miss(c, round)
+                    let _ = timeout_at(deadline, inbox.come(c, r)).await;
+                    inbox.take_or_miss(c, r)
                 }
                 None => None,
             };
@@ -78,7 +79,7 @@ enum Computed {
 fn sum(
     rounds: &Rounds,
     infer: Infer,
-    r: usize,
+    r: RoundId,
     z: &mut [Vec<u32>],
     correction: Option<&[u8]>,
 ) -> Result<Payload, WireError> {
@@ -110,8 +111,8 @@ pub(crate) async fn fall_back(
             frame.body::<End>()?;
             return Ok(());
         }
-        let r = frame.body::<Round>()?.round as usize;
-        match asked.get_mut(r) {
+        let r = frame.body::<Round>()?.round;
+        match asked.get_mut(r.index()) {
             Some(asked) if !*asked => *asked = true,
             _ => return Err(WireError::Malformed(format!("round {r} is asked for twice, or is none")).into()),
         }

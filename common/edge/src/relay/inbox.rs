@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, Weak};
 
 use tokio::sync::Notify;
+use twinmask_codec::{Counter, RoundId};
 use twinmask_wire::WireError;
 use twinmask_wire::message::RelayOpen;
 use twinmask_wire::session::WINDOW;
@@ -36,8 +37,8 @@ struct State {
     /// Bytes that have room again and that edge A has not been told of.
     owed: usize,
     /// One above the highest counter that was begun.
-    next: u64,
-    inferences: BTreeMap<u64, Inference>,
+    next: Counter,
+    inferences: BTreeMap<Counter, Inference>,
 }
 
 #[derive(Default)]
@@ -47,7 +48,7 @@ struct Inference {
     over: bool,
     /// Bytes that have room again, and that edge A is told of when the inference is over.
     kept: usize,
-    rounds: HashMap<u32, Round>,
+    rounds: HashMap<RoundId, Round>,
 }
 
 enum Round {
@@ -64,7 +65,7 @@ impl State {
     }
 
     /// Discards what is held for `c`, and whatever comes for it.
-    fn discard(&mut self, c: u64) {
+    fn discard(&mut self, c: Counter) {
         let inference = self.inferences.entry(c).or_default();
         (inference.over, inference.runs) = (true, false);
         let held: usize = inference.rounds.drain().map(|(_, r)| if let Round::Held(p) = r { p.len() } else { 0 }).sum();
@@ -75,7 +76,7 @@ impl State {
     /// Bytes of the correction of a round of `c` have room again. While `c` runs alone and its corrections, `whole`
     /// bytes in all, have come or fit in, edge A is told of them together at its end: it would only compute and send in
     /// the middle of this inference what the next one needs. Else it may be waiting for them.
-    fn used(&mut self, c: u64, bytes: usize, whole: usize) {
+    fn used(&mut self, c: Counter, bytes: usize, whole: usize) {
         let fits = self.grant.as_ref().is_some_and(|grant| whole <= grant.bytes());
         match self.inferences.get_mut(&c) {
             Some(inference) if fits && inference.runs => inference.kept += bytes,
@@ -92,7 +93,7 @@ impl State {
     }
 
     /// Whether `c` is so old that it is no longer listed.
-    fn is_past(&self, c: u64) -> bool {
+    fn is_past(&self, c: Counter) -> bool {
         c.saturating_add(2 * WINDOW) < self.next
     }
 }
@@ -142,8 +143,8 @@ impl CorrectionInbox {
     /// # Errors
     /// Another length than the plan says, more than the credit, the same one twice, or one for a counter far beyond the
     /// session's.
-    pub(crate) fn put(&self, c: u64, r: u32, payload: Vec<u8>) -> Result<(), WireError> {
-        let expected = *self.lengths.get(r as usize).ok_or_else(|| violation(format!("correction of a round {r}")))?;
+    pub(crate) fn put(&self, c: Counter, r: RoundId, payload: Vec<u8>) -> Result<(), WireError> {
+        let expected = *self.lengths.get(r.index()).ok_or_else(|| violation(format!("correction of a round {r}")))?;
         if payload.len() != expected {
             return Err(WireError::Shape { found: payload.len(), expected });
         }
@@ -176,9 +177,9 @@ impl CorrectionInbox {
     }
 
     /// The inference `c` has begun.
-    pub(crate) fn begin(&self, c: u64) {
+    pub(crate) fn begin(&self, c: Counter) {
         let mut state = locked(&self.state);
-        state.next = state.next.max(c + 1);
+        state.next = state.next.max(c.next());
         while let Some(oldest) = state.inferences.first_key_value().map(|(&c, _)| c).filter(|&c| state.is_past(c)) {
             state.discard(oldest);
             state.inferences.remove(&oldest);
@@ -191,7 +192,7 @@ impl CorrectionInbox {
     }
 
     /// Takes the correction of `(c, r)` if it is there.
-    pub(crate) fn take(&self, c: u64, r: u32) -> Option<Vec<u8>> {
+    pub(crate) fn take(&self, c: Counter, r: RoundId) -> Option<Vec<u8>> {
         let mut state = locked(&self.state);
         let round = state.inferences.get_mut(&c)?.rounds.get_mut(&r)?;
         let Round::Held(payload) = round else { return None };
@@ -204,7 +205,7 @@ impl CorrectionInbox {
     }
 
     /// As [`take`](Self::take); from here on the correction is discarded if it comes all the same.
-    pub(crate) fn take_or_miss(&self, c: u64, r: u32) -> Option<Vec<u8>> {
+    pub(crate) fn take_or_miss(&self, c: Counter, r: RoundId) -> Option<Vec<u8>> {
         let taken = self.take(c, r);
         if taken.is_none() {
             locked(&self.state).inferences.entry(c).or_default().rounds.insert(r, Round::Missed);
@@ -213,14 +214,14 @@ impl CorrectionInbox {
     }
 
     /// Waits until the correction of `(c, r)` is there or can no longer come. Cancel safe.
-    pub(crate) async fn come(&self, c: u64, r: u32) {
+    pub(crate) async fn come(&self, c: Counter, r: RoundId) {
         loop {
             let mut arrived = std::pin::pin!(self.arrived.notified());
             arrived.as_mut().enable(); // from here on nothing is missed
             {
                 let state = locked(&self.state);
                 let inference = state.inferences.get(&c);
-                let possible = state.grant.as_ref().is_some_and(|grant| self.lengths[r as usize] <= grant.bytes());
+                let possible = state.grant.as_ref().is_some_and(|grant| self.lengths[r.index()] <= grant.bytes());
                 if !possible || inference.is_some_and(|i| i.over || i.rounds.contains_key(&r)) {
                     return;
                 }
@@ -230,7 +231,7 @@ impl CorrectionInbox {
     }
 
     /// The inference `c` needs no corrections any more.
-    pub(crate) fn discard(&self, c: u64) {
+    pub(crate) fn discard(&self, c: Counter) {
         let mut state = locked(&self.state);
         if !state.is_past(c) && c < state.next.saturating_add(2 * WINDOW) {
             state.discard(c);

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 
 use tokio::sync::Notify;
+use twinmask_codec::{Counter, RoundId};
 
 use crate::budget::Grant;
 use crate::lock::locked;
@@ -14,8 +15,8 @@ const MOST_WITHDRAWN: usize = 1024;
 
 /// What is sent next.
 pub(crate) enum Outgoing {
-    Correction { counter: u64, round: u32, payload: Vec<u8> },
-    Drop { counter: u64 },
+    Correction { counter: Counter, round: RoundId, payload: Vec<u8> },
+    Drop { counter: Counter },
 }
 
 /// Corrections in order, sent within the credit that edge B grants.
@@ -29,13 +30,13 @@ pub(crate) struct Outbox {
 struct State {
     up: bool,
     credit: usize,
-    withdrawn: VecDeque<u64>,
+    withdrawn: VecDeque<Counter>,
     corrections: VecDeque<Correction>,
 }
 
 struct Correction {
-    counter: u64,
-    round: u32,
+    counter: Counter,
+    round: RoundId,
     payload: Vec<u8>,
     _grant: Grant<u64>,
 }
@@ -68,7 +69,7 @@ impl Outbox {
         }
     }
 
-    pub(crate) fn push(&self, counter: u64, round: u32, payload: Vec<u8>, grant: Grant<u64>) {
+    pub(crate) fn push(&self, counter: Counter, round: RoundId, payload: Vec<u8>, grant: Grant<u64>) {
         let mut state = locked(&self.state);
         if state.up {
             state.corrections.push_back(Correction { counter, round, payload, _grant: grant });
@@ -78,7 +79,7 @@ impl Outbox {
     }
 
     /// `counter` needs no corrections any more.
-    pub(crate) fn withdraw(&self, counter: u64) {
+    pub(crate) fn withdraw(&self, counter: Counter) {
         let mut state = locked(&self.state);
         state.corrections.retain(|c| c.counter != counter);
         if state.up {

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use twinmask_codec::packed_parts_len;
+use twinmask_codec::{Counter, Part, RoundId, packed_parts_len};
 use twinmask_kernels::default_kernel;
 use twinmask_model::bundle::EdgeBundle;
 use twinmask_model::plan::Plan;
@@ -47,8 +47,9 @@ fn wanted(bundle: &EdgeBundle, c: u64, r: usize, v: &[Vec<u32>], with_correction
     let mut sums = expected(bundle, r, v);
     if with_correction {
         let corrections = corrections(bundle, c, r);
-        for ((sum, correction), (_, k)) in sums.iter_mut().zip(corrections).zip(bundle.plan.answer_parts(r)) {
-            sum.iter_mut().zip(correction).for_each(|(s, c)| *s = s.wrapping_add(c) & mask(k));
+        for ((sum, correction), part) in sums.iter_mut().zip(corrections).zip(bundle.plan.answer_parts(RoundId::at(r)))
+        {
+            sum.iter_mut().zip(correction).for_each(|(s, c)| *s = s.wrapping_add(c) & mask(part.bits));
         }
     }
     sums
@@ -58,39 +59,41 @@ fn wanted(bundle: &EdgeBundle, c: u64, r: usize, v: &[Vec<u32>], with_correction
 fn corrections(bundle: &EdgeBundle, c: u64, r: usize) -> Vec<Vec<u32>> {
     let key = Key::for_corrections(Algorithm::ChaCha20, &SEED, c);
     let mut sums = expected(bundle, r, &masks(&bundle.plan, r, c));
-    for ((l, z), (n, k)) in bundle.plan.round_layers(r).zip(&mut sums).zip(bundle.plan.answer_parts(r)) {
-        let mut t = vec![0; n];
-        key.fill(l.into(), k, &mut t);
-        z.iter_mut().zip(t).for_each(|(z, t)| *z = z.wrapping_add(t) & mask(k));
+    for ((l, z), part) in
+        bundle.plan.round_layers(RoundId::at(r)).zip(&mut sums).zip(bundle.plan.answer_parts(RoundId::at(r)))
+    {
+        let mut t = vec![0; part.len];
+        key.fill(l.into(), part.bits, &mut t);
+        z.iter_mut().zip(t).for_each(|(z, t)| *z = z.wrapping_add(t) & mask(part.bits));
     }
     sums
 }
 
 fn packed(plan: &Plan, r: usize, answers: &[Vec<u32>]) -> Vec<u8> {
     let parts: Vec<(&[u32], u32)> =
-        answers.iter().zip(plan.answer_parts(r)).map(|(a, (_, k))| (a.as_slice(), k)).collect();
+        answers.iter().zip(plan.answer_parts(RoundId::at(r))).map(|(a, part)| (a.as_slice(), part.bits)).collect();
     payload::encode(&parts, Codec::Packed)
 }
 
 async fn infer(device: &Device, counter: u64) -> (SendHalf, RecvHalf) {
     let (mut send, recv) = device.connection.open_bi().await.expect("connected");
-    write(&mut send, FrameType::Infer, &Infer { counter, exact: true, relay: true }).await;
+    write(&mut send, FrameType::Infer, &Infer { counter: Counter::new(counter), exact: true, relay: true }).await;
     (send, recv)
 }
 
 /// What edge B answers in round `r`, and whether it said `MISS` before.
 async fn answer(recv: &mut RecvHalf, plan: &Plan, r: usize) -> (Vec<Vec<u32>>, bool) {
-    let parts = plan.answer_parts(r);
+    let parts = plan.answer_parts(RoundId::at(r));
     let mut frame = miss_or_answer(recv, &parts).await;
     let missed = frame.header.kind == FrameType::Miss;
     if missed {
-        assert_eq!(frame.body::<Miss>().expect("MISS").round, r as u32);
+        assert_eq!(frame.body::<Miss>().expect("MISS").round, RoundId::at(r));
         frame = read(recv, FrameType::Answer, &parts).await;
     }
     (payload::decode(&frame.payload, frame.header.codec, &parts).expect("decodes"), missed)
 }
 
-async fn miss_or_answer(recv: &mut RecvHalf, parts: &[(usize, u32)]) -> Frame {
+async fn miss_or_answer(recv: &mut RecvHalf, parts: &[Part]) -> Frame {
     let either = read_frame(recv, |h| match h.kind {
         FrameType::Miss => h.expect(FrameType::Miss, &[], "MISS"),
         _ => h.expect(FrameType::Answer, parts, "ANSWER"),
@@ -147,12 +150,13 @@ async fn without_a_link_every_round_falls_back_at_once() {
     }
     assert!(begun.elapsed() < PATIENT, "nothing is waited for");
     for r in [2, 0, 1] {
-        write(&mut a_stream.0, FrameType::Round, &Round { round: r as u32 }).await;
-        let frame = read(&mut a_stream.1, FrameType::Answer, &plan.answer_parts(r)).await;
-        let z = payload::decode(&frame.payload, frame.header.codec, &plan.answer_parts(r)).expect("decodes");
+        write(&mut a_stream.0, FrameType::Round, &Round { round: RoundId::at(r) }).await;
+        let frame = read(&mut a_stream.1, FrameType::Answer, &plan.answer_parts(RoundId::at(r))).await;
+        let z =
+            payload::decode(&frame.payload, frame.header.codec, &plan.answer_parts(RoundId::at(r))).expect("decodes");
         assert!(z == expected(&a.bundle, r, &masks(&plan, r, 0)));
     }
-    write(&mut a_stream.0, FrameType::Round, &Round { round: 1 }).await;
+    write(&mut a_stream.0, FrameType::Round, &Round { round: RoundId::new(1) }).await;
     closed_with(&at_a.connection, CloseCode::Protocol).await;
     a.check_alive().await;
 }
@@ -190,7 +194,7 @@ impl HandA {
     }
 
     async fn send(&mut self, counter: u64, round: u32, payload: &[u8]) {
-        let body = Correction { counter, round };
+        let body = Correction { counter: Counter::new(counter), round: RoundId::new(round) };
         let written = write_frame(&mut self.send, FrameType::Correction, &body, Codec::Packed, payload);
         let _ = soon(written).await; // refused ones may find the stream stopped
     }
@@ -241,7 +245,7 @@ async fn only_the_right_introduction_is_taken_and_only_once() {
     }
     assert_eq!(gauge(&b, "twinmask_relay_bytes"), 0.0, "nothing is set aside for them");
     let a = HandA::open(&link, &right).await.expect("right");
-    let whole: usize = (0..3).map(|r| packed_parts_len(&b.bundle.plan.answer_parts(r))).sum();
+    let whole: usize = (0..3).map(|r| packed_parts_len(&b.bundle.plan.answer_parts(RoundId::at(r)))).sum();
     assert_eq!(a.credit, 8 * whole, "eight inferences, which is less than the limit");
     assert!(HandA::open(&link, &right).await.is_none(), "introduced twice");
     assert_eq!(device.connection.close_reason(), None);
@@ -255,7 +259,7 @@ async fn only_the_right_introduction_is_taken_and_only_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn violations_close_the_stream_and_the_session_goes_on_without() {
     for case in 0..6 {
-        let plan_len = |b: &TestEdge, r| packed_parts_len(&b.bundle.plan.answer_parts(r));
+        let plan_len = |b: &TestEdge, r| packed_parts_len(&b.bundle.plan.answer_parts(RoundId::at(r)));
         let (b, link, device, session) = b_alone(Limits { relay_session: 1000, ..patient() }).await;
         let mut a = HandA::open(&link, &facts(&b, session)).await.expect("right");
         assert_eq!(a.credit, 1000);
@@ -300,7 +304,7 @@ async fn late_dropped_and_surplus_corrections_are_discarded_and_credited() {
     a.credited(surplus).await;
     // Withdrawn before the inference begins.
     let withdrawn = a.correct(&b, 1, 0).await + a.correct(&b, 1, 1).await;
-    write(&mut a.send, FrameType::Drop, &DropCorrections { counter: 1 }).await;
+    write(&mut a.send, FrameType::Drop, &DropCorrections { counter: Counter::new(1) }).await;
     a.credited(withdrawn).await;
     let mut stream = infer(&device, 1).await;
     assert!(round(&mut stream, &b.bundle, 1, 0).await);
@@ -391,7 +395,7 @@ async fn edge_a_keeps_to_its_credit_and_masks_what_it_sends() {
         let (mut send, mut recv) = soon(at_b.accept_bi()).await.expect("edge A introduces its session");
         let open: RelayOpen = read(&mut recv, FrameType::RelayOpen, &[]).await.body().expect("RELAY_OPEN");
         assert!(open.matches(&facts(&a, session)));
-        let lengths: Vec<usize> = (0..3).map(|r| packed_parts_len(&plan.answer_parts(r))).collect();
+        let lengths: Vec<usize> = (0..3).map(|r| packed_parts_len(&plan.answer_parts(RoundId::at(r)))).collect();
         let bytes = lengths.iter().sum::<usize>() + lengths[0];
         write(&mut send, FrameType::Credit, &Credit { bytes: bytes as u32 }).await;
         (send, recv, lengths)
@@ -411,15 +415,15 @@ async fn edge_a_keeps_to_its_credit_and_masks_what_it_sends() {
     let (mut stream, _answers) = infer(&device, 1).await;
     write(&mut stream, FrameType::End, &End {}).await;
     let dropped: DropCorrections = read(&mut recv, FrameType::Drop, &[]).await.body().expect("DROP");
-    assert_eq!(dropped.counter, 1);
+    assert_eq!(dropped.counter, Counter::new(1));
     write(&mut send, FrameType::Credit, &Credit { bytes: lengths[0] as u32 }).await;
     correction_frame(&mut recv, &plan, (2, 0)).await;
 }
 
 async fn correction_frame(recv: &mut RecvHalf, plan: &Plan, (c, r): (u64, usize)) -> Frame {
-    let frame = read(recv, FrameType::Correction, &plan.answer_parts(r)).await;
+    let frame = read(recv, FrameType::Correction, &plan.answer_parts(RoundId::at(r))).await;
     let body: Correction = frame.body().expect("CORR");
-    assert_eq!((body.counter, body.round as usize), (c, r));
+    assert_eq!((body.counter, body.round), (Counter::new(c), RoundId::at(r)));
     frame
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
-use twinmask_codec::packed_parts_len;
+use twinmask_codec::{Counter, RoundId, packed_parts_len};
 use twinmask_transport::frame_io::{FrameIoError, read_frame, write_frame};
 use twinmask_transport::{RecvHalf, SendHalf};
 use twinmask_wire::message::{Busy, End, Infer, Round};
@@ -82,7 +82,7 @@ async fn run(session: &Arc<Session>, send: &mut SendHalf, recv: &mut RecvHalf) -
 /// Whether this session has such inferences.
 fn check(session: &Session, infer: Infer) -> Result<(), Fault> {
     let plan = &session.rounds.model.plan;
-    if !infer.exact && (0..plan.layers().len()).all(|l| plan.drop_bits(l) == 0) {
+    if !infer.exact && plan.layer_ids().all(|l| plan.drop_bits(l) == 0) {
         let text = "this model's plan has no bits to drop: switch dropped bits off (--drop-bits off)";
         return Err(refused(CloseCode::Protocol, text));
     }
@@ -98,7 +98,7 @@ fn check(session: &Session, infer: Infer) -> Result<(), Fault> {
 /// again.
 struct Over<'a> {
     session: &'a Session,
-    counter: u64,
+    counter: Counter,
 }
 
 impl Drop for Over<'_> {
@@ -151,18 +151,19 @@ async fn busy(session: &Session, send: &mut SendHalf, recv: &mut RecvHalf) -> Re
 /// waits for the stream to take it, and none further.
 async fn answer_all(session: &Arc<Session>, send: &mut SendHalf, infer: Infer) -> Result<(), Fault> {
     let (rounds, stall) = (&session.rounds, session.edge().limits.stall);
-    let mut coming = Some(coming(session, 0, infer).await?);
-    let mut r = 0;
+    let mut coming = Some(coming(session, RoundId::new(0), infer).await?);
+    let mut r = RoundId::new(0);
     while let Some(current) = coming.take() {
         let answer = match current {
             Coming::Ready(answer) => answer,
             Coming::Computing(mut computing) => rounds.answer(r, computing.done().await)?,
         };
-        if r + 1 < rounds.model.plan.rounds().len() {
-            coming = Some(self::coming(session, r + 1, infer).await?);
+        let next = r.next();
+        if next.index() < rounds.model.plan.rounds().len() {
+            coming = Some(self::coming(session, next, infer).await?);
         }
         answer.write(stall, send).await?;
-        r += 1;
+        r = next;
     }
     Ok(())
 }
@@ -173,12 +174,12 @@ enum Coming {
     Computing(Pending<Payload>),
 }
 
-async fn coming(session: &Arc<Session>, r: usize, infer: Infer) -> Result<Coming, Fault> {
+async fn coming(session: &Arc<Session>, r: RoundId, infer: Infer) -> Result<Coming, Fault> {
     let (Some(ahead), Some(masks)) = (&session.ahead, session.rounds.masks(infer.counter)) else {
         return Err(refused(CloseCode::Internal, "edge A has no masks"));
     };
     let want = Want::Split { exact: infer.exact };
-    if let Some(ready) = ahead.take(infer.counter, r as u32, want).await {
+    if let Some(ready) = ahead.take(infer.counter, r, want).await {
         return Ok(Coming::Ready(session.rounds.ready(r, ready)));
     }
     Ok(Coming::Computing(session.rounds.compute(r, infer.exact, Shares::Masks(masks)).await))
@@ -191,9 +192,8 @@ async fn answer_each(session: &Session, send: &mut SendHalf, recv: &mut RecvHalf
         inbox.begin(infer.counter);
     }
     let plan = &rounds.model.plan;
-    let mut cursor = RoundCursor::new(plan.rounds().len() as u32);
-    while let Some(due) = cursor.due() {
-        let r = due as usize;
+    let mut cursor = RoundCursor::new(plan.rounds().len());
+    while let Some(r) = cursor.due() {
         let parts = plan.upload_parts(r);
         let reading = read_frame(recv, |h| match h.kind {
             FrameType::End => h.expect(FrameType::End, &[], "END"),

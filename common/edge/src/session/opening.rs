@@ -43,7 +43,7 @@ pub(super) async fn open(edge: &Arc<Edge>, connection: &Connection, device: &str
         (Role::A, Some(facts)) => introduction = link::introduce(edge, &facts).await,
         (Role::B, Some(facts)) => {
             let bytes = |r| packed_parts_len(&model.plan.answer_parts(r));
-            inbox = edge.inboxes.open(facts, (0..model.plan.rounds().len()).map(bytes).collect());
+            inbox = edge.inboxes.open(facts, model.plan.round_ids().map(bytes).collect());
         }
         (_, None) => {}
     }

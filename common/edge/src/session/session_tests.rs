@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use twinmask_codec::{Counter, RoundId};
 use twinmask_kernels::{Input, Kernel, Linear, Scratch, default_kernel};
 use twinmask_layer::Geometry;
 use twinmask_ring::prf::Key;
@@ -43,9 +44,10 @@ async fn every_codec_in_both_directions() {
         for r in 0..plan.rounds().len() {
             let shares = shares(plan, r, "codec");
             upload(&mut send, plan, r, &shares, [Codec::Zstd, Codec::Raw, Codec::Packed][r]).await;
-            let frame = read(&mut recv, FrameType::Answer, &plan.answer_parts(r)).await;
+            let frame = read(&mut recv, FrameType::Answer, &plan.answer_parts(RoundId::at(r))).await;
             assert_eq!(frame.header.codec, answered);
-            let answers = payload::decode(&frame.payload, answered, &plan.answer_parts(r)).expect("decodes");
+            let answers =
+                payload::decode(&frame.payload, answered, &plan.answer_parts(RoundId::at(r))).expect("decodes");
             assert!(answers == expected(&edge.bundle, r, &shares));
         }
     }
@@ -58,7 +60,7 @@ async fn infer_may_overtake_its_claim_at_edge_a() {
     let (_send, mut recv) = device.infer(0).await;
     tokio::time::sleep(Duration::from_millis(50)).await;
     device.claim(0).await;
-    read(&mut recv, FrameType::Answer, &edge.bundle.plan.answer_parts(0)).await;
+    read(&mut recv, FrameType::Answer, &edge.bundle.plan.answer_parts(RoundId::at(0))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -77,7 +79,7 @@ async fn counters_are_used_once_and_at_a_only_when_claimed() {
     for again in [3, 1 << 40] {
         let mut device = a.device().await;
         device.claim(3).await;
-        write(&mut device.send, FrameType::Claim, &Claim { counter: again }).await;
+        write(&mut device.send, FrameType::Claim, &Claim { counter: Counter::new(again) }).await;
         closed_with(&device.connection, CloseCode::CounterUsed).await;
     }
 
@@ -87,10 +89,23 @@ async fn counters_are_used_once_and_at_a_only_when_claimed() {
     let _stream = device.infer(0).await;
     closed_with(&device.connection, CloseCode::CounterUsed).await;
     let mut device = b.device().await;
-    write(&mut device.send, FrameType::Claim, &Claim { counter: 0 }).await;
+    write(&mut device.send, FrameType::Claim, &Claim { counter: Counter::new(0) }).await;
     closed_with(&device.connection, CloseCode::Protocol).await;
     a.check_alive().await;
     b.check_alive().await;
+}
+
+/// There is no counter above it, which must not matter to what counts counters.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_highest_counter_is_refused_as_others_are() {
+    for role in [Role::A, Role::B] {
+        let limits = Limits { claim: Duration::from_millis(100), ..Limits::default() };
+        let edge = TestEdge::with(role, bundle(), limits, default_kernel());
+        let device = edge.device().await;
+        let _stream = device.infer(u64::MAX).await;
+        closed_with(&device.connection, CloseCode::CounterUsed).await;
+        edge.check_alive().await;
+    }
 }
 
 /// `OPEN` as `change` makes it; the code and text that it is refused with.
@@ -128,9 +143,11 @@ async fn wrong_opens_are_refused_with_a_reason() {
 #[tokio::test(flavor = "multi_thread")]
 async fn rounds_must_be_the_plans() {
     let edge = TestEdge::new(Role::B);
-    let parts = &edge.bundle.plan.upload_parts(0);
-    let whole = payload::encode(&[(&vec![0; parts[0].0], parts[0].1)], Codec::Packed);
-    let frame = |round, codec, payload: &[u8]| encode_with(FrameType::Round, &Round { round }, codec, payload);
+    let parts = &edge.bundle.plan.upload_parts(RoundId::at(0));
+    let whole = payload::encode(&[(&vec![0; parts[0].len], parts[0].bits)], Codec::Packed);
+    let frame = |round, codec, payload: &[u8]| {
+        encode_with(FrameType::Round, &Round { round: RoundId::new(round) }, codec, payload)
+    };
     let mut oversized = frame(0, Codec::Packed, &[]);
     oversized[12..16].copy_from_slice(&(1u32 << 30).to_le_bytes());
     let mut another_version = frame(0, Codec::Packed, &whole);
@@ -145,8 +162,8 @@ async fn rounds_must_be_the_plans() {
         (frame(0, Codec::Zstd, &bomb), CloseCode::Protocol),
         (oversized, CloseCode::BadShape),
         (another_version, CloseCode::Version),
-        (encode(FrameType::Claim, &Claim { counter: 0 }), CloseCode::Protocol),
-        (encode(FrameType::Infer, &Infer { counter: 1, exact: true, relay: false }), CloseCode::Protocol),
+        (encode(FrameType::Claim, &Claim { counter: Counter::new(0) }), CloseCode::Protocol),
+        (encode(FrameType::Infer, &Infer { counter: Counter::new(1), exact: true, relay: false }), CloseCode::Protocol),
     ];
     for (i, (bytes, code)) in cases.iter().enumerate() {
         let device = edge.device().await;
@@ -163,16 +180,18 @@ async fn inexact_inferences_and_rounds_at_a_are_refused() {
         let edge = TestEdge::new(role);
         let device = edge.device().await;
         let (mut send, _recv) = device.connection.open_bi().await.expect("connected");
-        write(&mut send, FrameType::Infer, &Infer { counter: 0, exact: false, relay: false }).await;
+        write(&mut send, FrameType::Infer, &Infer { counter: Counter::new(0), exact: false, relay: false }).await;
         assert!(closed_with(&device.connection, CloseCode::Protocol).await.contains("--drop-bits"));
     }
     let a = TestEdge::new(Role::A);
     let mut device = a.device().await;
     device.claim(0).await;
     let (mut send, _recv) = device.infer(0).await;
-    let parts: Vec<u32> = vec![0; a.bundle.plan.upload_parts(0)[0].0];
+    let parts: Vec<u32> = vec![0; a.bundle.plan.upload_parts(RoundId::at(0))[0].len];
     let payload = payload::encode(&[(&parts, 24)], Codec::Packed);
-    let _ = send.write_all(&encode_with(FrameType::Round, &Round { round: 0 }, Codec::Packed, &payload)).await;
+    let _ = send
+        .write_all(&encode_with(FrameType::Round, &Round { round: RoundId::new(0) }, Codec::Packed, &payload))
+        .await;
     closed_with(&device.connection, CloseCode::Protocol).await;
     a.check_alive().await;
 }
@@ -196,7 +215,7 @@ async fn garbage_closes_its_session_only() {
             let mut bytes = match (opened, case % 2) {
                 (_, 0) => vec![0; 600],
                 (false, _) => encode(FrameType::Open, &edge.open_frame()),
-                (true, _) => encode(FrameType::Infer, &Infer { counter: 0, exact: true, relay: false }),
+                (true, _) => encode(FrameType::Infer, &Infer { counter: Counter::new(0), exact: true, relay: false }),
             };
             let whole = case % 2 == 0;
             let from = if whole || case % 4 == 1 { 0 } else { 4 };
@@ -256,7 +275,7 @@ async fn a_session_above_its_inferences_is_told_to_come_again() {
     let device = edge.device().await;
     let (mut first, mut first_answers) = device.infer(0).await;
     upload(&mut first, &plan, 0, &shares(&plan, 0, "x"), Codec::Packed).await;
-    read(&mut first_answers, FrameType::Answer, &plan.answer_parts(0)).await;
+    read(&mut first_answers, FrameType::Answer, &plan.answer_parts(RoundId::at(0))).await;
 
     let (mut second, mut answers) = device.infer(1).await;
     upload(&mut second, &plan, 0, &shares(&plan, 0, "x"), Codec::Packed).await;
@@ -268,7 +287,7 @@ async fn a_session_above_its_inferences_is_told_to_come_again() {
     idle(&edge).await;
     let (mut again, mut answers) = device.infer(1).await;
     upload(&mut again, &plan, 0, &shares(&plan, 0, "x"), Codec::Packed).await;
-    read(&mut answers, FrameType::Answer, &plan.answer_parts(0)).await;
+    read(&mut answers, FrameType::Answer, &plan.answer_parts(RoundId::at(0))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -318,14 +337,14 @@ async fn draining_finishes_what_runs() {
     let device = edge.device().await;
     let (mut send, mut recv) = device.infer(0).await;
     upload(&mut send, &plan, 0, &shares(&plan, 0, "x"), Codec::Packed).await;
-    read(&mut recv, FrameType::Answer, &plan.answer_parts(0)).await;
+    read(&mut recv, FrameType::Answer, &plan.answer_parts(RoundId::at(0))).await;
     assert!(edge.edge.readiness().is_ok());
     edge.edge.drain();
     assert!(edge.edge.readiness().is_err());
     closed_with(&edge.connect(), CloseCode::Draining).await;
     for r in 1..plan.rounds().len() {
         upload(&mut send, &plan, r, &shares(&plan, r, "x"), Codec::Packed).await;
-        read(&mut recv, FrameType::Answer, &plan.answer_parts(r)).await;
+        read(&mut recv, FrameType::Answer, &plan.answer_parts(RoundId::at(r))).await;
     }
     assert_eq!(device.connection.close_reason(), None);
     write(&mut send, FrameType::End, &End {}).await;
@@ -392,7 +411,7 @@ async fn a_panic_in_a_kernel_closes_its_session_only() {
 /// What the tests above rely on: the types that an edge sends are those that a device reads.
 #[test]
 fn bodies_of_edges_decode() {
-    let bytes = encode(FrameType::Claimed, &Claimed { counter: 4 });
-    assert_eq!(twinmask_wire::frame::decode_body::<Claimed>(&bytes[16..]).expect("own body").counter, 4);
+    let bytes = encode(FrameType::Claimed, &Claimed { counter: Counter::new(4) });
+    assert_eq!(twinmask_wire::frame::decode_body::<Claimed>(&bytes[16..]).expect("own body").counter, Counter::new(4));
     assert!(twinmask_wire::frame::decode_body::<Opened>(&bytes[16..]).is_err());
 }

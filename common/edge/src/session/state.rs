@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::timeout;
+use twinmask_codec::Counter;
 use twinmask_wire::WireError;
 use twinmask_wire::session::EdgeSession;
 
@@ -54,20 +55,20 @@ impl Session {
         &self.rounds.edge
     }
 
-    pub(crate) fn claim(&self, counter: u64) -> Result<(), WireError> {
+    pub(crate) fn claim(&self, counter: Counter) -> Result<(), WireError> {
         locked(&self.counters).claim(counter, self.began.elapsed())?;
         self.may_begin(counter);
         Ok(())
     }
 
     /// `PREFETCH`: the inference may begin before it is claimed.
-    pub(crate) fn prefetch(&self, counter: u64) -> Result<(), WireError> {
+    pub(crate) fn prefetch(&self, counter: Counter) -> Result<(), WireError> {
         locked(&self.counters).prefetch(counter, self.began.elapsed())?;
         self.may_begin(counter);
         Ok(())
     }
 
-    fn may_begin(&self, counter: u64) {
+    fn may_begin(&self, counter: Counter) {
         self.claimed.notify_waiters();
         if let Some(ahead) = &self.ahead {
             ahead.claim(counter);
@@ -76,7 +77,7 @@ impl Session {
 
     /// Begins the inference `counter`. As `CLAIM` and `INFER` come on different streams, edge A waits a little for the
     /// former.
-    pub(crate) async fn begin(&self, counter: u64) -> Result<(), WireError> {
+    pub(crate) async fn begin(&self, counter: Counter) -> Result<(), WireError> {
         let begin = || locked(&self.counters).begin(counter, self.began.elapsed());
         let granted = async {
             loop {

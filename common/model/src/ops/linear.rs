@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
+use twinmask_codec::LayerId;
 
 use crate::dims::{Shape, broadcast};
 use crate::ops::operator::{Cost, Operator, count};
@@ -10,8 +11,8 @@ use crate::ops::operator::{Cost, Operator, count};
 /// Offloaded linear layer, bias included; input x.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Linear {
-    /// Index of the layer in the plan.
-    pub layer: u32,
+    /// Which layer of the plan.
+    pub layer: LayerId,
     /// Output shape, checked against the plan's geometry.
     pub shape: Shape,
 }

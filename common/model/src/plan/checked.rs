@@ -135,61 +135,75 @@ impl Plan {
     /// # Panics
     /// If there is none, as all that take an id.
     #[must_use]
-    pub fn layer(&self, l: impl Into<LayerId>) -> &Layer {
-        &self.layers[l.into().index()]
+    pub fn layer(&self, l: LayerId) -> &Layer {
+        &self.layers[l.index()]
     }
 
     /// Group `g`.
     #[must_use]
-    pub fn group(&self, g: impl Into<GroupId>) -> &Group {
-        &self.groups[g.into().index()]
+    pub fn group(&self, g: GroupId) -> &Group {
+        &self.groups[g.index()]
+    }
+
+    /// Ids of all layers.
+    pub fn layer_ids(&self) -> impl DoubleEndedIterator<Item = LayerId> + ExactSizeIterator + Clone + use<> {
+        LayerId::first(self.layers.len())
+    }
+
+    /// Ids of all rounds, in order.
+    pub fn round_ids(&self) -> impl DoubleEndedIterator<Item = RoundId> + ExactSizeIterator + Clone + use<> {
+        RoundId::first(self.rounds.len())
     }
 
     /// All layers with their ids.
     pub fn numbered_layers(&self) -> impl Iterator<Item = (LayerId, &Layer)> {
-        self.layers.iter().enumerate().map(|(l, layer)| (LayerId::at(l), layer))
+        self.layer_ids().zip(&self.layers)
     }
 
     /// All groups with their ids.
     pub fn numbered_groups(&self) -> impl Iterator<Item = (GroupId, &Group)> {
-        self.groups.iter().enumerate().map(|(g, group)| (GroupId::at(g), group))
+        GroupId::first(self.groups.len()).zip(&self.groups)
+    }
+
+    /// The groups of round `r`, in ascending order.
+    #[must_use]
+    pub fn round(&self, r: RoundId) -> &[GroupId] {
+        &self.rounds[r.index()]
     }
 
     /// The layers of round `r`, group by group: the order of answers.
-    pub fn round_layers(&self, r: impl Into<RoundId>) -> impl Iterator<Item = LayerId> {
-        self.rounds[r.into().index()].iter().flat_map(|&g| self.group(g).layers()).copied()
+    pub fn round_layers(&self, r: RoundId) -> impl Iterator<Item = LayerId> {
+        self.round(r).iter().flat_map(|&g| self.group(g).layers()).copied()
     }
 
     /// Ring width of layer `l`'s group, in bits.
     #[must_use]
-    pub fn k_of(&self, l: impl Into<LayerId>) -> u32 {
+    pub fn k_of(&self, l: LayerId) -> u32 {
         self.group(self.layer(l).group()).k()
     }
 
     /// What an edge answers for layer `l`.
     #[must_use]
-    pub fn answer_part(&self, l: impl Into<LayerId>) -> Part {
-        let l = l.into();
+    pub fn answer_part(&self, l: LayerId) -> Part {
         Part { len: self.layer(l).geometry().out_len(), bits: self.k_of(l) }
     }
 
-    /// (elements, ring width) of each share that round `r` uploads to edge B.
+    /// Each share that round `r` uploads to edge B.
     #[must_use]
-    pub fn upload_parts(&self, r: impl Into<RoundId>) -> Vec<(usize, u32)> {
-        self.rounds[r.into().index()].iter().map(|&g| self.group(g)).map(|g| (g.in_len(), g.k())).collect()
+    pub fn upload_parts(&self, r: RoundId) -> Vec<Part> {
+        self.round(r).iter().map(|&g| self.group(g)).map(|g| Part { len: g.in_len(), bits: g.k() }).collect()
     }
 
-    /// (elements, ring width) of each share that an edge answers in round `r`.
+    /// Each share that an edge answers in round `r`.
     #[must_use]
-    pub fn answer_parts(&self, r: impl Into<RoundId>) -> Vec<(usize, u32)> {
-        self.round_layers(r).map(|l| self.answer_part(l)).map(|p| (p.len, p.bits)).collect()
+    pub fn answer_parts(&self, r: RoundId) -> Vec<Part> {
+        self.round_layers(r).map(|l| self.answer_part(l)).collect()
     }
 
     /// `f`: low bits that layer `l`'s answers leave out with `--drop-bits auto` (PROTOCOL.md, "Dropped output bits"):
     /// as many as leave [`KEPT_BITS`] below the bound's top bit, as long as `M + 2^f < 2^(k-1)`.
     #[must_use]
-    pub fn drop_bits(&self, l: impl Into<LayerId>) -> u32 {
-        let l = l.into();
+    pub fn drop_bits(&self, l: LayerId) -> u32 {
         let (bound, k) = (self.layer(l).bound(), self.k_of(l));
         let mut f = (64 - bound.leading_zeros()).saturating_sub(KEPT_BITS);
         while f > 0 && bound + (1 << f) >= 1 << (k - 1) {
@@ -198,12 +212,12 @@ impl Plan {
         f
     }
 
-    /// (elements, width) of each share that an edge answers in round `r` when low bits are left out.
+    /// Each share that an edge answers in round `r` when low bits are left out.
     #[must_use]
-    pub fn answer_parts_dropped(&self, r: impl Into<RoundId>) -> Vec<(usize, u32)> {
+    pub fn answer_parts_dropped(&self, r: RoundId) -> Vec<Part> {
         let cut = |l: LayerId| {
             let Part { len, bits } = self.answer_part(l);
-            (len, bits - self.drop_bits(l))
+            Part { len, bits: bits - self.drop_bits(l) }
         };
         self.round_layers(r).map(cut).collect()
     }
@@ -252,9 +266,10 @@ mod tests {
     #[test]
     fn lengths_follow_from_the_plan() {
         let p = Plan::new(parts()).expect("valid");
-        assert_eq!(p.upload_parts(0), [(5, 24)]);
-        assert_eq!(p.answer_parts(0), [(7, 24), (3, 24)]);
-        assert_eq!(packed_parts_len(&p.answer_parts(0)), 30);
+        let first = RoundId::new(0);
+        assert_eq!(p.upload_parts(first), [Part { len: 5, bits: 24 }]);
+        assert_eq!(p.answer_parts(first), [Part { len: 7, bits: 24 }, Part { len: 3, bits: 24 }]);
+        assert_eq!(packed_parts_len(&p.answer_parts(first)), 30);
         assert_eq!(p.elements(), (15, 12));
         assert_eq!(p.macs(), 35 + 15 + 20);
     }
@@ -266,13 +281,17 @@ mod tests {
             parts.layers[2].bound = bound;
             Plan::new(parts).expect("valid")
         };
-        let p = with_bound(1000);
-        assert_eq!((0..3).map(|l| p.drop_bits(l)).collect::<Vec<_>>(), [0, 0, 0], "nothing to spare below 16 bits");
-        assert_eq!(with_bound((1 << 23) - 1).drop_bits(2), 0, "no room above the bound");
-        assert_eq!(with_bound((1 << 23) - 65).drop_bits(2), 6, "the bound plus 2^7 would reach 2^(k-1)");
+        let (p, last) = (with_bound(1000), LayerId::new(2));
+        assert_eq!(
+            p.layer_ids().map(|l| p.drop_bits(l)).collect::<Vec<_>>(),
+            [0, 0, 0],
+            "nothing to spare below 16 bits"
+        );
+        assert_eq!(with_bound((1 << 23) - 1).drop_bits(last), 0, "no room above the bound");
+        assert_eq!(with_bound((1 << 23) - 65).drop_bits(last), 6, "the bound plus 2^7 would reach 2^(k-1)");
         let p = with_bound(1 << 22);
-        assert_eq!(p.drop_bits(2), 7);
-        assert_eq!(p.answer_parts_dropped(1), [(2, 17)]);
+        assert_eq!(p.drop_bits(last), 7);
+        assert_eq!(p.answer_parts_dropped(RoundId::new(1)), [Part { len: 2, bits: 17 }]);
     }
 
     /// What a plan is refused for, in the words that a person reads.
