@@ -118,8 +118,8 @@ impl Device {
     /// are told, and the session goes on.
     ///
     /// # Errors
-    /// [`DeviceError`]; the session is closed then (but not for an input that cannot be used, which is not sent), and
-    /// nothing is repeated except what an edge was too busy to begin.
+    /// [`DeviceError`]; the session is closed then (but not for an input that cannot be used, which is not sent, nor for
+    /// an edge that stays busy), and nothing is repeated except what an edge was too busy to begin.
     pub fn run(&self, input: impl Into<Input>) -> impl Future<Output = Result<Inference, DeviceError>> + Send + '_ {
         let input = input.into();
         async move {
@@ -147,6 +147,8 @@ impl Device {
                     tracing::info!(retries, wait_ms = wait.as_millis() as u64, "an edge is busy");
                     tokio::time::sleep(wait).await;
                 }
+                // Nothing is wrong with the session, and inferences beside this one may be running on it.
+                Err(e @ DeviceError::Busy { .. }) => return Err(e),
                 Err(e) => {
                     self.0.session.lock().await.take_if(|open| open.is(&session));
                     session.abort().await;

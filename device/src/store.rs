@@ -1,4 +1,4 @@
-//! A device's folder: `identity/`, `owner.pub`, `models/NAME.twm` (interface.md, "Layout").
+//! A device's folder: `identity/`, `owner.pub`, `models/NAME.twm` (docs/cli.md).
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! The owner's folder (interface.md, "Layout"): `owner/` holds the CA, the signing key, the registry and every model
+//! The owner's folder (docs/cli.md): `owner/` holds the CA, the signing key, the registry and every model
 //! version; `edge-a/`, `edge-b/` and `devices/NAME/` are each all that their host needs.
 
 use std::path::{Path, PathBuf};

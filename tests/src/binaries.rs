@@ -6,9 +6,6 @@ use std::sync::OnceLock;
 
 /// Where the program `name` is; builds all four first (nothing happens when they are fresh).
 ///
-/// The device is built by a command of its own, so that cargo does not unify its features with those of the edges:
-/// it must not link BLAS.
-///
 /// `TWINMASK_TEST_DEVICE` names another device to be tested (`make arm`).
 #[must_use]
 pub fn path(name: &str) -> PathBuf {
@@ -18,8 +15,7 @@ pub fn path(name: &str) -> PathBuf {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     let folder = FOLDER.get_or_init(|| {
         let target = target_dir();
-        build(&target, &["twinmask-edge-a", "twinmask-edge-b", "twinmask-owner-keygen"]);
-        build(&target, &["twinmask-device"]);
+        build(&target);
         target.join("release")
     });
     folder.join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
@@ -54,12 +50,13 @@ pub(crate) fn target_dir() -> PathBuf {
     own.ancestors().nth(3).expect("a test lies in target/PROFILE/deps").into()
 }
 
-fn build(target: &Path, packages: &[&str]) {
+/// As `make build` does.
+fn build(target: &Path) {
     let mut command = cargo();
     command.args(["build", "--release", "--quiet", "--target-dir"]).arg(target);
-    for package in packages {
-        command.args(["-p", package]);
+    for program in ["owner-keygen", "edge-a", "edge-b", "device"] {
+        command.args(["-p", &format!("twinmask-{program}")]);
     }
-    let out = command.output().expect("cargo runs");
-    assert!(out.status.success(), "cargo build {packages:?}:\n{}", String::from_utf8_lossy(&out.stderr));
+    let out = command.args(["--features", "twinmask-device/cli"]).output().expect("cargo runs");
+    assert!(out.status.success(), "cargo build:\n{}", String::from_utf8_lossy(&out.stderr));
 }

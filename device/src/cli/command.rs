@@ -39,7 +39,7 @@ Exit codes: 0 ok, 2 usage, 3 configuration or files, 4 network, 5 protocol or ve
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Classify pictures (PNG, JPEG) or preprocessed tensors (.npy, float32).
+    /// Classify pictures (PNG, JPEG) or preprocessed tensors (.npy).
     Infer(infer::InferArgs),
     /// Tell whether two pictures show the same person, by a model that embeds faces.
     Compare(compare::CompareArgs),

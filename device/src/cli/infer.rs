@@ -15,7 +15,7 @@ use crate::run::Output;
 /// Arguments of `device infer`.
 #[derive(Debug, Args)]
 pub(crate) struct InferArgs {
-    /// PNG or JPEG pictures, or .npy float32 tensors of the model's input shape.
+    /// PNG or JPEG pictures, or .npy tensors of the model's input shape and element type.
     #[arg(required = true)]
     inputs: Vec<PathBuf>,
     /// How many classes to show.

@@ -1,4 +1,4 @@
-//! The `device` command (interface.md, "device").
+//! The `device` command (docs/cli.md).
 
 mod bench;
 mod calibrate;

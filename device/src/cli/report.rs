@@ -1,4 +1,4 @@
-//! The JSON forms of interface.md.
+//! The JSON forms (docs/cli.md).
 
 use std::time::Duration;
 

@@ -272,7 +272,10 @@ mod tests {
     #[test]
     fn the_version_names_the_bundle_format() {
         let text = Cli::command().render_version();
-        assert_eq!(text.trim(), format!("owner-keygen {} (bundles 2)", env!("CARGO_PKG_VERSION")));
+        assert_eq!(
+            text.trim(),
+            format!("owner-keygen {} (bundles {})", env!("CARGO_PKG_VERSION"), twinmask_model::container::VERSION)
+        );
     }
 
     /// If this fails, one of the two commands has an import option that the other lacks.

@@ -1,4 +1,4 @@
-//! The `owner-keygen` command (interface.md, "owner-keygen").
+//! The `owner-keygen` command (docs/cli.md).
 
 /// Prints a line to standard output; a reader that has gone is no error.
 macro_rules! say {
