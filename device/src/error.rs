@@ -9,6 +9,7 @@ use twinmask_model::shapes::ShapeError;
 use twinmask_ring::fixed::NotFinite;
 use twinmask_ring::pack::PackError;
 use twinmask_transport::frame_io::FrameIoError;
+use twinmask_transport::owner_key::OwnerKeyError;
 use twinmask_transport::{CloseReason, IdentityError, OutOfRange, Role, TransportError};
 use twinmask_wire::WireError;
 
@@ -33,6 +34,9 @@ pub enum DeviceError {
         /// What is wrong and what to do.
         source: FileError,
     },
+    /// The owner's public key is no good.
+    #[error(transparent)]
+    OwnerKey(#[from] OwnerKeyError),
     /// The device's identity, or the permissions of its files, are no good.
     #[error(transparent)]
     Identity(#[from] IdentityError),
@@ -91,7 +95,7 @@ impl DeviceError {
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Input(_) | Self::Setting(_) | Self::File { .. } | Self::Identity(_) | Self::Model { .. } => 3,
-            Self::Exec(_) | Self::Transport(_) | Self::Runtime(_) => 3,
+            Self::OwnerKey(_) | Self::Exec(_) | Self::Transport(_) | Self::Runtime(_) => 3,
             Self::Unreachable { .. } | Self::Busy { .. } => 4,
             Self::Protocol { .. } | Self::Session(_) => 5,
             Self::Integrity(_) => 6,

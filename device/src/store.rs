@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use twinmask_model::bundle::DeviceBundle;
+use twinmask_transport::owner_key::{self, OWNER_FILE};
 use twinmask_transport::{Identity, check_private_permissions};
 use zeroize::Zeroizing;
 
@@ -28,10 +29,7 @@ impl DeviceDir {
             ));
         }
         check_private_permissions(path, 0o700)?;
-        let owner_file = path.join("owner.pub");
-        let text = std::fs::read_to_string(&owner_file).map_err(|e| DeviceError::file(&owner_file, e))?;
-        let owner = parse_owner(text.trim())
-            .ok_or_else(|| DeviceError::file(&owner_file, "is no owner key: copy it again from the owner's folder"))?;
+        let owner = owner_key::read(&path.join(OWNER_FILE))?;
         Ok(Self { path: path.into(), owner })
     }
 
@@ -80,30 +78,5 @@ impl DeviceDir {
         check_private_permissions(&file, 0o600)?;
         let bytes = Zeroizing::new(std::fs::read(&file).map_err(|e| DeviceError::file(&file, e))?);
         DeviceBundle::read(&bytes, &self.owner).map_err(|e| DeviceError::file(&file, e))
-    }
-}
-
-/// The owner's public key from its hex form.
-fn parse_owner(hex: &str) -> Option<[u8; 32]> {
-    let mut key = [0; 32];
-    if hex.len() != 64 || !hex.is_ascii() {
-        return None;
-    }
-    for (i, byte) in key.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).ok()?;
-    }
-    Some(key)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn owner_keys_are_64_hex_digits() {
-        assert_eq!(parse_owner(&"0f".repeat(32)), Some([0x0f; 32]));
-        for bad in ["", "0f", &"0g".repeat(32), &"é".repeat(32), &"0f".repeat(33)] {
-            assert_eq!(parse_owner(bad), None, "{bad}");
-        }
     }
 }
