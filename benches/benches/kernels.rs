@@ -22,8 +22,7 @@ use twinmask_ring::prf::Key;
 const WIDTHS: [(u32, u32); 3] = [(24, 8), (32, 8), (32, 12)];
 
 const fn conv(c_in: u32, size: u32, c_out: u32, kernel: u32, stride: u32, pad: u32) -> Geometry {
-    let (kh, kw, stride, pad) = (kernel, kernel, [stride; 2], [pad; 4]);
-    Geometry::Conv(Conv { c_in, h: size, w: size, c_out, kh, kw, stride, pad, dilation: [1, 1], groups: 1 })
+    Geometry::Conv(Conv::square([c_in, c_out], size, kernel, stride, pad))
 }
 
 const SHAPES: [(&str, Geometry); 13] = [

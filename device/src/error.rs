@@ -34,12 +34,12 @@ pub enum DeviceError {
         /// What is wrong and what to do.
         source: FileError,
     },
-    /// The device's identity, or the permissions of its files, are no good.
-    #[error(transparent)]
-    Identity(#[from] IdentityError),
     /// The owner's public key is no good.
     #[error(transparent)]
     OwnerKey(#[from] OwnerKeyError),
+    /// The device's identity, or the permissions of its files, are no good.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
     /// The model's bundle does not hold what this device is to do with it.
     #[error("model {model}: {source}")]
     Model {

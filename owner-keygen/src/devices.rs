@@ -8,6 +8,7 @@ use twinmask_masking::freivalds::Secrets;
 use twinmask_masking::keys;
 use twinmask_model::bundle::{DeviceBundle, DeviceModel, EdgeBundle, Rows, short};
 use twinmask_model::plan::Layer;
+use twinmask_transport::owner_key::OWNER_FILE;
 use twinmask_transport::{CERT_FILE, Role};
 use zeroize::Zeroizing;
 
@@ -57,7 +58,7 @@ pub fn add_device(store: &mut Store, request: &DeviceRequest) -> Result<PathBuf,
     if standing == Standing::Unknown || !store.identity_dir(&role).join(CERT_FILE).exists() {
         registry.issue(&store.ca()?, &mut batch, &role, &store.identity_dir(&role))?;
     }
-    batch.public(&dir.join("owner.pub"), hex_line(&store.public_key()?).as_bytes())?;
+    batch.public(&dir.join(OWNER_FILE), hex_line(&store.public_key()?).as_bytes())?;
     register(&mut registry, &request.name, (request.model.clone(), version));
     store.commit(batch, registry)?;
     Ok(dir)

@@ -9,6 +9,7 @@ use crate::zoo::ZooError;
 use twinmask_model::preprocess::PreprocessError;
 use twinmask_onnx::ImportError;
 use twinmask_transport::InvalidRole;
+use twinmask_transport::owner_key::OwnerKeyError;
 
 /// An error of the owner's tool. Each text names the file or name and says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +29,9 @@ pub enum OwnerError {
         /// What is wrong and what to do.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The owner's public key that a bundle is checked with.
+    #[error(transparent)]
+    OwnerKey(#[from] OwnerKeyError),
     /// A name that cannot become a file name.
     #[error("'{name}' is no name of a {what}: use up to 63 letters, digits, '-', '_' and '.'")]
     Name {

@@ -1,6 +1,6 @@
 //! `inspect`: what a model, bundle or deployment holds, for people and as JSON.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Serialize;
 use twinmask_codec::{Part, RoundId, packed_parts_len};
@@ -10,6 +10,7 @@ use twinmask_model::bundle::{DeviceBundle, DeviceModel, EdgeBundle, Rows};
 use twinmask_model::cost::local_flops;
 use twinmask_model::graph::Graph;
 use twinmask_model::plan::{Layer, Plan};
+use twinmask_transport::owner_key::{self, OWNER_FILE};
 use zeroize::Zeroizing;
 
 use crate::error::{OwnerError, UsageError};
@@ -152,14 +153,11 @@ fn onnx(path: &Path, import: &ImportRequest) -> Result<NetworkReport, OwnerError
 
 /// The owner's public key from the nearest `owner.pub` above a bundle.
 fn owner_of(path: &Path) -> Result<[u8; 32], OwnerError> {
-    let found = path.ancestors().skip(1).take(4).map(|d| d.join("owner.pub")).find(|p| p.is_file());
-    let file: PathBuf = found.ok_or_else(|| {
+    let found = path.ancestors().skip(1).take(4).map(|d| d.join(OWNER_FILE)).find(|p| p.is_file());
+    let file = found.ok_or_else(|| {
         OwnerError::file(path, "has no owner.pub in a folder above it, so its signature cannot be checked")
     })?;
-    let text = std::fs::read_to_string(&file).map_err(|e| OwnerError::file(&file, e))?;
-    hex::bytes(text.trim())
-        .and_then(|k| k.try_into().ok())
-        .ok_or_else(|| OwnerError::file(&file, "holds no key of 64 hex digits"))
+    Ok(owner_key::read(&file)?)
 }
 
 fn bundle(path: &Path) -> Result<NetworkReport, OwnerError> {

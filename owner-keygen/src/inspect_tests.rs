@@ -91,6 +91,21 @@ fn stored_keys_are_those_of_the_formula() {
     assert_eq!(json["analysis"]["schemes"][2]["storage"]["per_request"], (4_964 + 15_230) * 20);
 }
 
+/// If this fails, a bundle passes for signed, or its reader does not learn which file is to be mended.
+#[test]
+fn bundles_are_read_with_a_good_owner_pub_only() {
+    let root = tempfile::tempdir().unwrap();
+    let (bundle, owner) = (root.path().join("models/m.twm"), root.path().join("owner.pub"));
+    std::fs::create_dir(root.path().join("models")).unwrap();
+    std::fs::write(&bundle, "no bundle").unwrap();
+    let refused = || inspect(&bundle, None, &Costs::default()).expect_err("no bundle").to_string();
+    assert!(refused().contains("has no owner.pub in a folder above it"), "{}", refused());
+    std::fs::write(&owner, "0g".repeat(32)).unwrap();
+    assert!(refused().contains("owner.pub does not hold 64 hexadecimal"), "{}", refused());
+    std::fs::write(&owner, "0f".repeat(32) + "\n").unwrap();
+    assert!(refused().contains("m.twm: is no twinmask bundle"), "{}", refused());
+}
+
 /// A convolution `conv` and a fully connected layer `fc` on the mean of its channels, for pictures of any size.
 fn of_any_size() -> ModelProto {
     let shape = |dims: &[i64]| {

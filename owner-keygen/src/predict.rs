@@ -143,18 +143,7 @@ mod tests {
             at = g
                 .add_node(format!("conv{i}"), ops::Conv { window, groups: 1 }, vec![at, w], format!("y{i}"))
                 .expect("fits");
-            let conv = Conv {
-                c_in: 8,
-                h: 56,
-                w: 56,
-                c_out: 8,
-                kh: kernel,
-                kw: kernel,
-                stride: [1; 2],
-                pad,
-                dilation: [1; 2],
-                groups: 1,
-            };
+            let conv = Conv::square([8, 8], 56, kernel, 1, kernel / 2);
             candidates.insert(i, Geometry::Conv(conv));
         }
         g.outputs = vec![Port::f32(at)];

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use ring::rand::SystemRandom;
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use twinmask_transport::Role;
+use twinmask_transport::owner_key::OWNER_FILE;
 use zeroize::Zeroizing;
 
 use crate::error::OwnerError;
@@ -15,7 +16,6 @@ use crate::registry::Registry;
 use crate::secure_file::{Batch, create_private_dir, write_private, write_public};
 
 const SIGN_KEY: &str = "sign.key";
-const OWNER_PUB: &str = "owner.pub";
 const REGISTRY: &str = "registry.json";
 
 /// The owner's folder, opened.
@@ -42,13 +42,13 @@ impl Store {
         let key = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).map_err(|_| OwnerError::Random)?;
         write_private(&store.owner_dir().join(SIGN_KEY), Zeroizing::new(key.as_ref().to_vec()).as_ref())?;
         let public = store.public_key()?;
-        write_public(&store.owner_dir().join(OWNER_PUB), hex_line(&public).as_bytes())?;
+        write_public(&store.owner_dir().join(OWNER_FILE), hex_line(&public).as_bytes())?;
         let (mut batch, mut registry) = (Batch::default(), Registry::default());
         for (role, dir) in [(Role::EdgeA, store.edge_dir("edge-a")), (Role::EdgeB, store.edge_dir("edge-b"))] {
             batch.folder(&dir.join("models"))?;
             create_private_dir(&dir)?;
             registry.issue(&ca, &mut batch, &role, &store.identity_dir(&role))?;
-            batch.public(&dir.join(OWNER_PUB), hex_line(&public).as_bytes())?;
+            batch.public(&dir.join(OWNER_FILE), hex_line(&public).as_bytes())?;
         }
         // The registry comes last: a deployment without one was cut short and is refused.
         store.commit(batch, registry)?;

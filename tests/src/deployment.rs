@@ -10,9 +10,10 @@ use tempfile::TempDir;
 use twinmask_device::engine::DeviceDir;
 use twinmask_device::npy;
 use twinmask_model::bundle::DeviceBundle;
+use twinmask_testkit::numbers;
 
 use crate::process::{Output, Running, command, run};
-use crate::{Edge, binaries, numbers, until};
+use crate::{Edge, binaries, until};
 
 /// Name of the device that [`Deployment::add`] issues models to.
 pub const DEVICE: &str = "cam";

@@ -17,7 +17,7 @@ pub mod secrets;
 
 pub use deployment::{DEVICE, Deployment, Inferred, Pair};
 pub use edge::{Edge, until};
-pub use liar::Liar;
+pub use liar::liar;
 pub use process::{Output, Running, command, run};
 
 /// The kernels that every end-to-end test runs with.
@@ -29,11 +29,3 @@ pub fn kernels() -> Vec<&'static str> {
 
 /// The ring profiles.
 pub const PROFILES: [&str; 3] = ["compact", "balanced", "precise"];
-
-/// `len` seeded numbers, uniform in [-1, 1).
-#[must_use]
-pub fn numbers(label: &str, len: usize) -> Vec<f32> {
-    let mut words = vec![0; len];
-    twinmask_ring::prf::Key::derive("system tests", &[label.as_bytes()]).fill(0, 24, &mut words);
-    words.into_iter().map(|w| w as f32 / (1 << 23) as f32 - 1.0).collect()
-}

@@ -8,7 +8,7 @@ use rten_onnx::onnx::{
     TensorProto, TensorShapeProto, TypeProto, TypeProtoTensor, ValueInfoProto,
 };
 
-use crate::numbers;
+use twinmask_testkit::numbers;
 
 /// A network being written; tensors go by name.
 pub struct Network {

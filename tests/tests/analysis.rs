@@ -2,6 +2,7 @@
 
 mod in_process;
 
+use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -10,11 +11,11 @@ use std::time::Duration;
 use in_process::{InProcess, Wire};
 use twinmask_device::engine::{Exchange, GroupInput, RemoteInference, RoundId, infer};
 use twinmask_device::{DeviceError, Model};
-use twinmask_kernels::{Input, Kernel, Linear, Scratch};
 use twinmask_layer::Geometry;
 use twinmask_model::analysis::{Checks, analyse};
 use twinmask_model::plan::Plan;
-use twinmask_tests::{networks, numbers};
+use twinmask_testkit::{Hook, Layer, numbers, wrapped};
+use twinmask_tests::networks;
 
 /// What an edge's kernel has done.
 #[derive(Default)]
@@ -25,63 +26,35 @@ struct Work {
     padding: AtomicU64,
 }
 
-/// A kernel that computes by the definition and counts every multiplication that it does.
-struct Counting {
-    work: Arc<Work>,
-    inner: Arc<dyn Kernel>,
+/// Counts every multiplication of the definition, which the kernel's answer must be that of.
+struct Counting(Arc<Work>);
+
+thread_local! {
+    /// The input of the layer that this thread computes.
+    static INPUT: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) };
 }
 
-struct CountingLayer {
-    work: Arc<Work>,
-    inner: Arc<dyn Linear>,
-    weights: Vec<i16>,
-}
-
-impl Kernel for Counting {
-    fn name(&self) -> &'static str {
-        "counting"
+impl Hook for Counting {
+    fn load(&self, _: &Layer, xs: &[&[u32]]) {
+        let [x] = xs else { panic!("one device runs one inference") };
+        INPUT.set(x.to_vec());
     }
 
-    fn prepare(&self, geometry: &Geometry, weights: &[i16], k: u32) -> Arc<dyn Linear> {
-        let inner = self.inner.prepare(geometry, weights, k);
-        Arc::new(CountingLayer { work: Arc::clone(&self.work), inner, weights: weights.to_vec() })
-    }
-}
-
-impl Linear for CountingLayer {
-    fn geometry(&self) -> &Geometry {
-        self.inner.geometry()
-    }
-
-    fn picked(&self) -> &'static str {
-        "counting"
-    }
-
-    fn channel_step(&self) -> usize {
-        self.inner.channel_step()
-    }
-
-    fn load(&self, _: &[&[u32]], _: &mut Input) {
-        panic!("this network's layers are below the size from which edges divide them");
-    }
-
-    fn part(&self, _: &Input, _: Range<usize>, _: &mut [u32], _: &mut Scratch) {
-        panic!("this network's layers are below the size from which edges divide them");
-    }
-
-    fn apply(&self, x: &[u32], y: &mut [u32], _: &mut Scratch) {
-        let g = *self.geometry();
-        for channel in 0..g.out_channels() {
-            let row = &self.weights[channel * g.fan_in()..][..g.fan_in()];
+    fn after(&self, layer: &Layer, channels: Range<usize>, y: &mut [u32]) {
+        let g = layer.geometry;
+        assert_eq!(channels, 0..g.out_channels(), "layers below the size from which edges divide them");
+        let x = INPUT.take();
+        for (channel, row) in channels.zip(layer.weights.chunks_exact(g.fan_in())) {
             for position in 0..g.positions() {
                 let (mut sum, mut taps) = (0u32, 0);
                 g.taps(channel, position, |w, i| {
                     sum = sum.wrapping_add((i32::from(row[w]) as u32).wrapping_mul(x[i]));
                     taps += 1;
                 });
-                y[g.output_index(channel, position)] = sum;
-                self.work.taps.fetch_add(taps, Relaxed);
-                self.work.padding.fetch_add(g.fan_in() as u64 - taps, Relaxed);
+                let found = y[channel * g.positions() + position];
+                assert_eq!((sum ^ found) & twinmask_ring::mask(layer.k), 0, "{g:?}");
+                self.0.taps.fetch_add(taps, Relaxed);
+                self.0.padding.fetch_add(g.fan_in() as u64 - taps, Relaxed);
             }
         }
     }
@@ -131,9 +104,7 @@ async fn the_formulas_are_what_a_run_counts() {
     let deployment = InProcess::new(&networks::mixed());
     let network = deployment.network();
     let works = [Arc::new(Work::default()), Arc::new(Work::default())];
-    let kernel = |work: &Arc<Work>| -> Arc<dyn Kernel> {
-        Arc::new(Counting { work: Arc::clone(work), inner: twinmask_kernels::default_kernel() })
-    };
+    let kernel = |work| wrapped(twinmask_kernels::default_kernel(), Arc::new(Counting(Arc::clone(work))));
     let (wire_a, wire_b) = (Arc::new(Wire::default()), Arc::new(Wire::default()));
     let kernels = [kernel(&works[0]), kernel(&works[1])];
     let session = deployment.session(&network, [&wire_a, &wire_b], kernels, Duration::from_secs(20));

@@ -4,9 +4,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use rustix::process::Signal;
+use twinmask_testkit::numbers;
 use twinmask_tests::networks::{mixed, save, tiny};
 use twinmask_tests::onnx::Network;
-use twinmask_tests::{Deployment, Edge, Output, binaries, command, numbers, run};
+use twinmask_tests::{Deployment, Edge, Output, binaries, command, run};
 
 /// What `add-model` says to these bytes; the deployment must not have changed.
 fn add(deployment: &Deployment, bytes: &[u8]) -> Output {

@@ -1,15 +1,15 @@
 //! The Freivalds check over real QUIC: one wrong element is always found, an honest edge is never accused.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 use twinmask_device::{Device, Tensor};
 use twinmask_edge::{Config, Daemon, Role};
-use twinmask_kernels::{Input, Kernel, Linear, Scratch, default_kernel};
-use twinmask_layer::Geometry;
+use twinmask_kernels::default_kernel;
 use twinmask_masking::Integrity;
 use twinmask_ring::prf::Key;
+use twinmask_testkit::{Hook, Layer, wrapped};
 use twinmask_tests::data::data_or_skip;
 use twinmask_tests::networks::{mixed, save};
 use twinmask_tests::{DEVICE, Deployment};
@@ -23,55 +23,18 @@ struct Flip {
 }
 
 /// Flips one bit of one element when it is told to.
+#[derive(Default)]
 struct Flipper {
-    next: Arc<Mutex<Option<Flip>>>,
-    done: Arc<AtomicU64>,
-    layers: AtomicUsize,
+    next: Mutex<Option<Flip>>,
+    done: AtomicU64,
 }
 
-struct FlippingLayer {
-    inner: Arc<dyn Linear>,
-    index: usize,
-    k: u32,
-    next: Arc<Mutex<Option<Flip>>>,
-    done: Arc<AtomicU64>,
-}
-
-impl Kernel for Flipper {
-    fn name(&self) -> &'static str {
-        "flipper"
-    }
-
-    fn prepare(&self, geometry: &Geometry, weights: &[i16], k: u32) -> Arc<dyn Linear> {
-        let inner = default_kernel().prepare(geometry, weights, k);
-        let index = self.layers.fetch_add(1, Relaxed);
-        Arc::new(FlippingLayer { inner, index, k, next: Arc::clone(&self.next), done: Arc::clone(&self.done) })
-    }
-}
-
-impl Linear for FlippingLayer {
-    fn geometry(&self) -> &Geometry {
-        self.inner.geometry()
-    }
-
-    fn picked(&self) -> &'static str {
-        self.inner.picked()
-    }
-
-    fn channel_step(&self) -> usize {
-        self.inner.channel_step()
-    }
-
-    fn load(&self, xs: &[&[u32]], input: &mut Input) {
-        self.inner.load(xs, input);
-    }
-
-    fn part(&self, input: &Input, channels: Range<usize>, y: &mut [u32], scratch: &mut Scratch) {
-        self.inner.part(input, channels, y, scratch);
+impl Hook for Flipper {
+    fn after(&self, layer: &Layer, _: Range<usize>, y: &mut [u32]) {
         let mut next = self.next.lock().expect("no panic");
-        if let Some(flip) = next.take_if(|flip| flip.layer == self.index) {
+        if let Some(flip) = next.take_if(|flip| flip.layer == layer.index) {
             let element = flip.element % y.len();
-            y[element] ^= 1 << (flip.bit % self.k);
+            y[element] ^= 1 << (flip.bit % layer.k);
             self.done.fetch_add(1, Relaxed);
         }
     }
@@ -84,10 +47,10 @@ async fn two_hundred_single_errors_over_the_wire_are_all_found() {
     let file = save(&mixed(), &deployment.scratch("mixed.onnx"));
     deployment.add("mixed", &["--onnx", &file]);
     let config = |name, role| Config::new(deployment.path(name), role).on_loopback();
-    let (next, done) = (Arc::new(Mutex::new(None)), Arc::new(AtomicU64::new(0)));
-    let flipper = Flipper { next: Arc::clone(&next), done: Arc::clone(&done), layers: AtomicUsize::new(0) };
+    let flipper = Arc::new(Flipper::default());
+    let kernel = wrapped(default_kernel(), Arc::clone(&flipper));
     let a = Daemon::start(config("edge-a", Role::A), Role::A, default_kernel()).await.expect("edge A starts");
-    let b = Daemon::start(config("edge-b", Role::B), Role::B, Arc::new(flipper)).await.expect("edge B starts");
+    let b = Daemon::start(config("edge-b", Role::B), Role::B, kernel).await.expect("edge B starts");
 
     let integrity = Integrity { samples: 0, freivalds: true };
     let folder = deployment.path(&format!("devices/{DEVICE}"));
@@ -107,11 +70,11 @@ async fn two_hundred_single_errors_over_the_wire_are_all_found() {
             element: (word >> 16) as usize & 0xff_ffff,
             bit: (word >> 50) as u32,
         };
-        *next.lock().expect("no panic") = Some(flip);
+        *flipper.next.lock().expect("no panic") = Some(flip);
         let error = device.run(input.clone()).await.expect_err("one element is wrong");
         assert!(error.to_string().contains("Freivalds"), "trial {trial}: {error}");
         assert_eq!(error.exit_code(), 6);
-        assert_eq!(done.load(Relaxed), trial + 1, "the error was really made");
+        assert_eq!(flipper.done.load(Relaxed), trial + 1, "the error was really made");
     }
     // The edge is as honest as before, and so is the result.
     assert_eq!(device.run(input).await.expect("honest").outputs, honest);

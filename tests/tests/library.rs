@@ -6,7 +6,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use twinmask_device::{Device, DeviceError, Inference, Integrity, Mode, Tensor};
-use twinmask_tests::{DEVICE, Deployment, Pair, numbers};
+use twinmask_testkit::numbers;
+use twinmask_tests::{DEVICE, Deployment, Pair};
 
 const LONG: Duration = Duration::from_secs(60);
 

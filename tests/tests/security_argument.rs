@@ -13,7 +13,8 @@ use twinmask_device::{Glimpse, Model};
 use twinmask_kernels::default_kernel;
 use twinmask_masking::SessionSeed;
 use twinmask_masking::mask::session_id;
-use twinmask_tests::{binaries, networks, numbers};
+use twinmask_testkit::numbers;
+use twinmask_tests::{binaries, networks};
 use twinmask_wire::FrameType;
 
 fn input(network: &Model, label: &str) -> Vec<f32> {

@@ -140,8 +140,7 @@ mod tests {
     fn check(geometry: Geometry) {
         let (w, x) = (small_integers(geometry.weight_len()), small_integers(geometry.in_len()));
         let x32: Vec<u32> = x.iter().map(|&v| i32::from(v) as u32).collect();
-        let mut y = vec![0; geometry.out_len()];
-        twinmask_kernels::naive::apply(&geometry, &w, &x32, &mut y);
+        let y = twinmask_kernels::naive::apply(&geometry, &w, &x32);
         let bias: Vec<f32> = (0..geometry.out_channels()).map(|c| c as f32).collect();
         let layer = FloatLayer::new(geometry, w.iter().map(|&v| f32::from(v)).collect(), Some(bias));
         let mut out = vec![5.0];

@@ -1,19 +1,20 @@
 //! A small model, an edge's folder, edges in memory and a hand-driven device for tests.
 
-use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use tokio::time::timeout;
 use twinmask_codec::{Counter, GroupId, LayerId, Part, RoundId};
-use twinmask_kernels::{Input, Kernel, Linear, Scratch, default_kernel, naive};
+use twinmask_kernels::{Kernel, default_kernel, naive};
 use twinmask_layer::{Conv, Fc, Geometry};
 use twinmask_model::bundle::{Digest, EdgeBundle};
 use twinmask_model::plan::{GroupParts, LayerParts, Plan, PlanParts};
 use twinmask_ring::prf::{Algorithm, Key};
+use twinmask_testkit::{Gate, Hook, Layer, uniform, weights, wrapped};
 use twinmask_transport::frame_io::{Frame, read_frame, write_frame};
+use twinmask_transport::owner_key::OWNER_FILE;
 use twinmask_transport::{CloseReason, Connection, RecvHalf, SendHalf, memory_pair};
 use twinmask_wire::message::{Answer, Claim, Claimed, End, Infer, Open, Opened, Prf, Round, Secret};
 use twinmask_wire::{CloseCode, Codec, CodecChoice, FrameType, payload};
@@ -28,32 +29,9 @@ pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
     timeout(SOON, future).await.expect("must not hang")
 }
 
-pub(crate) fn uniform(label: &str, n: usize, k: u32) -> Vec<u32> {
-    let mut out = vec![0; n];
-    Key::derive("test", &[label.as_bytes()]).fill(0, k, &mut out);
-    out
-}
-
-fn weights(label: &str, n: usize) -> Vec<i16> {
-    uniform(label, n, 8).into_iter().map(|w| i16::from(w as u8 as i8)).collect()
-}
-
 /// Two sibling convolutions in round 0, a layer of two rows in round 1, one of one row in round 2.
 pub(crate) fn bundle() -> EdgeBundle {
-    let conv = |c_out, kh, pad| {
-        Geometry::Conv(Conv {
-            c_in: 3,
-            h: 9,
-            w: 7,
-            c_out,
-            kh,
-            kw: kh,
-            stride: [1, 1],
-            pad: [pad; 4],
-            dilation: [1, 1],
-            groups: 1,
-        })
-    };
+    let conv = |c_out, kernel, pad| Geometry::Conv(Conv { w: 7, ..Conv::square([3, c_out], 9, kernel, 1, pad) });
     let fc = |rows, inputs, outputs| Geometry::Fc(Fc { rows, inputs, outputs });
     let geometries = [(conv(5, 3, 1), 0), (conv(4, 1, 0), 0), (fc(2, 20, 6), 1), (fc(1, 33, 10), 2)];
     let layer = |i: usize| {
@@ -98,8 +76,7 @@ pub(crate) fn expected(bundle: &EdgeBundle, r: usize, shares: &[Vec<u32>]) -> Ve
         let group = bundle.plan.group(g);
         for &l in group.layers() {
             let geometry = bundle.plan.layer(l).geometry();
-            let mut y = vec![0; geometry.out_len()];
-            naive::apply(geometry, &bundle.weights[l.index()], share, &mut y);
+            let y = naive::apply(geometry, &bundle.weights[l.index()], share);
             answers.push(y.into_iter().map(|e| e & twinmask_ring::mask(group.k())).collect());
         }
     }
@@ -131,7 +108,7 @@ impl Folder {
         let dir = tempfile::tempdir().expect("temporary folder");
         let owner = Ed25519KeyPair::from_seed_unchecked(&[3; 32]).expect("seed of 32 bytes");
         let key: String = owner.public_key().as_ref().iter().map(|b| format!("{b:02x}")).collect();
-        std::fs::write(dir.path().join("owner.pub"), key + "\n").expect("writes");
+        std::fs::write(dir.path().join(OWNER_FILE), key + "\n").expect("writes");
         std::fs::create_dir(dir.path().join("models")).expect("makes a folder");
         Folder(dir, owner)
     }
@@ -292,59 +269,21 @@ impl Device {
     }
 }
 
-/// A kernel that never gets done on the threads that compute ahead of time, until it is told to go on: as on a machine
-/// that has no time left for them.
-pub(crate) struct Starved(Arc<Gate>);
+/// Holds up the threads that compute ahead of time, as on a machine that has no time left for them.
+struct Starved(Arc<Gate>);
 
-/// Where threads wait, until it is open.
-#[derive(Default)]
-pub(crate) struct Gate(Mutex<bool>, Condvar);
-
-impl Gate {
-    pub(crate) fn open(&self) {
-        *self.0.lock().expect("no panic") = true;
-        self.1.notify_all();
-    }
-}
-
-impl Starved {
-    pub(crate) fn kernel() -> (Arc<dyn Kernel>, Arc<Gate>) {
-        let gate = Arc::new(Gate::default());
-        (Arc::new(Starved(Arc::clone(&gate))), gate)
-    }
-}
-
-struct StarvedLinear(Arc<dyn Linear>, Arc<Gate>);
-
-impl Kernel for Starved {
-    fn name(&self) -> &'static str {
-        "starved"
-    }
-    fn prepare(&self, geometry: &Geometry, weights: &[i16], k: u32) -> Arc<dyn Linear> {
-        Arc::new(StarvedLinear(default_kernel().prepare(geometry, weights, k), Arc::clone(&self.0)))
-    }
-}
-
-impl Linear for StarvedLinear {
-    fn geometry(&self) -> &Geometry {
-        self.0.geometry()
-    }
-    fn picked(&self) -> &'static str {
-        "starved"
-    }
-    fn channel_step(&self) -> usize {
-        self.0.channel_step()
-    }
-    fn load(&self, xs: &[&[u32]], input: &mut Input) {
+impl Hook for Starved {
+    fn load(&self, _: &Layer, _: &[&[u32]]) {
         if std::thread::current().name().is_some_and(|name| name.starts_with("ahead")) {
-            let open = self.1.0.lock().expect("no panic");
-            drop(self.1.1.wait_while(open, |open| !*open).expect("no panic"));
+            self.0.pass();
         }
-        self.0.load(xs, input);
     }
-    fn part(&self, input: &Input, channels: Range<usize>, y: &mut [u32], scratch: &mut Scratch) {
-        self.0.part(input, channels, y, scratch);
-    }
+}
+
+/// A kernel that never gets done on those threads, until the gate is opened.
+pub(crate) fn starved() -> (Arc<dyn Kernel>, Arc<Gate>) {
+    let gate = Arc::new(Gate::default());
+    (wrapped(default_kernel(), Arc::new(Starved(Arc::clone(&gate)))), gate)
 }
 
 /// A metric of the edge without labels of its own.

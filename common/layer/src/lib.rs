@@ -1,5 +1,7 @@
 //! Shapes of linear layers. One type serves planning, kernels, integrity checks and the wire's length limits.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 /// Most elements that a layer's input, output or weights may have (2^28: 1 GiB of u32).
@@ -37,7 +39,23 @@ pub struct Conv {
     pub groups: u32,
 }
 
+impl fmt::Display for Conv {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { c_in, h, w, c_out, kh, kw, stride: [sh, sw], pad, dilation: [dh, dw], groups } = self;
+        write!(f, "a convolution of {c_in}x{h}x{w} by {c_out} kernels of {kh}x{kw} ")?;
+        write!(f, "(strides {sh}x{sw}, pads {pad:?}, dilations {dh}x{dw}, {groups} groups)")
+    }
+}
+
 impl Conv {
+    /// A dense convolution that is square in all: `channels` in and out, a picture of `size`, a `kernel`, steps of
+    /// `stride`, `pad` zeros on all sides.
+    #[must_use]
+    pub const fn square(channels: [u32; 2], size: u32, kernel: u32, stride: u32, pad: u32) -> Self {
+        let ([c_in, c_out], h, w, kh, kw) = (channels, size, size, kernel, kernel);
+        Self { c_in, h, w, c_out, kh, kw, stride: [stride; 2], pad: [pad; 4], dilation: [1; 2], groups: 1 }
+    }
+
     /// Output height; 0 when the kernel is larger than the padded input.
     #[must_use]
     pub const fn out_h(&self) -> u32 {
@@ -76,6 +94,12 @@ pub struct Fc {
     pub outputs: u32,
 }
 
+impl fmt::Display for Fc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a fully connected layer of {} rows, {} -> {}", self.rows, self.inputs, self.outputs)
+    }
+}
+
 /// The shape of one linear layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Geometry {
@@ -109,10 +133,10 @@ impl Geometry {
                     c.groups,
                 ];
                 if sizes.contains(&0) {
-                    return bad(format!("a size of zero in {c:?}"));
+                    return bad(format!("a size of zero in {c}"));
                 }
                 if sizes.iter().chain(&c.pad).any(|&s| s > 1 << 24) {
-                    return bad(format!("a size above 2^24 in {c:?}"));
+                    return bad(format!("a size above 2^24 in {c}"));
                 }
                 if c.c_in % c.groups != 0 || c.c_out % c.groups != 0 {
                     return bad(format!("{} groups do not divide {} and {} channels", c.groups, c.c_in, c.c_out));
@@ -124,12 +148,12 @@ impl Geometry {
                 if [c.c_in, padded_h, padded_w].iter().map(|&s| u128::from(s)).product::<u128>()
                     > u128::from(MAX_ELEMENTS)
                 {
-                    return bad(format!("more than {MAX_ELEMENTS} elements after padding in {c:?}"));
+                    return bad(format!("more than {MAX_ELEMENTS} elements after padding in {c}"));
                 }
             }
             Self::Fc(f) => {
                 if f.rows == 0 || f.inputs == 0 || f.outputs == 0 {
-                    return bad(format!("a size of zero in {f:?}"));
+                    return bad(format!("a size of zero in {f}"));
                 }
             }
         }
@@ -274,19 +298,8 @@ impl Geometry {
 mod tests {
     use super::*;
 
-    fn conv() -> Conv {
-        Conv {
-            c_in: 3,
-            h: 224,
-            w: 224,
-            c_out: 64,
-            kh: 11,
-            kw: 11,
-            stride: [4, 4],
-            pad: [2; 4],
-            dilation: [1, 1],
-            groups: 1,
-        }
+    const fn conv() -> Conv {
+        Conv::square([3, 64], 224, 11, 4, 2)
     }
 
     #[test]
@@ -340,6 +353,18 @@ mod tests {
                 assert_eq!(found, expected, "{c:?} at {channel}, {position}");
             }
         }
+    }
+
+    #[test]
+    fn refusals_name_the_layer_in_words() {
+        let words = |g: Geometry| g.validate().expect_err("impossible").to_string();
+        assert_eq!(
+            words(Geometry::Conv(Conv { stride: [0, 1], ..conv() })),
+            "impossible layer geometry: a size of zero in a convolution of 3x224x224 by 64 kernels of 11x11 \
+             (strides 0x1, pads [2, 2, 2, 2], dilations 1x1, 1 groups)"
+        );
+        let fc = words(Geometry::Fc(Fc { rows: 0, inputs: 1, outputs: 2 }));
+        assert!(fc.ends_with("a size of zero in a fully connected layer of 0 rows, 1 -> 2"), "{fc}");
     }
 
     #[test]

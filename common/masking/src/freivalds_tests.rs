@@ -1,12 +1,7 @@
 use super::*;
 use twinmask_kernels::naive;
 use twinmask_layer::{Conv, Fc};
-
-fn words(label: &str, n: usize) -> Vec<u32> {
-    let mut out = vec![0; n];
-    Key::derive("test", &[label.as_bytes()]).fill(0, 32, &mut out);
-    out
-}
+use twinmask_testkit::{uniform, weights};
 
 fn conv(c_in: u32, c_out: u32, groups: u32) -> Geometry {
     let (stride, pad, dilation) = ([2, 1], [1, 0, 2, 1], [1, 2]);
@@ -32,12 +27,11 @@ struct Case {
 
 fn case(i: usize, geometry: Geometry) -> Case {
     geometry.validate().expect("valid");
-    let weights: Vec<i16> =
-        words(&format!("w{i}"), geometry.weight_len()).iter().map(|w| (w % 255) as i16 - 127).collect();
-    let x: Vec<i32> = words(&format!("x{i}"), geometry.in_len()).iter().map(|w| (w % 2047) as i32 - 1023).collect();
+    let weights = weights(&format!("w{i}"), geometry.weight_len());
+    let x: Vec<i32> =
+        uniform(&format!("x{i}"), geometry.in_len(), 32).iter().map(|w| (w % 2047) as i32 - 1023).collect();
     let plain: Vec<u32> = x.iter().map(|&v| v as u32).collect();
-    let mut y = vec![0; geometry.out_len()];
-    naive::apply(&geometry, &weights, &plain, &mut y);
+    let y = naive::apply(&geometry, &weights, &plain);
     let secrets = || Secrets::expand(&[7; 32], &[8; 32], LayerId::at(i), &geometry);
     let projection = secrets().project(&geometry, &weights);
     let bound = 127 * 1023 * geometry.fan_in() as u64;

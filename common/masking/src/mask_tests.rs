@@ -12,15 +12,10 @@ use twinmask_model::graph::Graph;
 use twinmask_model::plan::{GroupParts, LayerParts, Plan, PlanParts};
 use twinmask_model::preprocess::Preprocess;
 use twinmask_model::ring_plan::Profile;
-use twinmask_ring::prf::{Algorithm, Key};
+use twinmask_ring::prf::Algorithm;
 use twinmask_ring::{mask as low_bits, pack};
+use twinmask_testkit as testkit;
 use zeroize::Zeroizing;
-
-fn words(label: &str, n: usize) -> Vec<u32> {
-    let mut out = vec![0; n];
-    Key::derive("test", &[label.as_bytes()]).fill(0, 32, &mut out);
-    out
-}
 
 struct World {
     plan: Plan,
@@ -30,27 +25,10 @@ struct World {
 
 /// Two sibling convolutions and a fully connected layer, with the keys that an owner would make.
 fn world() -> World {
-    let conv = |c_out, kh, pad| {
-        let pad = [pad; 4];
-        Geometry::Conv(Conv {
-            c_in: 3,
-            h: 9,
-            w: 8,
-            c_out,
-            kh,
-            kw: kh,
-            stride: [1, 1],
-            pad,
-            dilation: [1, 1],
-            groups: 1,
-        })
-    };
+    let conv = |c_out, kernel, pad| Geometry::Conv(Conv { w: 8, ..Conv::square([3, c_out], 9, kernel, 1, pad) });
     let geometries = [conv(4, 3, 1), conv(5, 1, 0), Geometry::Fc(Fc { rows: 1, inputs: 40, outputs: 6 })];
-    let weights: Vec<Vec<i16>> = geometries
-        .iter()
-        .enumerate()
-        .map(|(i, g)| words(&format!("w{i}"), g.weight_len()).iter().map(|w| (w % 255) as i16 - 127).collect())
-        .collect();
+    let weights: Vec<Vec<i16>> =
+        geometries.iter().enumerate().map(|(i, g)| testkit::weights(&format!("w{i}"), g.weight_len())).collect();
     let layer = |i: usize, group| {
         let bound = 127 * geometries[i].fan_in() as u64 * 127;
         LayerParts { name: format!("layer{i}"), geometry: geometries[i], group: GroupId::new(group), w_bits: 8, bound }
@@ -69,8 +47,7 @@ fn world() -> World {
             let g = plan.layer(l).group();
             let k = plan.k_of(l);
             let s = crate::keys::s_in(&key, &digest, g, k, plan.group(g).in_len());
-            let mut z = vec![0; geometries[l.index()].out_len()];
-            naive::apply(&geometries[l.index()], &weights[l.index()], &s, &mut z);
+            let z = naive::apply(&geometries[l.index()], &weights[l.index()], &s);
             let mut packed = Vec::new();
             pack::pack(&z, k, &mut packed);
             Zeroizing::new(packed)
@@ -103,13 +80,15 @@ fn world() -> World {
 }
 
 fn inputs(plan: &Plan, g: usize) -> Vec<i32> {
-    words(&format!("x{g}"), plan.group(GroupId::at(g)).in_len()).iter().map(|w| (w % 255) as i32 - 127).collect()
+    testkit::uniform(&format!("x{g}"), plan.group(GroupId::at(g)).in_len(), 32)
+        .iter()
+        .map(|w| (w % 255) as i32 - 127)
+        .collect()
 }
 
 /// What an honest edge answers.
 fn edge(w: &World, l: usize, share: &[u32]) -> Vec<u32> {
-    let mut z = vec![0; w.plan.layer(LayerId::at(l)).geometry().out_len()];
-    naive::apply(w.plan.layer(LayerId::at(l)).geometry(), &w.weights[l], share, &mut z);
+    let z = naive::apply(w.plan.layer(LayerId::at(l)).geometry(), &w.weights[l], share);
     z.iter().map(|v| v & low_bits(w.plan.k_of(LayerId::at(l)))).collect()
 }
 
@@ -187,8 +166,7 @@ fn open(m: &Masked, check: &Checker, answers: &[Answer<'_>], dropped: bool) -> R
 /// `W·x` from the definition.
 fn plain(w: &World, l: usize) -> Vec<i32> {
     let x: Vec<u32> = inputs(&w.plan, w.plan.layer(LayerId::at(l)).group().index()).iter().map(|&v| v as u32).collect();
-    let mut y = vec![0; w.plan.layer(LayerId::at(l)).geometry().out_len()];
-    naive::apply(w.plan.layer(LayerId::at(l)).geometry(), &w.weights[l], &x, &mut y);
+    let y = naive::apply(w.plan.layer(LayerId::at(l)).geometry(), &w.weights[l], &x);
     y.into_iter().map(|v| v as i32).collect()
 }
 

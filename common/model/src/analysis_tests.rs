@@ -5,10 +5,7 @@ use twinmask_layer::{Conv, Fc};
 
 /// Two sibling convolutions of a 2x4x4 tensor and a fully connected layer 48 -> 6: small enough to count by hand.
 fn plan() -> Plan {
-    let conv = |kh: u32, pad| {
-        let (stride, dilation) = ([1, 1], [1, 1]);
-        Geometry::Conv(Conv { c_in: 2, h: 4, w: 4, c_out: 3, kh, kw: kh, stride, pad: [pad; 4], dilation, groups: 1 })
-    };
+    let conv = |kernel, pad| Geometry::Conv(Conv::square([2, 3], 4, kernel, 1, pad));
     let fc = Geometry::Fc(Fc { rows: 1, inputs: 48, outputs: 6 });
     let layer = |name: &str, geometry, group, w_bits| LayerParts {
         name: name.into(),

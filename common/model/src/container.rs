@@ -36,6 +36,17 @@ pub enum Kind {
     Device = 3,
 }
 
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let what = match self {
+            Self::Edge => "for an edge",
+            Self::Model => "kept by the owner",
+            Self::Device => "for a device",
+        };
+        write!(f, "{}, {what}", *self as u8)
+    }
+}
+
 /// How a section is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Storage {
@@ -71,9 +82,7 @@ pub enum ContainerError {
     )]
     Older(u16),
     /// A bundle of another kind.
-    #[error(
-        "is not a bundle for this purpose (kind {found}, expected {expected:?}): was it copied to the wrong place?"
-    )]
+    #[error("is not a bundle for this purpose (kind {found}, expected {expected}): was it copied to the wrong place?")]
     Kind {
         /// Kind byte found.
         found: u8,
@@ -303,6 +312,8 @@ mod tests {
     fn another_owner_or_kind_is_refused() {
         let bytes = sample();
         assert!(matches!(Reader::open(&bytes, Kind::Edge, &owner(2).1), Err(ContainerError::Signature)));
-        assert!(matches!(Reader::open(&bytes, Kind::Device, &owner(1).1), Err(ContainerError::Kind { found: 1, .. })));
+        let error = Reader::open(&bytes, Kind::Device, &owner(1).1).map(drop).expect_err("a bundle for an edge");
+        assert!(matches!(error, ContainerError::Kind { found: 1, .. }));
+        assert!(error.to_string().contains("(kind 1, expected 3, for a device)"), "{error}");
     }
 }

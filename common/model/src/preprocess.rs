@@ -55,7 +55,7 @@ pub enum PreprocessError {
     },
     /// Mean or deviation cannot be computed with.
     #[error(
-        "{name} of the preprocessing is {values:?}: give one number or one per channel, finite, and no deviation of 0"
+        "{name} of the preprocessing is {values}: give one number or one per channel, finite, and no deviation of 0"
     )]
     Values {
         /// `mean` or `std`.
@@ -174,5 +174,7 @@ mod tests {
             let bad = Preprocess { std, ..imagenet.clone() };
             assert!(matches!(bad.picture(&[1, 3, 8, 8]), Err(PreprocessError::Values { name: "std", .. })));
         }
+        let error = Preprocess { std: vec![0.5, 0.0], ..imagenet }.picture(&[1, 3, 8, 8]).unwrap_err();
+        assert!(error.to_string().starts_with("std of the preprocessing is [0.5, 0.0]: "), "{error}");
     }
 }

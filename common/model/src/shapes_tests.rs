@@ -26,6 +26,9 @@ fn convolutions() {
     ] {
         assert!(infer(op, &bad).is_err(), "{bad:?}");
     }
+    let still = Conv { window: window(11, 0, 2), groups: 1 };
+    let words = infer(still, &[&[1, 3, 30, 30], &[64, 3, 11, 11]]).expect_err("no steps").to_string();
+    assert!(words.contains("impossible window 11x11 (strides 0x0, pads [2, 2, 2, 2], dilations 1x1)"), "{words}");
     let one =
         Conv { window: Window { kernel: [1, 3], stride: [1, 2], pad: [0, 1, 0, 1], dilation: [1, 1] }, groups: 1 };
     assert_eq!(infer(one, &[&[1, 8, 20], &[4, 8, 3]]), Ok(vec![1, 4, 10]));

@@ -30,18 +30,7 @@ fn numbers(seed: u64, len: usize, n: i64) -> Vec<i64> {
 }
 
 fn plan() -> Plan {
-    let conv = twinmask_layer::Conv {
-        c_in: 2,
-        h: 4,
-        w: 4,
-        c_out: 4,
-        kh: 3,
-        kw: 3,
-        stride: [1; 2],
-        pad: [1; 4],
-        dilation: [1; 2],
-        groups: 1,
-    };
+    let conv = twinmask_layer::Conv::square([2, 4], 4, 3, 1, 1);
     let layer = |name: &str, geometry, group, w_bits| {
         let (name, group) = (name.into(), GroupId::new(group));
         LayerParts { name, geometry, group, w_bits, bound: 1 << 20 }

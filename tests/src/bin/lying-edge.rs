@@ -1,10 +1,8 @@
 //! An edge that is honest about everything but its results: `lying-edge (a|b) DIR [PEER]`.
 
-use std::sync::Arc;
-
 use tokio::signal::unix::{SignalKind, signal};
 use twinmask_edge::{Config, Daemon, Role};
-use twinmask_tests::Liar;
+use twinmask_tests::liar;
 
 #[tokio::main]
 async fn main() {
@@ -17,8 +15,7 @@ async fn main() {
     let mut config = Config::new(args.next().expect("a folder"), role).on_loopback();
     config.peer = args.next();
     tracing_subscriber::fmt().json().with_writer(std::io::stderr).init();
-    let kernel = Arc::new(Liar(twinmask_kernels::default_kernel()));
-    let daemon = Daemon::start(config, role, kernel).await.expect("a good folder");
+    let daemon = Daemon::start(config, role, liar()).await.expect("a good folder");
     let mut terminate = signal(SignalKind::terminate()).expect("a signal handler");
     println!("listening on {}", daemon.addr());
     terminate.recv().await;

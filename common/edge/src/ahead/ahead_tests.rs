@@ -1,16 +1,15 @@
 //! Edge A ahead of time, prefetching, dropped bits, and several sessions at once.
 
-use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use tokio::sync::Notify;
 use twinmask_codec::{Counter, LayerId, RoundId};
-use twinmask_kernels::{Input, Kernel, Linear, Scratch, default_kernel};
+use twinmask_kernels::default_kernel;
 use twinmask_layer::Geometry;
 use twinmask_model::bundle::EdgeBundle;
 use twinmask_model::plan::Plan;
 use twinmask_ring::prf::{Algorithm, Key};
+use twinmask_testkit::{Gate, Hook, Layer, wrapped};
 use twinmask_wire::message::{Claim, End, Infer, Open, Prefetch, Prf};
 use twinmask_wire::{CloseCode, Codec, FrameType, payload};
 
@@ -173,7 +172,7 @@ async fn edge_a_expands_masks_by_the_prf_that_it_picked() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_inference_does_not_wait_for_threads_that_get_no_time() {
-    let (kernel, gate) = Starved::kernel();
+    let (kernel, gate) = starved();
     let edge = TestEdge::with(Role::A, bundle(), Limits::default(), kernel);
     let mut device = edge.device().await;
     until(|| gauge(&edge, "twinmask_ahead_bytes") > 0.0).await;
@@ -189,7 +188,7 @@ async fn an_inference_does_not_wait_for_threads_that_get_no_time() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_place_of_a_session_that_has_ended_does_not_wait_for_those_threads() {
-    let (kernel, gate) = Starved::kernel();
+    let (kernel, gate) = starved();
     let limits = Limits { max_sessions: 1, ..Limits::default() };
     let edge = TestEdge::with(Role::A, bundle(), limits, kernel);
     for _ in 0..3 {
@@ -202,59 +201,30 @@ async fn the_place_of_a_session_that_has_ended_does_not_wait_for_those_threads()
     gate.open();
 }
 
-/// A kernel that records how many inputs each layer is given at once, and holds convolutions up until it is told to go
-/// on.
+/// Records how many inputs each fully connected layer is given at once, and holds convolutions up at its gate.
+#[derive(Default)]
 struct Recording {
-    inner: Arc<dyn Kernel>,
-    at_once: Arc<Mutex<Vec<usize>>>,
-    gate: Arc<(Mutex<bool>, std::sync::Condvar, Notify)>,
+    at_once: Mutex<Vec<usize>>,
+    gate: Gate,
 }
 
-struct RecordingLinear(Arc<dyn Linear>, Arc<Mutex<Vec<usize>>>, Arc<(Mutex<bool>, std::sync::Condvar, Notify)>);
-
-impl Kernel for Recording {
-    fn name(&self) -> &'static str {
-        "recording"
-    }
-    fn prepare(&self, geometry: &Geometry, weights: &[i16], k: u32) -> Arc<dyn Linear> {
-        let linear = self.inner.prepare(geometry, weights, k);
-        Arc::new(RecordingLinear(linear, Arc::clone(&self.at_once), Arc::clone(&self.gate)))
-    }
-}
-
-impl Linear for RecordingLinear {
-    fn geometry(&self) -> &Geometry {
-        self.0.geometry()
-    }
-    fn picked(&self) -> &'static str {
-        "recording"
-    }
-    fn channel_step(&self) -> usize {
-        self.0.channel_step()
-    }
-    fn load(&self, xs: &[&[u32]], input: &mut Input) {
-        if matches!(self.geometry(), Geometry::Conv(_)) {
-            self.2.2.notify_one();
-            let open = self.2.0.lock().expect("no panic");
-            drop(self.2.1.wait_while(open, |open| !*open).expect("no panic"));
-        } else {
-            self.1.lock().expect("no panic").push(xs.len());
+impl Hook for Recording {
+    fn load(&self, layer: &Layer, xs: &[&[u32]]) {
+        match layer.geometry {
+            Geometry::Conv(_) => self.gate.pass(),
+            Geometry::Fc(_) => self.at_once.lock().expect("no panic").push(xs.len()),
         }
-        self.0.load(xs, input);
-    }
-    fn part(&self, input: &Input, channels: Range<usize>, y: &mut [u32], scratch: &mut Scratch) {
-        self.0.part(input, channels, y, scratch);
     }
 }
 
 /// Five devices reach the same fully connected round while the one compute thread is busy with a sixth's convolution.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_connected_layer_of_several_sessions_is_computed_at_once() {
-    let at_once = Arc::new(Mutex::new(Vec::new()));
-    let gate = Arc::new((Mutex::new(true), std::sync::Condvar::new(), Notify::new()));
+    let recording = Arc::new(Recording::default());
+    recording.gate.open();
     let inner = twinmask_kernels::Kernels::native().named("portable").expect("every build has it");
-    let kernel = Recording { inner, at_once: Arc::clone(&at_once), gate: Arc::clone(&gate) };
-    let edge = TestEdge::on_threads(1, Role::B, bundle(), Limits::default(), Arc::new(kernel));
+    let kernel = wrapped(inner, Arc::clone(&recording));
+    let edge = TestEdge::on_threads(1, Role::B, bundle(), Limits::default(), kernel);
     let plan = edge.bundle.plan.clone();
     let mut streams = Vec::new();
     for i in 0..6 {
@@ -266,22 +236,20 @@ async fn the_same_connected_layer_of_several_sessions_is_computed_at_once() {
         }
         streams.push((device, send, recv));
     }
-    *gate.0.lock().expect("no panic") = false;
-    while tokio::time::timeout(Duration::from_millis(10), gate.2.notified()).await.is_ok() {}
+    recording.gate.close();
     upload(&mut streams[5].1, &plan, 0, &shares(&plan, 0, "x"), Codec::Packed).await;
-    soon(gate.2.notified()).await;
-    at_once.lock().expect("no panic").clear();
+    until(|| recording.gate.waiting() == 1).await;
+    recording.at_once.lock().expect("no panic").clear();
     for (i, (_, send, _)) in streams[..5].iter_mut().enumerate() {
         upload(send, &plan, 1, &shares(&plan, 1, &format!("device {i}")), Codec::Packed).await;
     }
     tokio::time::sleep(Duration::from_millis(300)).await; // for all five to reach the queue
-    *gate.0.lock().expect("no panic") = true;
-    gate.1.notify_all();
+    recording.gate.open();
     for (i, (_, _, recv)) in streams[..5].iter_mut().enumerate() {
         let frame = read(recv, FrameType::Answer, &plan.answer_parts(RoundId::at(1))).await;
         let found =
             payload::decode(&frame.payload, frame.header.codec, &plan.answer_parts(RoundId::at(1))).expect("decodes");
         assert!(found == expected(&edge.bundle, 1, &shares(&plan, 1, &format!("device {i}"))), "device {i}");
     }
-    assert_eq!(*at_once.lock().expect("no panic"), [5]);
+    assert_eq!(*recording.at_once.lock().expect("no panic"), [5]);
 }

@@ -318,7 +318,7 @@ async fn late_dropped_and_surplus_corrections_are_discarded_and_credited() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn corrections_do_not_wait_for_threads_that_get_no_time() {
-    let (kernel, gate) = Starved::kernel();
+    let (kernel, gate) = starved();
     let (a, b, _link) = TestEdge::pair_with(bundle, &patient(), &kernel);
     let (mut at_a, at_b) = devices(&a, &b).await;
     for c in 0..3 {

@@ -1,14 +1,14 @@
 //! Sessions against a hand-driven device, in memory.
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use twinmask_codec::{Counter, RoundId};
-use twinmask_kernels::{Input, Kernel, Linear, Scratch, default_kernel};
+use twinmask_kernels::default_kernel;
 use twinmask_layer::Geometry;
 use twinmask_ring::prf::Key;
+use twinmask_testkit::{Hook, Layer, wrapped};
 use twinmask_wire::frame::{encode, encode_with};
 use twinmask_wire::message::{Busy, Claim, Claimed, End, Infer, Open, Opened, Round, Secret};
 use twinmask_wire::{CloseCode, Codec, CodecChoice, FrameType, payload};
@@ -362,41 +362,19 @@ async fn draining_ends_what_does_not_finish() {
     closed_with(&device.connection, CloseCode::Draining).await;
 }
 
-/// A kernel that panics on every layer of one row.
-struct Faulty(Arc<dyn Kernel>);
-struct FaultyLinear(Arc<dyn Linear>);
+/// Panics on every layer of one row.
+struct Faulty;
 
-impl Kernel for Faulty {
-    fn name(&self) -> &'static str {
-        "faulty"
-    }
-    fn prepare(&self, geometry: &Geometry, weights: &[i16], k: u32) -> Arc<dyn Linear> {
-        Arc::new(FaultyLinear(self.0.prepare(geometry, weights, k)))
-    }
-}
-
-impl Linear for FaultyLinear {
-    fn geometry(&self) -> &Geometry {
-        self.0.geometry()
-    }
-    fn picked(&self) -> &'static str {
-        "faulty"
-    }
-    fn channel_step(&self) -> usize {
-        self.0.channel_step()
-    }
-    fn load(&self, xs: &[&[u32]], input: &mut Input) {
-        self.0.load(xs, input);
-    }
-    fn part(&self, input: &Input, channels: Range<usize>, y: &mut [u32], scratch: &mut Scratch) {
-        assert!(!matches!(self.geometry(), Geometry::Fc(f) if f.rows == 1), "out of order");
-        self.0.part(input, channels, y, scratch);
+impl Hook for Faulty {
+    fn before(&self, layer: &Layer) {
+        assert!(!matches!(layer.geometry, Geometry::Fc(f) if f.rows == 1), "out of order");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_panic_in_a_kernel_closes_its_session_only() {
-    let edge = TestEdge::with(Role::A, bundle(), Limits::default(), Arc::new(Faulty(default_kernel())));
+    let kernel = wrapped(default_kernel(), Arc::new(Faulty));
+    let edge = TestEdge::with(Role::A, bundle(), Limits::default(), kernel);
     let mut bystander = edge.device().await;
     for _ in 0..4 {
         let mut device = edge.device().await;

@@ -253,18 +253,7 @@ impl Layout {
 
 /// A fully connected layer is a 1x1 convolution of one pixel, each row an item.
 const fn one_pixel(fc: Fc) -> Conv {
-    Conv {
-        c_in: fc.inputs,
-        h: 1,
-        w: 1,
-        c_out: fc.outputs,
-        kh: 1,
-        kw: 1,
-        stride: [1, 1],
-        pad: [0; 4],
-        dilation: [1, 1],
-        groups: 1,
-    }
+    Conv::square([fc.inputs, fc.outputs], 1, 1, 1, 0)
 }
 
 fn blocks(conv: &Conv, element: usize) -> Vec<Block> {

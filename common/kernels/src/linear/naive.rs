@@ -6,17 +6,18 @@ use twinmask_layer::Geometry;
 ///
 /// # Panics
 /// If a slice does not have the length that `geometry` asks for.
-pub fn apply(geometry: &Geometry, weights: &[i16], x: &[u32], y: &mut [u32]) {
+#[must_use]
+pub fn apply(geometry: &Geometry, weights: &[i16], x: &[u32]) -> Vec<u32> {
     assert_eq!(weights.len(), geometry.weight_len());
     assert_eq!(x.len(), geometry.in_len());
-    assert_eq!(y.len(), geometry.out_len());
-    let fan_in = geometry.fan_in();
+    let (fan_in, mut y) = (geometry.fan_in(), vec![0; geometry.out_len()]);
     for channel in 0..geometry.out_channels() {
         let row = &weights[channel * fan_in..][..fan_in];
         for position in 0..geometry.positions() {
             y[geometry.output_index(channel, position)] = dot(geometry, row, channel, position, x);
         }
     }
+    y
 }
 
 /// One output element mod 2^32: the weights `row` of `channel` at `position`.

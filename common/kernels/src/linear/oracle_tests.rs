@@ -75,12 +75,6 @@ fn kernels() -> Vec<Arc<dyn Kernel>> {
     kernels.names().into_iter().map(|name| kernels.named(name).unwrap()).collect()
 }
 
-fn expected(geometry: &Geometry, weights: &[i16], x: &[u32]) -> Vec<u32> {
-    let mut y = vec![0; geometry.out_len()];
-    naive::apply(geometry, weights, x, &mut y);
-    y
-}
-
 fn assert_congruent(found: &[u32], expected: &[u32], k: u32, what: &str) {
     assert_eq!(found.len(), expected.len(), "{what}");
     let keep = twinmask_ring::mask(k);
@@ -92,7 +86,7 @@ fn hold(kernel: &dyn Kernel, geometry: &Geometry, weights: &[i16], x: &[u32], k:
     let what = format!("{} {geometry:?} k={k}", kernel.name());
     let mut y = vec![0xdead_beef; geometry.out_len()];
     kernel.prepare(geometry, weights, k).apply(x, &mut y, scratch);
-    assert_congruent(&y, &expected(geometry, weights, x), k, &what);
+    assert_congruent(&y, &naive::apply(geometry, weights, x), k, &what);
 }
 
 #[test]
@@ -112,19 +106,7 @@ fn random_layers() {
 #[test]
 fn extremes() {
     let conv = |c_in, c_out, kernel, groups| {
-        let (pad, one) = ([1, 0, 2, 1], [1, 1]);
-        Geometry::Conv(Conv {
-            c_in,
-            h: 7,
-            w: 6,
-            c_out,
-            kh: kernel,
-            kw: kernel,
-            stride: one,
-            pad,
-            dilation: one,
-            groups,
-        })
+        Geometry::Conv(Conv { w: 6, pad: [1, 0, 2, 1], groups, ..Conv::square([c_in, c_out], 7, kernel, 1, 0) })
     };
     let shapes = [
         conv(64, 20, 3, 1),
@@ -168,68 +150,12 @@ fn constant(geometry: &Geometry, weight: i16, share: u32) -> Vec<u32> {
 
 #[test]
 fn known_networks_first_layers_and_wide_reductions() {
-    let (dilation, groups) = ([1, 1], 1);
     let shapes = [
-        Geometry::Conv(Conv {
-            c_in: 3,
-            h: 39,
-            w: 39,
-            c_out: 64,
-            kh: 11,
-            kw: 11,
-            stride: [4, 4],
-            pad: [2; 4],
-            dilation,
-            groups,
-        }),
-        Geometry::Conv(Conv {
-            c_in: 3,
-            h: 31,
-            w: 31,
-            c_out: 24,
-            kh: 7,
-            kw: 7,
-            stride: [2, 2],
-            pad: [3; 4],
-            dilation,
-            groups,
-        }),
-        Geometry::Conv(Conv {
-            c_in: 64,
-            h: 9,
-            w: 9,
-            c_out: 192,
-            kh: 5,
-            kw: 5,
-            stride: [1, 1],
-            pad: [2; 4],
-            dilation,
-            groups,
-        }),
-        Geometry::Conv(Conv {
-            c_in: 256,
-            h: 14,
-            w: 14,
-            c_out: 80,
-            kh: 1,
-            kw: 1,
-            stride: [2, 2],
-            pad: [0; 4],
-            dilation,
-            groups,
-        }),
-        Geometry::Conv(Conv {
-            c_in: 96,
-            h: 8,
-            w: 8,
-            c_out: 96,
-            kh: 1,
-            kw: 7,
-            stride: [1, 1],
-            pad: [0, 3, 0, 3],
-            dilation,
-            groups,
-        }),
+        Geometry::Conv(Conv::square([3, 64], 39, 11, 4, 2)),
+        Geometry::Conv(Conv::square([3, 24], 31, 7, 2, 3)),
+        Geometry::Conv(Conv::square([64, 192], 9, 5, 1, 2)),
+        Geometry::Conv(Conv::square([256, 80], 14, 1, 2, 0)),
+        Geometry::Conv(Conv { kw: 7, pad: [0, 3, 0, 3], ..Conv::square([96, 96], 8, 1, 1, 0) }),
         Geometry::Fc(Fc { rows: 1, inputs: 9216, outputs: 70 }),
         Geometry::Fc(Fc { rows: 3, inputs: 4096, outputs: 100 }),
     ];
@@ -247,15 +173,12 @@ fn known_networks_first_layers_and_wide_reductions() {
 /// Rows around multiples of a vector, channels that do not fill one, and positions around multiples of a block.
 #[test]
 fn wide_rows() {
-    let (dilation, groups) = ([1, 1], 1);
     for kernel in kernels() {
         let (mut rng, mut scratch) = (Rng(11), Scratch::default());
         for w in [15, 16, 17, 33, 40] {
             for c_in in [1, 2, 3, 6, 20, 37] {
-                for (kernel_size, stride, pad) in [(1, 1, 0), (3, 1, 1), (2, 2, 0)] {
-                    let (kh, kw, stride, pad) = (kernel_size, kernel_size, [stride; 2], [pad; 4]);
-                    let geometry =
-                        Geometry::Conv(Conv { c_in, h: 5, w, c_out: 18, kh, kw, stride, pad, dilation, groups });
+                for (size, stride, pad) in [(1, 1, 0), (3, 1, 1), (2, 2, 0)] {
+                    let geometry = Geometry::Conv(Conv { w, ..Conv::square([c_in, 18], 5, size, stride, pad) });
                     for (k, bits) in [(24, 8), (28, 8), (28, 12)] {
                         let (weights, x) = (rng.weights(geometry.weight_len(), bits), rng.inputs(geometry.in_len()));
                         hold(&*kernel, &geometry, &weights, &x, k, &mut scratch);
@@ -295,7 +218,12 @@ fn parts_on_threads_make_the_whole() {
                     item(&by_channel, items, row, out);
                 }
             }
-            assert_congruent(&y, &expected(&geometry, &weights, &x), 32, &format!("{} {geometry:?}", kernel.name()));
+            assert_congruent(
+                &y,
+                &naive::apply(&geometry, &weights, &x),
+                32,
+                &format!("{} {geometry:?}", kernel.name()),
+            );
         }
     }
 }
@@ -315,7 +243,7 @@ fn several_devices_share_one_pass_over_the_weights() {
             linear.part(&input, 0..50, &mut y, &mut Scratch::default());
             let mut out = [0; 50];
             for (device, x) in xs.iter().enumerate() {
-                for (row, want) in expected(&geometry, &weights, x).chunks_exact(50).enumerate() {
+                for (row, want) in naive::apply(&geometry, &weights, x).chunks_exact(50).enumerate() {
                     item(&y, input.items(), device * rows as usize + row, &mut out);
                     assert_congruent(&out, want, 20, kernel.name());
                 }
@@ -328,18 +256,7 @@ fn several_devices_share_one_pass_over_the_weights() {
 #[test]
 fn misuse_is_refused() {
     let fc = Geometry::Fc(Fc { rows: 1, inputs: 10, outputs: 40 });
-    let conv = Geometry::Conv(Conv {
-        c_in: 1,
-        h: 1,
-        w: 10,
-        c_out: 40,
-        kh: 1,
-        kw: 1,
-        stride: [1, 1],
-        pad: [0; 4],
-        dilation: [1, 1],
-        groups: 1,
-    });
+    let conv = Geometry::Conv(Conv { w: 10, ..Conv::square([1, 40], 1, 1, 1, 0) });
     let refused = |run: &mut dyn FnMut()| std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err();
     for kernel in kernels() {
         assert!(refused(&mut || drop(kernel.prepare(&fc, &[1; 399], 32))), "{}", kernel.name());

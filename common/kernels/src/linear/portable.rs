@@ -165,8 +165,7 @@ mod tests {
             Geometry::Conv(Conv { c_in: 10, h: 9, w: 11, c_out: 74, kh: 3, kw: 2, stride, pad, dilation, groups: 2 });
         let weights: Vec<i16> = (0..geometry.weight_len() as i32).map(|i| (i * 7919) as i16).collect();
         let x: Vec<u32> = (0..geometry.in_len() as u32).map(|i| i.wrapping_mul(2_654_435_769)).collect();
-        let mut expected = vec![0; geometry.out_len()];
-        naive::apply(&geometry, &weights, &x, &mut expected);
+        let expected = naive::apply(&geometry, &weights, &x);
         let mut sets = vec![Isa::Baseline];
         if is_x86_feature_detected!("avx2") {
             sets.push(Isa::Avx2);

@@ -22,6 +22,13 @@ pub struct Window {
     pub dilation: [u32; 2],
 }
 
+impl std::fmt::Display for Window {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { kernel: [kh, kw], stride: [sh, sw], pad, dilation: [dh, dw] } = self;
+        write!(f, "{kh}x{kw} (strides {sh}x{sw}, pads {pad:?}, dilations {dh}x{dw})")
+    }
+}
+
 impl Window {
     /// Elements from the first tap to the last along axis `i` (0 height, 1 width).
     fn span(&self, i: usize) -> u64 {
@@ -31,13 +38,13 @@ impl Window {
     fn check(&self, x: &[u32]) -> Result<(), String> {
         // A 1-D tensor is one row, and stays one.
         if x.len() == 3 && (self.kernel[0], self.stride[0], self.pad[0], self.pad[2]) != (1, 1, 0, 0) {
-            return Err(format!("window {self:?} has rows, input {x:?} has none"));
+            return Err(format!("window {self} has rows, input {x:?} has none"));
         }
         let positive = self.kernel.iter().chain(&self.stride).chain(&self.dilation).all(|&v| (1..1 << 16).contains(&v));
         if positive && self.pad.iter().all(|&p| p < 1 << 16) {
             Ok(())
         } else {
-            Err(format!("impossible window {self:?}"))
+            Err(format!("impossible window {self}"))
         }
     }
 
@@ -198,7 +205,7 @@ impl Operator for Pool {
         let inside = (0..2).all(|i| u64::from(window.pad[i].max(window.pad[i + 2])) < window.span(i));
         match (inside, pool_size(h, window, 0, self.ceil), pool_size(w, window, 1, self.ceil)) {
             (true, Some(oh), Some(ow)) => Ok(like_image(x, c, oh, ow)),
-            _ => Err(format!("window {window:?} does not fit input {x:?}")),
+            _ => Err(format!("window {window} does not fit input {x:?}")),
         }
     }
 
