@@ -32,7 +32,7 @@ pub fn data_file(below: &str) -> Option<PathBuf> {
     path.is_file().then_some(path)
 }
 
-/// The file of the network `name`: of the zoo, `squeezenet` of the real data, or one of [`mnist`](crate::mnist).
+/// The file of the network `name`: of the zoo, `squeezenet` of the real data, or one of [`mnist`].
 /// `None` when it is real and not there.
 ///
 /// # Errors
