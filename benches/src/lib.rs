@@ -20,3 +20,10 @@ pub mod stats;
 pub fn kernels() -> twinmask_kernels::Kernels {
     twinmask_kernels::Kernels::native().with(std::sync::Arc::new(twinmask_openblas::OpenBlas::new()))
 }
+
+/// A network's input of `len` seeded numbers, uniform in [-2, 2): about the range of normalised pictures.
+#[must_use]
+pub fn input(len: usize) -> Vec<f32> {
+    let words = twinmask_ring::prf::Key::derive("bench", &[b"input"]).elements(0, 24, len);
+    words.into_iter().map(|w| w as f32 / (1 << 22) as f32 - 2.0).collect()
+}

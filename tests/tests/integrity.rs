@@ -8,7 +8,7 @@ use twinmask_tests::{DEVICE, Deployment, Edge, Pair, command, kernels, until};
 const LAYERS: usize = 40;
 
 /// What an edge logs when a device has ended its session for any failure.
-const CLOSED_ALIKE: &str = "Some(Peer { code: 11, text: \\\"\\\" })";
+const CLOSED_ALIKE: &str = "\"reason\":\"closed by the peer with code 11\"";
 
 fn deployment() -> Deployment {
     let deployment = Deployment::new();

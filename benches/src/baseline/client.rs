@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use twinmask_codec::RoundId;
 use twinmask_device::engine::DeviceDir;
 use twinmask_device::exec::Values;
-use twinmask_ring::prf::Key;
 use twinmask_transport::{Client, Connection, RecvHalf, Role, SendHalf, TransportLimits};
 
 use super::network::Rounds;
@@ -85,9 +84,7 @@ pub async fn measure(request: &Request<'_>) -> Result<Measured> {
     if servers.is_empty() {
         bail!("no server named");
     }
-    let mut words = vec![0; rounds.input_len()];
-    Key::derive("bench", &[b"input"]).fill(0, 24, &mut words);
-    let input: Vec<f32> = words.into_iter().map(|w| w as f32 / (1 << 22) as f32 - 2.0).collect();
+    let input = crate::input(rounds.input_len());
     let mut values = rounds.values();
     let (mut ms, mut cpu) = (Vec::new(), Vec::new());
     let mut before = (0, 0);

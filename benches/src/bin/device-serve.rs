@@ -10,7 +10,6 @@ use clap::Parser;
 use serde_json::json;
 use twinmask_device::cli::Settings;
 use twinmask_device::{Device, EdgeUsage, Input, Tensor};
-use twinmask_ring::prf::Key;
 
 #[derive(Parser)]
 struct Cli {
@@ -32,9 +31,7 @@ async fn serve(cli: &Cli) -> Result<()> {
     let device = cli.settings.device()?;
     let shape = device.inputs().tensors[0].shape.clone();
     let elements = shape.iter().map(|&d| d as usize).product();
-    let mut words = vec![0; elements];
-    Key::derive("bench", &[b"input"]).fill(0, 24, &mut words);
-    let input: Vec<f32> = words.into_iter().map(|w| w as f32 / (1 << 22) as f32 - 2.0).collect();
+    let input = twinmask_benches::input(elements);
     let input = Input::from(Tensor::new(shape, input)?);
     for _ in 0..cli.warmup {
         device.run(input.clone()).await?;

@@ -101,9 +101,7 @@ fn decimal(words: &[u32; 5]) -> String {
 fn activations() -> Result<Vec<f32>> {
     let graph = import(&zoo_file("alexnet227")?, &ImportOptions::default())?.graph;
     let (geometry, weights, bias) = first_convolution(&graph).context("alexnet227 begins with a convolution")?;
-    let mut words = vec![0; geometry.in_len()];
-    Key::derive("bench", &[b"input"]).fill(0, 24, &mut words);
-    let input: Vec<f32> = words.iter().map(|&w| w as f32 / (1 << 22) as f32 - 2.0).collect();
+    let input = twinmask_benches::input(geometry.in_len());
     let mut out = vec![0.0; geometry.out_len()];
     for channel in 0..geometry.out_channels() {
         let row = &weights[channel * geometry.fan_in()..][..geometry.fan_in()];
