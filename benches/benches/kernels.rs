@@ -1,5 +1,5 @@
-//! Each kernel at layer shapes of AlexNet and ResNet-50, against OpenBLAS's bare sgemm and dgemm, one thread, by criterion:
-//! `make bench-kernels`, or `cargo bench -p twinmask-benches --bench kernels -- FILTER` for some of them.
+//! Each kernel at layer shapes of AlexNet and ResNet-50, against OpenBLAS's bare sgemm and dgemm, one thread, by
+//! criterion: `make bench-kernels`, or `cargo bench -p twinmask-benches --bench kernels -- FILTER` for some of them.
 
 use std::collections::BTreeMap;
 use std::path::Path;

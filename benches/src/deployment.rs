@@ -162,7 +162,8 @@ impl Drop for Edge {
     }
 }
 
-/// CPU time of all threads of the process `pid` so far, in ms, to the nanosecond; threads that have ended count no more: edges keep theirs.
+/// CPU time of all threads of the process `pid` so far, in ms, to the nanosecond; threads that have ended count no
+/// more: edges keep theirs.
 ///
 /// # Errors
 /// When there is no such process.

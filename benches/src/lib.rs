@@ -1,5 +1,5 @@
-//! What the benchmarks of twinmask share: results as Markdown and raw JSON, medians, the machine's description, processes
-//! that run once per line, deployments, and networks of published systems.
+//! What the benchmarks of twinmask share: results as Markdown and raw JSON, medians, the machine's description,
+//! processes that run once per line, deployments, and networks of published systems.
 //!
 //! Every benchmark clears `OPENBLAS_CORETYPE` and `OPENBLAS_L2_SIZE`, warms up, interleaves what it compares, and gives
 //! ratios of medians within one run. `make bench` runs all of them.

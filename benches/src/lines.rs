@@ -98,8 +98,8 @@ pub fn onnxruntime(model: &Path, threads: usize) -> Result<Runner> {
     Runner::start(Command::new(python()?).arg(script).arg(model).args(["--threads", &threads.to_string()]))
 }
 
-/// The int8 form (QDQ, static, random calibration data) of the ONNX file `model`, made once in `target/bench-models`: the
-/// folder of `model` may be somebody's data.
+/// The int8 form (QDQ, static, random calibration data) of the ONNX file `model`, made once in `target/bench-models`:
+/// the folder of `model` may be somebody's data.
 ///
 /// # Errors
 /// When Python or onnxruntime is missing, or the file cannot be quantized.

@@ -1,5 +1,5 @@
-//! Network A of published private-inference systems (SecureML, MiniONN, SecureNN, Chameleon, GAZELLE measure it on MNIST):
-//! three fully connected layers, 784-128-128-10, and one 500 times larger of the same form; seeded weights.
+//! Network A of published private-inference systems (SecureML, MiniONN, SecureNN, Chameleon, GAZELLE measure it on
+//! MNIST): three fully connected layers, 784-128-128-10, and one 500 times larger of the same form; seeded weights.
 
 use std::path::PathBuf;
 
@@ -30,8 +30,8 @@ pub const NETWORKS: [Network; 2] = [
     Network { name: "mnist-a-x500", widths: [784, 7295, 7295, 10] },
 ];
 
-/// A published figure of a private inference on a small MNIST network, to stand beside measured ones: on the authors' machines
-/// and network, offline and online together.
+/// A published figure of a private inference on a small MNIST network, to stand beside measured ones: on the authors'
+/// machines and network, offline and online together.
 #[derive(Debug, Clone, Copy, serde::Serialize)]
 pub struct Cited {
     /// System.

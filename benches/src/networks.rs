@@ -24,7 +24,8 @@ pub fn zoo_file(arch: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// A file below the folder of real data (`TWINMASK_DATA`, by default `../shared/data` beside the workspace), if it is there.
+/// A file below the folder of real data (`TWINMASK_DATA`, by default `../shared/data` beside the workspace), if it is
+/// there.
 #[must_use]
 pub fn data_file(below: &str) -> Option<PathBuf> {
     let default = || workspace().join("../shared/data");

@@ -1,5 +1,5 @@
-//! Results as files: `benches/results/NAME.md` for people, which is checked in, and every row with all that was measured in
-//! `target/benches/NAME.jsonl` for programs, both from one run.
+//! Results as files: `benches/results/NAME.md` for people, which is checked in, and every row with all that was
+//! measured in `target/benches/NAME.jsonl` for programs, both from one run.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -60,7 +60,8 @@ impl Report {
         self.data.insert(key.to_owned(), value);
     }
 
-    /// Writes both files; may be called again when more has been added, so that a long run that fails leaves what it had.
+    /// Writes both files; may be called again when more has been added, so that a long run that fails leaves what it
+    /// had.
     ///
     /// # Errors
     /// When they cannot be written.

@@ -1,5 +1,5 @@
-//! Classifies frames one after the other, raw RGB on standard input: `stream FOLDER EDGE_A EDGE_B WIDTH HEIGHT < FRAMES`
-//! (`ffmpeg -i door.mp4 -f rawvideo -pix_fmt rgb24 - | stream cam1 host-a:7401 host-b:7402 640 480`)
+//! Classifies frames one after the other, raw RGB on standard input: `stream FOLDER EDGE_A EDGE_B WIDTH HEIGHT <
+//! FRAMES` (`ffmpeg -i door.mp4 -f rawvideo -pix_fmt rgb24 - | stream cam1 host-a:7401 host-b:7402 640 480`)
 
 use std::io::Read;
 

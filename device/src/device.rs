@@ -44,8 +44,8 @@ impl Way {
 /// A model, an identity and two edges: runs inferences that neither edge learns anything from.
 ///
 /// Cheap to clone; clones share the model and the session, and may run inferences side by side (as many as both edges
-/// allow). A session is opened when an inference needs one; after a failure it is closed, and the next inference opens a
-/// new one.
+/// allow). A session is opened when an inference needs one; after a failure it is closed, and the next inference opens
+/// a new one.
 #[derive(Clone)]
 pub struct Device(Arc<Inner>);
 
@@ -114,12 +114,12 @@ impl Device {
 
     /// Runs the model on `input`: an [`Image`](crate::Image), a [`Tensor`](crate::Tensor), or any other [`Input`].
     ///
-    /// Cancel safe: dropping the future gives the inference up. Its counter is burnt, so no mask is used twice, the edges
-    /// are told, and the session goes on.
+    /// Cancel safe: dropping the future gives the inference up. Its counter is burnt, so no mask is used twice, the
+    /// edges are told, and the session goes on.
     ///
     /// # Errors
-    /// [`DeviceError`]; the session is closed then (but not for an input that cannot be used, which is not sent, nor for
-    /// an edge that stays busy), and nothing is repeated except what an edge was too busy to begin.
+    /// [`DeviceError`]; the session is closed then (but not for an input that cannot be used, which is not sent, nor
+    /// for an edge that stays busy), and nothing is repeated except what an edge was too busy to begin.
     pub fn run(&self, input: impl Into<Input>) -> impl Future<Output = Result<Inference, DeviceError>> + Send + '_ {
         let input = input.into();
         async move {

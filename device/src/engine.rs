@@ -1,5 +1,5 @@
-//! The parts that a [`Device`](crate::Device) is made of, for programs that keep sessions and tensors of their own: tools
-//! that measure, and tests that look inside.
+//! The parts that a [`Device`](crate::Device) is made of, for programs that keep sessions and tensors of their own:
+//! tools that measure, and tests that look inside.
 
 pub use crate::exchange::{Exchange, GroupInput};
 pub use crate::local::Local;

@@ -18,8 +18,8 @@ pub struct GroupInput<'a> {
 
 /// Computes the linear layers of an inference.
 pub trait Exchange {
-    /// Computes round `r`: for each group of `inputs`, for each of its layers, the activations of the exact integers `W·x`
-    /// into the next of `outputs`.
+    /// Computes round `r`: for each group of `inputs`, for each of its layers, the activations of the exact integers
+    /// `W·x` into the next of `outputs`.
     #[expect(async_fn_in_trait, reason = "its futures are Send where both implementations' are, which tests hold")]
     async fn round(
         &mut self,

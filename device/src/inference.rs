@@ -78,8 +78,8 @@ impl Inference {
         self.classes(n).into_iter().map(|c| (c.label, c.score)).collect()
     }
 
-    /// The `n` likeliest classes of the first output, as probabilities: the output itself if it is a distribution, else its
-    /// softmax.
+    /// The `n` likeliest classes of the first output, as probabilities: the output itself if it is a distribution, else
+    /// its softmax.
     #[must_use]
     pub fn classes(&self, n: usize) -> Vec<Class> {
         self.outputs.first().map_or_else(Vec::new, |o| best(&o.tensor.to_f32(), &self.labels, n))

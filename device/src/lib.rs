@@ -1,7 +1,7 @@
 //! Run neural networks on private data, with the heavy layers computed by two servers that learn nothing.
 //!
-//! The owner of a model issues a folder to each device (`owner-keygen add-device`); two operators who do not collude run
-//! an edge each. An application on the device links this crate and nothing else:
+//! The owner of a model issues a folder to each device (`owner-keygen add-device`); two operators who do not collude
+//! run an edge each. An application on the device links this crate and nothing else:
 //!
 //! ```
 //! use twinmask_device::{Device, DeviceError, Image};
@@ -50,9 +50,9 @@
 //!
 //! # Side by side, cancelled, blocking, alone
 //!
-//! A [`Device`] is cheap to clone and its futures are `Send`: inferences run side by side. A future that is dropped gives
-//! its inference up, its counter is burnt and the session goes on. [`blocking::Device`] serves applications without an
-//! async runtime. [`Device::local`] computes everything on the device, with the same results to the bit:
+//! A [`Device`] is cheap to clone and its futures are `Send`: inferences run side by side. A future that is dropped
+//! gives its inference up, its counter is burnt and the session goes on. [`blocking::Device`] serves applications
+//! without an async runtime. [`Device::local`] computes everything on the device, with the same results to the bit:
 //!
 //! ```
 //! # use twinmask_device::{Device, DeviceError, Image, blocking};
@@ -70,9 +70,9 @@
 //!
 //! # What it costs, and what it hides
 //!
-//! [`Inference::usage`] and [`Inference::times`] say what an inference took. What either edge learns is in the project's
-//! SECURITY.md: the model, the number and the times of requests, nothing of inputs, activations or results. Both edges
-//! together learn everything.
+//! [`Inference::usage`] and [`Inference::times`] say what an inference took. What either edge learns is in the
+//! project's SECURITY.md: the model, the number and the times of requests, nothing of inputs, activations or results.
+//! Both edges together learn everything.
 //!
 //! # Features
 //!

@@ -1,5 +1,5 @@
-//! One inference: for each round run the local segment, scale each distinct input, exchange; at the end the last segment
-//! (ARCHITECTURE.md, "Data flow").
+//! One inference: for each round run the local segment, scale each distinct input, exchange; at the end the last
+//! segment (ARCHITECTURE.md, "Data flow").
 
 use std::time::{Duration, Instant};
 

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use crate::onnx::{Network, int, ints};
 
-/// Branches that join, siblings of one tensor (pointwise, grouped, dilated), a depthwise layer that stays on the device,
-/// asymmetric padding, a residual sum whose result is signed, softmax. Input `[1, 4, 13, 10]`.
+/// Branches that join, siblings of one tensor (pointwise, grouped, dilated), a depthwise layer that stays on the
+/// device, asymmetric padding, a residual sum whose result is signed, softmax. Input `[1, 4, 13, 10]`.
 #[must_use]
 pub fn mixed() -> Vec<u8> {
     let mut n = Network::new(&[1, 4, 13, 10]);

@@ -82,7 +82,8 @@ impl Exchange for CountingExchange {
     }
 }
 
-/// Multiplications on padding that the formula counts, from the geometry alone: kernel rows and columns beside the input.
+/// Multiplications on padding that the formula counts, from the geometry alone: kernel rows and columns beside the
+/// input.
 fn padding_macs(plan: &Plan) -> u64 {
     let layer = |g: &Geometry| {
         let Geometry::Conv(c) = g else { return 0 };

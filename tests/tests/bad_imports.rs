@@ -87,7 +87,8 @@ fn a_graph_beyond_the_memory_cap() {
     }
 }
 
-/// If this fails, sizes whose product overflows pass for small ones, or some file that must be refused crashes the command.
+/// If this fails, sizes whose product overflows pass for small ones, or some file that must be refused crashes the
+/// command.
 #[test]
 fn every_file_to_be_refused_is_refused_by_the_command() {
     let manifest = std::fs::read(binaries::workspace().join("tests/onnx/manifest.json")).expect("the manifest");

@@ -1,4 +1,4 @@
-//! The Markdown of the repository: lines that can be read, and links that lead somewhere.
+//! The Markdown of the repository: lines that can be read, and links that lead somewhere. Comments, too.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -7,12 +7,13 @@ use twinmask_tests::binaries::workspace;
 
 const WIDTH: usize = 120;
 
-fn pages(folder: &Path, found: &mut Vec<PathBuf>) {
+/// Files of the repository below `folder` whose names end in `.ending`.
+fn files(folder: &Path, ending: &str, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
         let (path, name) = (entry.path(), entry.file_name());
         if path.is_dir() && name != "target" && !name.to_string_lossy().starts_with('.') {
-            pages(&path, found);
-        } else if path.extension().is_some_and(|e| e == "md") {
+            files(&path, ending, found);
+        } else if path.extension().is_some_and(|e| e == ending) {
             found.push(path);
         }
     }
@@ -89,7 +90,7 @@ fn dead_names(text: &str) -> Vec<String> {
 #[test]
 fn files_and_tests_that_are_named_are_there() {
     let mut found = Vec::new();
-    pages(workspace(), &mut found);
+    files(workspace(), "md", &mut found);
     found.retain(|page| !page.ends_with("CHANGELOG.md"));
     let read = |page: &PathBuf| std::fs::read_to_string(page).expect("a page");
     let faults: Vec<_> =
@@ -101,7 +102,7 @@ fn files_and_tests_that_are_named_are_there() {
 #[test]
 fn pages_can_be_read_and_links_lead_somewhere() {
     let mut found = Vec::new();
-    pages(workspace(), &mut found);
+    files(workspace(), "md", &mut found);
     assert!(found.len() >= 15, "{found:?}");
     let mut faults = Vec::new();
     for page in &found {
@@ -114,11 +115,32 @@ fn pages_can_be_read_and_links_lead_somewhere() {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
+/// Comments of `text` that are too long.
+fn long_comments(text: &str) -> Vec<usize> {
+    let long = |line: &&str| line.trim_start().starts_with("//") && line.chars().count() > WIDTH;
+    (1..).zip(text.lines()).filter(|(_, line)| long(line)).map(|(number, _)| number).collect()
+}
+
+/// If this fails, a comment cannot be read beside code.
+#[test]
+fn comments_can_be_read() {
+    let mut found = Vec::new();
+    files(workspace(), "rs", &mut found);
+    assert!(found.len() >= 250, "{} sources", found.len());
+    let mut faults = Vec::new();
+    for source in &found {
+        let text = std::fs::read_to_string(source).expect("a source");
+        faults.extend(long_comments(&text).into_iter().map(|line| format!("{}:{line}", source.display())));
+    }
+    assert!(faults.is_empty(), "longer than {WIDTH} characters:\n{}", faults.join("\n"));
+}
+
 #[test]
 fn faults_are_found() {
     let long = "x".repeat(WIDTH + 1);
     let text = format!("# A head, `line`\n{long}\n| {long} |\n```\n{long}\n[a](nowhere.md)\n```\n[b](nowhere.md)");
     assert_eq!(long_lines(&text), [2]);
+    assert_eq!(long_comments(&format!("fn f() {{}}\n    // {long}\n// short\nlet {long} = 1;")), [2]);
     assert_eq!(dead_links(&text, workspace()), ["nowhere.md"]);
     let links =
         "# Where it is\n[a](README.md) [b](#where-it-is) [c](#elsewhere) [d](README.md#twinmask) [e](README.md#x)";

@@ -1,5 +1,5 @@
-//! Dropped output bits over real processes: fewer bytes come down, results move by no more than quantization moves them,
-//! and nobody gets them together with a check that they would break.
+//! Dropped output bits over real processes: fewer bytes come down, results move by no more than quantization moves
+//! them, and nobody gets them together with a check that they would break.
 
 use std::path::PathBuf;
 

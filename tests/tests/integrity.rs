@@ -66,8 +66,8 @@ fn two_liars_are_caught() {
     check_caught(&deployment, &pair, &["--integrity", "sample:16"], "both edges");
 }
 
-/// If this fails, an edge B that answers for both falsifies results unnoticed, or an honest edge is accused on a sum that
-/// cannot tell.
+/// If this fails, an edge B that answers for both falsifies results unnoticed, or an honest edge is accused on a sum
+/// that cannot tell.
 #[test]
 fn in_relay_a_lying_edge_b_is_caught_by_either_check() {
     let deployment = deployment();

@@ -145,7 +145,8 @@ fn today() -> String {
     utc(now_s())[..10].to_owned()
 }
 
-/// If this fails, a certificate out of its time is used by its own host, or refused without saying which clock is wrong.
+/// If this fails, a certificate out of its time is used by its own host, or refused without saying which clock is
+/// wrong.
 #[test]
 fn own_certificates_out_of_their_time() {
     let scene = Scene::new();

@@ -53,8 +53,8 @@ fn share_of_edge_a(inferred: &Inferred) -> f64 {
     shares[shares.len() / 2]
 }
 
-/// If this fails, edge B's sums are wrong in some kernel, a round falls back without need, or the device's traffic is not
-/// that of one edge.
+/// If this fails, edge B's sums are wrong in some kernel, a round falls back without need, or the device's traffic is
+/// not that of one edge.
 #[test]
 fn relay_is_local_and_edge_a_hears_next_to_nothing() {
     let deployment = zoo(&["lenet", MANY]);

@@ -28,7 +28,8 @@ async fn open_session(deployment: &InProcess, network: &Arc<Model>, wires: [&Arc
 
 const LONG: Duration = Duration::from_secs(20);
 
-/// If this fails, an edge sees more of the data than its masked shares: a frame more, a length, or anything at all at A.
+/// If this fails, an edge sees more of the data than its masked shares: a frame more, a length, or anything at all at
+/// A.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_edges_get_has_the_same_shape_whatever_the_data() {
     let deployment = InProcess::new(&networks::mixed());
@@ -91,8 +92,8 @@ fn cyclic_min(values: &[u32], k: u32) -> u32 {
     values[0].wrapping_add(least as u32) & twinmask_ring::mask(k)
 }
 
-/// Share of the elements of all groups behind the first for which the attacker's guess at `S_in` is right, given what it
-/// has of each request and group.
+/// Share of the elements of all groups behind the first for which the attacker's guess at `S_in` is right, given what
+/// it has of each request and group.
 fn recovered(requests: &[Vec<Glimpse>], seen: impl Fn(&Glimpse, usize) -> u32) -> f64 {
     let (mut right, mut all) = (0, 0);
     for (g, first) in requests[0].iter().enumerate().skip(1) {
@@ -116,8 +117,8 @@ fn once_zero(requests: &[Vec<Glimpse>]) -> f64 {
     zeros as f64 / all as f64
 }
 
-/// What collusion gives (docs/security-argument.md): both shares of a request are `x + S_in`, and `S_in` never changes, so
-/// behind a ReLU its value is what remains when x is zero. If this fails, the threat model describes another scheme.
+/// What collusion gives (docs/security-argument.md): both shares of a request are `x + S_in`, and `S_in` never changes,
+/// so behind a ReLU its value is what remains when x is zero. If this fails, the threat model describes another scheme.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn both_edges_together_recover_s_in_and_one_alone_does_not() {
     let deployment = InProcess::new(&networks::tower(6));

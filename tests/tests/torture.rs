@@ -1,5 +1,5 @@
-//! The torture set (`tests/onnx/generate.py`): every file imports and agrees with onnxruntime, in float and in integers, or
-//! is refused with the stated reason.
+//! The torture set (`tests/onnx/generate.py`): every file imports and agrees with onnxruntime, in float and in
+//! integers, or is refused with the stated reason.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,7 +20,8 @@ use twinmask_ring::pack;
 
 /// Most bytes that tensors of a case may take.
 const MEMORY_CAP: usize = 64 << 20;
-/// Largest difference from onnxruntime, relative to the output's largest magnitude: in float, and in integers of `precise`.
+/// Largest difference from onnxruntime, relative to the output's largest magnitude: in float, and in integers of
+/// `precise`.
 const FLOAT_ERROR: f32 = 2e-5;
 const INTEGER_ERROR: f32 = 1e-3;
 

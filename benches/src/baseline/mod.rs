@@ -1,6 +1,6 @@
-//! What twinmask is measured against on the same links and the same QUIC: offloading layer by layer in f32 to one server
-//! (no privacy), the same with wider elements for schemes whose shares are wide (one-time keys, the paper's encoding), and
-//! uploading the whole network's input to one server (no privacy).
+//! What twinmask is measured against on the same links and the same QUIC: offloading layer by layer in f32 to one
+//! server (no privacy), the same with wider elements for schemes whose shares are wide (one-time keys, the paper's
+//! encoding), and uploading the whole network's input to one server (no privacy).
 //!
 //! The server computes with OpenBLAS sgemm. Wide elements are an f32 and padding, so the arithmetic costs those schemes
 //! no more than unprotected offloading; only their bytes are theirs.

@@ -1,4 +1,5 @@
-//! A network divided as twinmask divides it, but in f32: the device's program, and the linear layers with their weights.
+//! A network divided as twinmask divides it, but in f32: the device's program, and the linear layers with their
+//! weights.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,5 +1,6 @@
-//! Frames of the baselines: `kind u8, element width u8, zero u16, round u32, payload length u32`, little-endian, then the
-//! payload: f32 elements, each padded to the width. As in twinmask's own frames, the reader knows the length beforehand.
+//! Frames of the baselines: `kind u8, element width u8, zero u16, round u32, payload length u32`, little-endian, then
+//! the payload: f32 elements, each padded to the width. As in twinmask's own frames, the reader knows the length
+//! beforehand.
 
 use anyhow::{Context, Result, bail};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

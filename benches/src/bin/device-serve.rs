@@ -1,5 +1,5 @@
-//! The device's library as a process that infers once per line on its standard input, so that its runs can alternate with
-//! those of others: takes the settings of `device`, answers each line with
+//! The device's library as a process that infers once per line on its standard input, so that its runs can alternate
+//! with those of others: takes the settings of `device`, answers each line with
 //! `{"ms":..,"cpu_ms":..,"device_ms":..,"fallbacks":..,"mode":..,"bytes":{..},"edge_ms":{..}}`.
 
 use std::io::Write;

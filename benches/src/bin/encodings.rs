@@ -1,5 +1,5 @@
-//! What encodings of masked activations take on the wire, raw and with zstd, on the first convolution's output of the paper's
-//! AlexNet. `make bench-encodings`.
+//! What encodings of masked activations take on the wire, raw and with zstd, on the first convolution's output of the
+//! paper's AlexNet. `make bench-encodings`.
 
 use std::io::Write;
 

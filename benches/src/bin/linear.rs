@@ -1,5 +1,5 @@
-//! One edge's linear layers of a whole network against local inference of that network by onnxruntime, both on one and the
-//! same processor, run by run in turn. `make bench-linear`.
+//! One edge's linear layers of a whole network against local inference of that network by onnxruntime, both on one and
+//! the same processor, run by run in turn. `make bench-linear`.
 
 use std::path::PathBuf;
 use std::time::Instant;

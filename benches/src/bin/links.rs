@@ -1,5 +1,6 @@
-//! Inference over shaped links in network namespaces: twinmask in both modes beside unprotected offloading, one-time keys,
-//! the paper's encoding and local execution. Needs root and iproute2; says that it skipped where they are missing.
+//! Inference over shaped links in network namespaces: twinmask in both modes beside unprotected offloading, one-time
+//! keys, the paper's encoding and local execution. Needs root and iproute2; says that it skipped where they are
+//! missing.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! How slow a device must be for outsourcing to win: the device and local onnxruntime under the same CPU quota, per link.
+//! How slow a device must be for outsourcing to win: the device and local onnxruntime under the same CPU quota, per
+//! link.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,5 @@
-//! How a benchmark's time is shared: every row gets at least one inference, and what is left over goes first to rows with
-//! fast inferences, which can make use of it. What was really used corrects the rest.
+//! How a benchmark's time is shared: every row gets at least one inference, and what is left over goes first to rows
+//! with fast inferences, which can make use of it. What was really used corrects the rest.
 
 use std::time::{Duration, Instant};
 

@@ -1,6 +1,6 @@
-//! Network namespaces `device`, `air`, `a` and `b`. The device has one interface, whose two ends are shaped by `tbf` (the
-//! device's radio is the bottleneck); in `air` the delay relay stands between it and each edge; the edges are joined by
-//! a link of their own that is not shaped.
+//! Network namespaces `device`, `air`, `a` and `b`. The device has one interface, whose two ends are shaped by `tbf`
+//! (the device's radio is the bottleneck); in `air` the delay relay stands between it and each edge; the edges are
+//! joined by a link of their own that is not shaped.
 //!
 //! Everything is made by `ip` and `tc` from iproute2 and removed when the [`Topology`] is dropped.
 
@@ -14,8 +14,8 @@ use super::Link;
 const QUEUE_PACKETS: u64 = 1000;
 /// Ethernet frame of a full packet, bytes.
 const FRAME: u64 = 1514;
-/// Burst of the token bucket: two full frames, or what the link carries in this time, µs. A larger one would let the first
-/// bytes of every round through for free.
+/// Burst of the token bucket: two full frames, or what the link carries in this time, µs. A larger one would let the
+/// first bytes of every round through for free.
 const BURST_US: f64 = 100.0;
 
 /// Where a process of the benchmark runs.

@@ -96,8 +96,8 @@ pub fn measure(address: &str) -> Result<Measured> {
         bail!("nothing came back from {address}");
     }
     let spread = Spread::of(&trips);
-    // Bursts leave in few system calls, as those of QUIC do, and on a socket of their own: what such a one receives may be
-    // several datagrams in one. The ping makes it known on the way.
+    // Bursts leave in few system calls, as those of QUIC do, and on a socket of their own: what such a one receives may
+    // be several datagrams in one. The ping makes it known on the way.
     let bursts = Socket::bind((Ipv4Addr::UNSPECIFIED, 0).into())?;
     bursts.burst(&[PING], 1, address)?;
     if !bursts.hears(SILENCE)? {

@@ -1,5 +1,5 @@
-//! A process on a fraction of one processor: by a cgroup (version 2, else 1), or where neither can be written by stopping
-//! and continuing it in a fixed rhythm.
+//! A process on a fraction of one processor: by a cgroup (version 2, else 1), or where neither can be written by
+//! stopping and continuing it in a fixed rhythm.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

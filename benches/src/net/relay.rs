@@ -1,10 +1,10 @@
 //! A UDP relay that holds every datagram for a fixed time in each direction: the round trip of a link where the kernel
 //! has no `netem`.
 //!
-//! What arrives together is forwarded together: the kernel hands over batches (GRO, recvmmsg), and datagrams of one size
-//! leave in one system call (GSO), from which the shaped interface takes them one by one. Datagram by datagram it would be
-//! the bottleneck of a link of 1 Gbit/s. Every client address gets a socket of its own towards the edge. One thread reads,
-//! another waits and sends, so that reading is never late.
+//! What arrives together is forwarded together: the kernel hands over batches (GRO, recvmmsg), and datagrams of one
+//! size leave in one system call (GSO), from which the shaped interface takes them one by one. Datagram by datagram it
+//! would be the bottleneck of a link of 1 Gbit/s. Every client address gets a socket of its own towards the edge. One
+//! thread reads, another waits and sends, so that reading is never late.
 
 use std::collections::HashMap;
 use std::io::{self, IoSliceMut};

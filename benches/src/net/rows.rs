@@ -213,7 +213,8 @@ pub struct Row {
     pub scheme: Scheme,
     /// Name of the scheme.
     pub label: String,
-    /// Latency, ms. Of the device program: over the medians of its turns, but the 90th percentile is the largest of theirs.
+    /// Latency, ms. Of the device program: over the medians of its turns, but the 90th percentile is the largest of
+    /// theirs.
     pub ms: Spread,
     /// Inferences measured.
     pub inferences: usize,

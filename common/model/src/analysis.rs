@@ -117,8 +117,8 @@ pub struct Scheme {
     pub storage: Storage,
     /// [`Storage::for_requests`] of 1,000.
     pub storage_1000_requests: u64,
-    /// `100 (1 - device / network)`: what the device is spared against running the float network itself, masking, scaling
-    /// and checks included; absent without a graph, negative when the device does more than before.
+    /// `100 (1 - device / network)`: what the device is spared against running the float network itself, masking,
+    /// scaling and checks included; absent without a graph, negative when the device does more than before.
     pub spared_percent: Option<f64>,
 }
 
@@ -133,7 +133,8 @@ pub struct Analysis {
     pub schemes: Vec<Scheme>,
 }
 
-/// The table for `plan`; `local_flops` are those of the device's graph ([`cost::local_flops`](crate::cost::local_flops)).
+/// The table for `plan`; `local_flops` are those of the device's graph
+/// ([`cost::local_flops`](crate::cost::local_flops)).
 #[must_use]
 pub fn analyse(plan: &Plan, local_flops: Option<u64>, checks: Checks) -> Analysis {
     let network_flops = local_flops.map(|local| 2 * plan.macs() + local);
@@ -198,8 +199,8 @@ fn relay(plan: &Plan, checks: Checks) -> Scheme {
     Scheme { device, ..scheme("relay", elements, bytes, edges, storage(plan, checks)) }
 }
 
-/// One edge, a fresh pair `(r, W·r)` per request from the device's store (the paper's [ref], as in LEP-CNN): one addition up,
-/// one subtraction down.
+/// One edge, a fresh pair `(r, W·r)` per request from the device's store (the paper's [ref], as in LEP-CNN): one
+/// addition up, one subtraction down.
 fn one_time(plan: &Plan) -> Scheme {
     let (n, m) = plan.elements();
     let elements = Traffic { up: n, down: m, between: 0 };

@@ -1,6 +1,6 @@
-//! The OpenBLAS kernel, in a crate of its own because only the edges link the library: im2col and dgemm on centred shares. Exact: every sum that dgemm may form, in whatever order, is an
-//! integer below 2^53 in magnitude, because the reduction is cut into blocks in which no channel's
-//! `sum |w| * 2^(k-1)` exceeds it; the blocks are added mod 2^32.
+//! The OpenBLAS kernel, in a crate of its own because only the edges link the library: im2col and dgemm on centred
+//! shares. Exact: every sum that dgemm may form, in whatever order, is an integer below 2^53 in magnitude, because the
+//! reduction is cut into blocks in which no channel's `sum |w| * 2^(k-1)` exceeds it; the blocks are added mod 2^32.
 
 use std::ffi::{CStr, c_char, c_int};
 use std::ops::Range;

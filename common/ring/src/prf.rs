@@ -1,8 +1,8 @@
 //! PRF streams (PROTOCOL.md, "Keys"): `key = BLAKE3.derive_key("twinmask/1 " + label, ikm)`, then a keystream under a
 //! 64-bit stream id whose little-endian u32 word i, mod 2^k, is element i.
 //!
-//! ChaCha20 serves everywhere. AES-128-CTR is several times faster where the CPU has its instructions, and much slower and
-//! leaky in time where it has not, so both sides must have them.
+//! ChaCha20 serves everywhere. AES-128-CTR is several times faster where the CPU has its instructions, and much slower
+//! and leaky in time where it has not, so both sides must have them.
 
 use aes::Aes128;
 use aes::cipher::{BlockCipherEncrypt, KeyInit};
@@ -161,8 +161,8 @@ impl Stream {
     }
 }
 
-/// AES-128 in counter mode from the counter `id * 2^64` on. The counters are written where their encryption is wanted, which
-/// spares the passes of encrypting zeros.
+/// AES-128 in counter mode from the counter `id * 2^64` on. The counters are written where their encryption is wanted,
+/// which spares the passes of encrypting zeros.
 struct Aes128Stream {
     cipher: Aes128,
     id: u64,
@@ -218,8 +218,9 @@ mod tests {
         assert_eq!(words, [0xade0_b876, 0x903d_f1a0, 0xe56a_5d40, 0x28bd_8653]);
     }
 
-    /// FIPS 197, appendix C.1 has AES-128 of 00112233..ff; the counter block is id ‖ 0, so id 0 encrypts zeros:
-    /// the first block under the all-zero key is 66e94bd4ef8a2c3b884cfa59ca342b2e (NIST KAT, VarTxt count 0's key and text).
+    /// FIPS 197, appendix C.1 has AES-128 of 00112233..ff; the counter block is id ‖ 0, so id 0 encrypts zeros: the
+    /// first block under the all-zero key is 66e94bd4ef8a2c3b884cfa59ca342b2e (NIST KAT, VarTxt count 0's key and
+    /// text).
     #[test]
     fn aes128_is_the_published_stream() {
         let mut words = [0u32; 4];

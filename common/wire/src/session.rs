@@ -176,8 +176,8 @@ impl DeviceSession {
     /// The next counter, for an inference begun by `process` at session age `age`.
     ///
     /// # Errors
-    /// [`WireError::Forked`] in another process, [`WireError::Expired`] after 24 h, [`WireError::Counter`] when there is
-    /// none left.
+    /// [`WireError::Forked`] in another process, [`WireError::Expired`] after 24 h, [`WireError::Counter`] when there
+    /// is none left.
     pub fn next_counter(&mut self, process: u32, age: Duration) -> Result<Counter, WireError> {
         if process != self.process {
             return Err(WireError::Forked { opened: self.process, now: process });

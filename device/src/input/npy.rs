@@ -132,8 +132,8 @@ fn dtype(descr: &str) -> String {
     if order == ">" { format!("big-endian {name}") } else { name.into() }
 }
 
-/// Writes an array of `shape` (format version 1.0) to a temporary name beside `path`, and renames it: an older file stays
-/// whole until the new one is. Readable by its owner only, as it may hold what the inference was to hide.
+/// Writes an array of `shape` (format version 1.0) to a temporary name beside `path`, and renames it: an older file
+/// stays whole until the new one is. Readable by its owner only, as it may hold what the inference was to hide.
 ///
 /// # Errors
 /// [`InputError::Write`] when the elements do not fit the shape, and whatever the file system says.

@@ -108,8 +108,8 @@ fn pictured(image: &Image, wanted: &TensorSpec, spec: &InputSpec) -> Result<Vec<
     Ok(image.to_tensor(size, &spec.preprocess))
 }
 
-/// Reads the picture or array at `path` for a model with one input. What a file is, its first bytes say; arrays of another
-/// size are refused before anything of their size is allocated.
+/// Reads the picture or array at `path` for a model with one input. What a file is, its first bytes say; arrays of
+/// another size are refused before anything of their size is allocated.
 fn load(path: &Path, spec: &InputSpec) -> Result<Vec<f32>, InputError> {
     let wanted = &spec.tensors[0];
     let unread = |source| InputError::Read { path: path.into(), source };

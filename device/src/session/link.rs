@@ -141,7 +141,8 @@ impl EdgeLink {
         }
     }
 
-    /// Appends what has come of a payload to `buffer`, filling it to no more than `most` bytes: how many came, at least one.
+    /// Appends what has come of a payload to `buffer`, filling it to no more than `most` bytes: how many came, at least
+    /// one.
     pub(crate) async fn read_some(
         &self,
         recv: &mut RecvHalf,

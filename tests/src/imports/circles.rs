@@ -42,8 +42,8 @@ impl Imports {
         self.edges.get(from).is_some_and(|to_files| to_files.contains_key(to))
     }
 
-    /// A text for each knot of files that all reach each other: its shortest circle with the names imported, and what else
-    /// belongs to it.
+    /// A text for each knot of files that all reach each other: its shortest circle with the names imported, and what
+    /// else belongs to it.
     #[must_use]
     pub fn circles(&self) -> Vec<String> {
         let (mut told, mut texts) = (BTreeSet::new(), Vec::new());

@@ -1,9 +1,9 @@
 //! Which file of a crate imports which, read from the sources; and where imports run in a circle.
 //!
-//! A file imports another if it names something that is defined there: in a `use`, or by a path in its code. Re-exports are
-//! followed to the file that defines the name, so a facade (`mod.rs`, `lib.rs`) that only declares its modules and
-//! re-exports from them imports nothing, and nobody imports it. Code for tests does not count, nor do methods: who calls
-//! one need not know where it is written.
+//! A file imports another if it names something that is defined there: in a `use`, or by a path in its code. Re-exports
+//! are followed to the file that defines the name, so a facade (`mod.rs`, `lib.rs`) that only declares its modules and
+//! re-exports from them imports nothing, and nobody imports it. Code for tests does not count, nor do methods: who
+//! calls one need not know where it is written.
 
 mod circles;
 mod module;

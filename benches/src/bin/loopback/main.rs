@@ -1,5 +1,5 @@
-//! End to end on loopback: both edges and the device as processes, against local inference by onnxruntime with one thread,
-//! run by run in turn. `make bench-loopback`.
+//! End to end on loopback: both edges and the device as processes, against local inference by onnxruntime with one
+//! thread, run by run in turn. `make bench-loopback`.
 
 mod rows;
 mod targets;

@@ -12,8 +12,8 @@ use twinmask_benches::kernels;
 use twinmask_benches::lines::Runner;
 use twinmask_benches::stats::{Spread, median, paired_ratio};
 
-/// The edges compute ahead of time for the next inference; onnxruntime is timed when they have done so: after as long as the
-/// inference took, twice over, and at least this.
+/// The edges compute ahead of time for the next inference; onnxruntime is timed when they have done so: after as long
+/// as the inference took, twice over, and at least this.
 const SETTLE: Duration = Duration::from_millis(40);
 
 /// Name of the device and of the model in every deployment.
@@ -45,8 +45,8 @@ fn case(mode: &'static str, integrity: &'static str, threads: usize) -> Case {
     Case { mode, integrity, ring: "balanced", extra: Vec::new(), kernel: "auto", threads }
 }
 
-/// Every setting that matters: modes, checks and threads in full; each kernel, ring, dropped bits and prefetching by turns.
-/// Ordered by ring, kernel and threads, so that neighbours share their edges.
+/// Every setting that matters: modes, checks and threads in full; each kernel, ring, dropped bits and prefetching by
+/// turns. Ordered by ring, kernel and threads, so that neighbours share their edges.
 pub(crate) fn all() -> Vec<Case> {
     let mut cases = Vec::new();
     for threads in [1, 2] {

@@ -97,7 +97,8 @@ fn compare(
     })
 }
 
-/// Every device does `runs` inferences, all devices at once: CPU ms of the edges per inference, and inferences per second.
+/// Every device does `runs` inferences, all devices at once: CPU ms of the edges per inference, and inferences per
+/// second.
 fn phase(edges: &Pair, devices: &mut [Runner], runs: usize) -> Result<(f64, f64)> {
     std::thread::sleep(SETTLE);
     let (cpu, begun) = (edges.cpu_ms()?, Instant::now());

@@ -65,7 +65,8 @@ macro_rules! by_level {
             #[allow(clippy::too_many_arguments, reason = "slices of one loop")]
             fn avx512($($arg: $ty),*) $(-> $ret)? { body($($arg),*) }
             match level() {
-                // SAFETY: `level` is no higher than `detected`, so the CPU has avx512f, avx512bw, avx512dq and avx512vl.
+                // SAFETY: `level` is no higher than `detected`, so the CPU has avx512f, avx512bw, avx512dq and
+                // avx512vl.
                 #[cfg(target_arch = "x86_64")]
                 Level::Avx512 => unsafe { avx512($($arg),*) },
                 // SAFETY: `level` is no higher than `detected`, so the CPU has avx2.

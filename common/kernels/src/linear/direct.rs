@@ -124,8 +124,8 @@ impl<M: Micro> Direct<M> {
         Arc::new(Self { micro, name, layout, planes, weights })
     }
 
-    /// Computes the positions of `bases`, at most [`MOST_PIXELS`], and channels of `blocks`, all of one group, into `y`, whose rows (one per
-    /// channel) are `stride` apart.
+    /// Computes the positions of `bases`, at most [`MOST_PIXELS`], and channels of `blocks`, all of one group, into
+    /// `y`, whose rows (one per channel) are `stride` apart.
     fn panel(
         &self,
         bytes: &[u8],

@@ -28,8 +28,8 @@ pub(crate) struct Block {
     pub(crate) offset: usize,
 }
 
-/// Pixels that lie a multiple of this apart share a few sets of the first-level cache, too few for those that are written
-/// at a time: then they are moved apart by a line.
+/// Pixels that lie a multiple of this apart share a few sets of the first-level cache, too few for those that are
+/// written at a time: then they are moved apart by a line.
 const CONFLICT: usize = 1024;
 
 /// One row of an input: element (channel, column) is `x[channel * area + column]`. It becomes element `channel` of the

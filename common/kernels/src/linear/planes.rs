@@ -1,5 +1,5 @@
-//! Splits rows of shares into the planes of a [`Layout`](crate::linear::layout::Layout): bytes, signed 16-bit digits, or all
-//! 32 bits at once.
+//! Splits rows of shares into the planes of a [`Layout`](crate::linear::layout::Layout): bytes, signed 16-bit digits,
+//! or all 32 bits at once.
 //!
 //! Safe Rust; callers inline it into functions that enable an instruction set.
 

@@ -12,8 +12,8 @@ use std::arch::x86_64::{
 use crate::linear::layout::{LANES, Row};
 use crate::linear::planes::{self, Digits};
 
-/// Elements of a channel between those that are read and those that are fetched ahead: channels lie too far apart for the
-/// CPU to see the pattern, and fetching ahead takes a third of the time that waiting for memory does.
+/// Elements of a channel between those that are read and those that are fetched ahead: channels lie too far apart for
+/// the CPU to see the pattern, and fetching ahead takes a third of the time that waiting for memory does.
 const AHEAD: usize = 32;
 
 /// Proof that the CPU has AVX-512F, BW and VL.
@@ -69,8 +69,8 @@ fn split<D: Digits, const C: usize>(row: &Row<'_>, planes: usize, out: &mut [u8]
     }
     let pixel = row.pixel_bytes;
     let whole = row.channels / (4 * C) * (4 * C);
-    // Channels inside, so that what is written stays in the first-level cache; the last few first, so that what their whole
-    // stores write past a pixel's last channel is written again by what comes later.
+    // Channels inside, so that what is written stays in the first-level cache; the last few first, so that what their
+    // whole stores write past a pixel's last channel is written again by what comes later.
     for column in (0..row.columns).step_by(LANES) {
         let count = LANES.min(row.columns);
         // At the end of a row some columns are done twice.
@@ -111,8 +111,8 @@ fn store(bytes: __m128i, out: &mut [u8]) {
     }
 }
 
-/// `count` (1..=16) columns of `C` channels from `first` on, zero beyond the last channel; what is beyond the last column
-/// is unspecified.
+/// `count` (1..=16) columns of `C` channels from `first` on, zero beyond the last channel; what is beyond the last
+/// column is unspecified.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn loaded<const C: usize>(row: &Row<'_>, first: usize, column: usize, count: usize) -> [__m512i; C] {
     let mut x = [_mm512_setzero_si512(); C];
