@@ -54,6 +54,13 @@ async fn a_dropped_inference_burns_its_counter_and_leaves_the_session_usable() {
             assert_eq!(kept.outputs, expected, "{mode}, {most} polls");
         }
         assert!(given_up >= 5, "{mode}: given up at {given_up} places only");
+        // What edge A had made for those given up keeps no room from the others (a busy machine may be late now and
+        // then).
+        let mut late = 0;
+        while device.run(digit("kept")).await.expect("an inference").fallbacks > 0 {
+            late += 1;
+            assert!(late < 50, "{mode}: corrections never come again");
+        }
         device.close().await;
         let sessions = pair.a.log().matches("session opened").count() - opened;
         assert_eq!(sessions, 1, "{mode}: the session was opened anew");

@@ -133,17 +133,22 @@ impl Session {
     /// # Errors
     /// [`DeviceError`]; the counter is burnt.
     pub async fn begin(&self) -> Result<RemoteInference, DeviceError> {
-        let shared = &self.0;
-        let ready = shared.ahead.lock().await.pop_front();
-        // Edge A may already begin: its answers do not depend on the data. Edge B hears nothing before the grant.
-        let Prepared { counter, masks, a } = match ready {
+        let session = self.clone();
+        let Prepared { counter, masks, a } = to_its_end(async move { session.claimed().await }).await?;
+        let b = self.0.b.open_stream(&self.infer_frame(counter)).await?;
+        Ok(RemoteInference::new(Arc::clone(&self.0), masks, a, b))
+    }
+
+    /// The next inference that edge A has begun, its counter granted. Edge A may already compute: its answers do not
+    /// depend on the data. Edge B hears nothing before the grant.
+    async fn claimed(&self) -> Result<Prepared, DeviceError> {
+        let ready = self.0.ahead.lock().await.pop_front();
+        let prepared = match ready {
             Some(prepared) => prepared,
             None => self.prepare(false).await?,
         };
-        let control = Arc::clone(shared);
-        to_its_end(async move { claim(&control.a, counter).await }).await?;
-        let b = shared.b.open_stream(&self.infer_frame(counter)).await?;
-        Ok(RemoteInference::new(Arc::clone(shared), masks, a, b))
+        claim(&self.0.a, prepared.counter).await?;
+        Ok(prepared)
     }
 
     /// Has edge A send the answers of the next inferences while the link is idle, as far as the session is set to.
@@ -155,7 +160,8 @@ impl Session {
             return Ok(());
         }
         while self.0.ahead.lock().await.len() < self.0.options.prefetch {
-            let prepared = self.prepare(true).await?;
+            let session = self.clone();
+            let prepared = to_its_end(async move { session.prepare(true).await }).await?;
             self.0.ahead.lock().await.push_back(prepared);
         }
         Ok(())
@@ -170,12 +176,8 @@ impl Session {
         let shared = &self.0;
         let (counter, masks) = self.reserve().await?;
         if prefetch {
-            let control = Arc::clone(shared);
-            to_its_end(async move {
-                let mut stream = control.a.control.lock().await;
-                control.a.write(&mut stream.0, FrameType::Prefetch, &Prefetch { counter }).await
-            })
-            .await?;
+            let mut control = shared.a.control.lock().await;
+            shared.a.write(&mut control.0, FrameType::Prefetch, &Prefetch { counter }).await?;
         }
         let a = shared.a.open_stream(&self.infer_frame(counter)).await?;
         Ok(Prepared { counter, masks, a })
@@ -213,7 +215,7 @@ async fn claim(a: &EdgeLink, counter: Counter) -> Result<(), DeviceError> {
 }
 
 /// Runs `step` to its end even if the caller is dropped meanwhile: half a frame on the control stream would end the
-/// session for all its inferences.
+/// session for all its inferences, and a counter that edge A never hears of would keep what it computed ahead for it.
 async fn to_its_end<T: Send + 'static>(step: impl Future<Output = T> + Send + 'static) -> T {
     match tokio::spawn(step).await {
         Ok(done) => done,
