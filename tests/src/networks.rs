@@ -56,6 +56,18 @@ pub fn tower(layers: usize) -> Vec<u8> {
     n.bytes(&out)
 }
 
+/// A layer whose upload leaves in several pieces. Input `[1, 3, 160, 160]`.
+#[must_use]
+pub fn wide() -> Vec<u8> {
+    let mut n = Network::new(&[1, 3, 160, 160]);
+    let x = n.conv("x", [3, 4], &[1, 1], 1, vec![]);
+    let x = n.node("Relu", &[&x], vec![]);
+    let pool = n.node("GlobalAveragePool", &[&x], vec![]);
+    let flat = n.node("Flatten", &[&pool], vec![int("axis", 1)]);
+    let out = n.dense(&flat, 4, 3);
+    n.bytes(&out)
+}
+
 /// Two sibling convolutions and a fully connected layer, small enough to check every output. Input `[1, 2, 4, 4]`.
 #[must_use]
 pub fn tiny() -> Vec<u8> {

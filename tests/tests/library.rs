@@ -7,9 +7,15 @@ use std::time::Duration;
 
 use twinmask_device::{Device, DeviceError, Inference, Integrity, Mode, Tensor};
 use twinmask_testkit::numbers;
+use twinmask_tests::networks::{save, wide};
 use twinmask_tests::{DEVICE, Deployment, Pair};
 
 const LONG: Duration = Duration::from_secs(60);
+
+/// The input of [`wide`], whose first upload leaves in several pieces: it can be dropped with half a frame on its way.
+fn picture(label: &str) -> Tensor {
+    Tensor::new([1, 3, 160, 160], numbers(label, 3 * 160 * 160)).expect("fits")
+}
 
 fn digit(label: &str) -> Tensor {
     Tensor::new([1, 1, 28, 28], numbers(label, 28 * 28)).expect("fits")
@@ -33,31 +39,33 @@ async fn polled(device: &Device, input: Tensor, most: usize) -> Option<Result<In
 /// If this fails, an application that drops an inference half way loses its session, or reuses what was given up.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dropped_inference_burns_its_counter_and_leaves_the_session_usable() {
-    let deployment = Deployment::lenet();
+    let deployment = Deployment::new();
+    let file = save(&wide(), &deployment.scratch("wide.onnx"));
+    deployment.add("wide", &["--onnx", &file]);
     let pair = deployment.edges("portable");
     let expected = Device::local(deployment.path("devices").join(DEVICE)).expect("all weights");
-    let expected = expected.run(digit("kept")).await.expect("alone").outputs;
+    let expected = expected.run(picture("kept")).await.expect("alone").outputs;
     for (mode, prefetch) in [(Mode::Split, 0), (Mode::Relay, 0), (Mode::Split, 2)] {
         let opened = pair.a.log().matches("session opened").count();
         let device = open(&deployment, &pair, mode, prefetch).await;
         let mut given_up = 0;
         for most in 1.. {
             // Whether it is done within so many polls depends on the machine; that it is at last, does not.
-            match tokio::time::timeout(LONG, polled(&device, digit("given up"), most)).await.expect("in time") {
+            match tokio::time::timeout(LONG, polled(&device, picture("given up"), most)).await.expect("in time") {
                 Some(done) => {
                     done.expect("an inference");
                     break;
                 }
                 None => given_up += 1,
             }
-            let kept = device.run(digit("kept")).await.unwrap_or_else(|e| panic!("{mode}, {most} polls: {e}"));
+            let kept = device.run(picture("kept")).await.unwrap_or_else(|e| panic!("{mode}, {most} polls: {e}"));
             assert_eq!(kept.outputs, expected, "{mode}, {most} polls");
         }
         assert!(given_up >= 5, "{mode}: given up at {given_up} places only");
         // What edge A had made for those given up keeps no room from the others (a busy machine may be late now and
         // then).
         let mut late = 0;
-        while device.run(digit("kept")).await.expect("an inference").fallbacks > 0 {
+        while device.run(picture("kept")).await.expect("an inference").fallbacks > 0 {
             late += 1;
             assert!(late < 50, "{mode}: corrections never come again");
         }
