@@ -72,7 +72,7 @@ impl Builder {
     }
 
     /// Edges within this process instead, for tests: `dial` gives a new connection to the edge of that role, as
-    /// `twinmask_transport::memory_pair` makes them.
+    /// `twinmask_transport::memory_pair_as` makes them.
     pub fn edges_in_memory(mut self, dial: impl Fn(Role) -> Connection + Send + Sync + 'static) -> Self {
         self.dial = Some(Arc::new(dial));
         self
@@ -166,7 +166,8 @@ impl Builder {
         let way = match self.dial.clone() {
             Some(dial) => {
                 let options = SessionOptions { relay: self.mode == Mode::Relay, ..self.options.clone() };
-                Way::Memory { dial, options }
+                let key = DeviceDir::open(&self.dir)?.identity()?.mask_key()?.clone();
+                Way::Memory { dial, key, options }
             }
             None => {
                 let edges = self.addresses()?;

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex as AsyncMutex;
+use twinmask_ring::keys::MaskKey;
 use twinmask_transport::{Connection, Identity, Role};
 
 use crate::error::DeviceError;
@@ -30,7 +31,7 @@ pub(crate) enum Way {
     /// By two edges.
     Edges(Box<(Identity, Edges)>),
     /// By two edges in this process.
-    Memory { dial: Arc<Dial>, options: SessionOptions },
+    Memory { dial: Arc<Dial>, key: MaskKey, options: SessionOptions },
     /// On this device, one inference at a time.
     Local(Box<AsyncMutex<Local>>),
 }
@@ -103,9 +104,9 @@ impl Device {
             *open = match &self.0.way {
                 Way::Local(_) => None,
                 Way::Edges(way) => Some(Session::open(model, &way.0, &way.1).await?),
-                Way::Memory { dial, options } => {
+                Way::Memory { dial, key, options } => {
                     let (a, b) = (dial(Role::EdgeA), dial(Role::EdgeB));
-                    Some(Session::over(model, a, b, options.clone()).await?)
+                    Some(Session::over(model, key, a, b, options.clone()).await?)
                 }
             };
         }

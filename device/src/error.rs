@@ -231,6 +231,15 @@ pub enum LinkError {
         /// How it ended.
         reason: CloseReason,
     },
+    /// It derives other masks than this device does.
+    #[error(
+        "{at} has another mask key for this device: identity/mask.key is not of the certificate beside it, or not of \
+         edge A's owner; have the owner run `owner-keygen rotate-identity` for this device and copy the folder anew"
+    )]
+    OtherKeys {
+        /// Its address.
+        at: String,
+    },
     /// Both edges are one host.
     #[error("holds the same key as edge A: one host must not be both edges")]
     SameKey,

@@ -8,6 +8,7 @@ use twinmask_masking::freivalds::Secrets;
 use twinmask_masking::keys;
 use twinmask_model::bundle::{DeviceBundle, DeviceModel, EdgeBundle, Rows, short};
 use twinmask_model::plan::Layer;
+use twinmask_transport::mask_key::MASK_KEY_FILE;
 use twinmask_transport::owner_key::OWNER_FILE;
 use twinmask_transport::{CERT_FILE, Role};
 use zeroize::Zeroizing;
@@ -55,13 +56,19 @@ pub fn add_device(store: &mut Store, request: &DeviceRequest) -> Result<PathBuf,
     batch.folder(&dir.join("models"))?;
     create_private_dir(&dir)?;
     stage_bundle(store, &mut batch, request, version)?;
-    if standing == Standing::Unknown || !store.identity_dir(&role).join(CERT_FILE).exists() {
-        registry.issue(&store.ca()?, &mut batch, &role, &store.identity_dir(&role))?;
+    if standing == Standing::Unknown || !has_identity(store, &role) {
+        registry.issue((&store.ca()?, &store.mask_key()?), &mut batch, &role, &store.identity_dir(&role))?;
     }
     batch.public(&dir.join(OWNER_FILE), hex_line(&store.public_key()?).as_bytes())?;
     register(&mut registry, &request.name, (request.model.clone(), version));
     store.commit(batch, registry)?;
     Ok(dir)
+}
+
+/// Whether the device's identity folder holds what an identity consists of today.
+fn has_identity(store: &Store, role: &Role) -> bool {
+    let dir = store.identity_dir(role);
+    [CERT_FILE, MASK_KEY_FILE].iter().all(|file| dir.join(file).exists())
 }
 
 fn stage_bundle(store: &Store, batch: &mut Batch, request: &DeviceRequest, version: u32) -> Result<(), OwnerError> {

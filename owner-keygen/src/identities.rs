@@ -32,7 +32,7 @@ pub fn rotate_identity(store: &mut Store, role: &Role, revoke_old: bool) -> Resu
         registry.revoke(role);
         stage_revocations(store, &ca, &registry, &mut batch)?;
     }
-    registry.issue(&ca, &mut batch, role, &store.identity_dir(role))?;
+    registry.issue((&ca, &store.mask_key()?), &mut batch, role, &store.identity_dir(role))?;
     store.commit(batch, registry)
 }
 

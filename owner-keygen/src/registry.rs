@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use twinmask_ring::keys::MaskKey;
+use twinmask_transport::mask_key::MASK_KEY_FILE;
 use twinmask_transport::{CRL_FILE, Role};
 
 use crate::error::OwnerError;
@@ -165,13 +167,27 @@ impl Registry {
     }
 
     /// Issues `role` a fresh key with a certificate, into its identity folder `dir`, and with it the revocation list
-    /// that there is.
+    /// that there is; a device also the mask key of that certificate, edge A the master key `mask`.
     ///
     /// # Errors
     /// [`OwnerError`].
-    pub(crate) fn issue(&mut self, ca: &Ca, batch: &mut Batch, role: &Role, dir: &Path) -> Result<(), OwnerError> {
+    pub(crate) fn issue(
+        &mut self,
+        (ca, mask): (&Ca, &MaskKey),
+        batch: &mut Batch,
+        role: &Role,
+        dir: &Path,
+    ) -> Result<(), OwnerError> {
         let issued = ca.issue(role, Validity::default())?;
         stage_identity(batch, dir, &issued)?;
+        let mask = match role {
+            Role::Device(name) => Some(mask.of_device(name, &issued.serial)),
+            Role::EdgeA => Some(mask.clone()),
+            Role::EdgeB => None,
+        };
+        if let Some(key) = mask {
+            batch.private(&dir.join(MASK_KEY_FILE), hex::secret_line(key.expose()).as_bytes())?;
+        }
         if let Some(list) = self.revocations(ca)? {
             batch.private(&dir.join(CRL_FILE), list.as_bytes())?;
         }

@@ -3,14 +3,16 @@
 
 use std::path::{Path, PathBuf};
 
-use ring::rand::SystemRandom;
+use ring::rand::{SecureRandom, SystemRandom};
 use ring::signature::{Ed25519KeyPair, KeyPair};
+use twinmask_ring::keys::MaskKey;
 use twinmask_transport::Role;
+use twinmask_transport::mask_key::{self, MASK_KEY_FILE};
 use twinmask_transport::owner_key::OWNER_FILE;
 use zeroize::Zeroizing;
 
 use crate::error::OwnerError;
-use crate::hex::hex_line;
+use crate::hex::{self, hex_line};
 use crate::pki::Ca;
 use crate::registry::Registry;
 use crate::secure_file::{Batch, create_private_dir, write_private, write_public};
@@ -41,13 +43,14 @@ impl Store {
         ca.save(&store.owner_dir())?;
         let key = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).map_err(|_| OwnerError::Random)?;
         write_private(&store.owner_dir().join(SIGN_KEY), Zeroizing::new(key.as_ref().to_vec()).as_ref())?;
+        let mask = store.mask_key()?;
         let public = store.public_key()?;
         write_public(&store.owner_dir().join(OWNER_FILE), hex_line(&public).as_bytes())?;
         let (mut batch, mut registry) = (Batch::default(), Registry::default());
         for (role, dir) in [(Role::EdgeA, store.edge_dir("edge-a")), (Role::EdgeB, store.edge_dir("edge-b"))] {
             batch.folder(&dir.join("models"))?;
             create_private_dir(&dir)?;
-            registry.issue(&ca, &mut batch, &role, &store.identity_dir(&role))?;
+            registry.issue((&ca, &mask), &mut batch, &role, &store.identity_dir(&role))?;
             batch.public(&dir.join(OWNER_FILE), hex_line(&public).as_bytes())?;
         }
         // The registry comes last: a deployment without one was cut short and is refused.
@@ -129,6 +132,21 @@ impl Store {
     /// When its files are missing or others may read them.
     pub fn ca(&self) -> Result<Ca, OwnerError> {
         Ok(Ca::load(&self.owner_dir())?)
+    }
+
+    /// Edge A's master key, from which devices' mask keys are derived. A folder of a release that had none gets one
+    /// now; edge A gets it when it is issued its next identity.
+    ///
+    /// # Errors
+    /// When the file is malformed, others may read it, or it cannot be written.
+    pub fn mask_key(&self) -> Result<MaskKey, OwnerError> {
+        if let Some(key) = mask_key::read(&self.owner_dir()).map_err(crate::pki::PkiError::from)? {
+            return Ok(key);
+        }
+        let mut key = Zeroizing::new([0; 32]);
+        SystemRandom::new().fill(key.as_mut()).map_err(|_| OwnerError::Random)?;
+        write_private(&self.owner_dir().join(MASK_KEY_FILE), hex::secret_line(&key).as_bytes())?;
+        Ok(MaskKey::new(*key))
     }
 
     /// The key that bundles are signed with.

@@ -11,6 +11,7 @@ use twinmask_device::engine::DeviceDir;
 use twinmask_device::npy;
 use twinmask_model::bundle::DeviceBundle;
 use twinmask_testkit::numbers;
+use twinmask_transport::Identity;
 
 use crate::process::{Output, Running, command, run};
 use crate::{Edge, binaries, until};
@@ -225,8 +226,20 @@ impl Deployment {
     /// If it cannot be loaded.
     #[must_use]
     pub fn bundle(&self, model: &str) -> DeviceBundle {
-        let folder = DeviceDir::open(&self.path("devices").join(DEVICE)).expect("the device's folder");
-        folder.load(Some(model)).expect("the device's bundle")
+        self.device_dir().load(Some(model)).expect("the device's bundle")
+    }
+
+    /// The device's identity.
+    ///
+    /// # Panics
+    /// If it cannot be loaded.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        self.device_dir().identity().expect("the device's identity")
+    }
+
+    fn device_dir(&self) -> DeviceDir {
+        DeviceDir::open(&self.path("devices").join(DEVICE)).expect("the device's folder")
     }
 
     /// Every file of the deployment with its content, to see that nothing was lost.

@@ -180,5 +180,5 @@ fn the_device_is_small() {
     assert!(bytes.len() <= 7_500_000, "{} bytes", bytes.len());
     let holds = |text: &[u8]| bytes.windows(text.len()).any(|w| w == text);
     assert!(!holds(b"libopenblas") && !holds(b"cblas_dgemm"), "the device links BLAS");
-    assert!(holds(b"twinmask/1"), "this is not the device's program");
+    assert!(holds(b"twinmask/2"), "this is not the device's program");
 }

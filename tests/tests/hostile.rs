@@ -16,7 +16,7 @@ use twinmask_ring::prf::Key;
 use twinmask_testkit::numbers;
 use twinmask_tests::flipper::{Flip, Part, wire};
 use twinmask_tests::networks::{save, tiny};
-use twinmask_tests::{DEVICE, Deployment, Pair, kernels};
+use twinmask_tests::{Deployment, Pair, kernels};
 use twinmask_transport::frame_io::write_frame;
 use twinmask_transport::{Client, Connection, Identity, Role, TransportLimits};
 use twinmask_wire::message::{Claim, Infer, Open, Prf, Secret};
@@ -43,6 +43,7 @@ struct Scene {
     a: Arc<Edge>,
     b: Arc<Edge>,
     network: Arc<Model>,
+    identity: Identity,
 }
 
 /// Which wire a flip is on.
@@ -67,7 +68,7 @@ impl Scene {
         let (a, b) = (edge("edge-a", twinmask_edge::Role::A), edge("edge-b", twinmask_edge::Role::B));
         let every: Integrity = "sample:4096".parse().expect("a check");
         let network = Arc::new(Model::new(deployment.bundle("tiny"), every).expect("a network"));
-        Scene { a, b, network }
+        Scene { a, b, network, identity: deployment.identity() }
     }
 
     fn input() -> Vec<f32> {
@@ -76,10 +77,9 @@ impl Scene {
 
     /// An inference with a flip on one of the wires: its outputs, the frames on both wires, and whether it was flipped.
     async fn infer(&self, flip: Option<(Wire, Flip)>) -> (Result<Vec<f32>, DeviceError>, [usize; 2], bool) {
-        let device = Role::device(DEVICE).expect("a name");
         let on = |w: fn(&Wire) -> bool| flip.filter(|(wire, _)| w(wire)).map(|(_, flip)| flip);
-        let (to_a, at_a, passed_a) = wire(&device, &Role::EdgeA, on(|w| matches!(w, Wire::A)));
-        let (to_b, at_b, passed_b) = wire(&device, &Role::EdgeB, on(|w| matches!(w, Wire::B)));
+        let (to_a, at_a, passed_a) = wire(&self.identity, &Role::EdgeA, on(|w| matches!(w, Wire::A)));
+        let (to_b, at_b, passed_b) = wire(&self.identity, &Role::EdgeB, on(|w| matches!(w, Wire::B)));
         tokio::spawn(Arc::clone(&self.a).serve(at_a));
         tokio::spawn(Arc::clone(&self.b).serve(at_b));
         let result = self.infer_over(to_a, to_b).await;
@@ -89,7 +89,7 @@ impl Scene {
 
     async fn infer_over(&self, a: Connection, b: Connection) -> Result<Vec<f32>, DeviceError> {
         let options = SessionOptions { codec: CodecChoice::Packed, timeout: PATIENCE, ..SessionOptions::default() };
-        let session = Session::over(Arc::clone(&self.network), a, b, options).await?;
+        let session = Session::over(Arc::clone(&self.network), self.identity.mask_key()?, a, b, options).await?;
         let mut remote = session.begin().await?;
         let mut values = self.network.values();
         let outcome = infer(&self.network, &mut values, &[Self::input()], &mut remote).await?;
@@ -166,7 +166,7 @@ fn rubbish(i: u64) -> Vec<u8> {
     let random: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
     let header = |kind: u8, flags: u16, body: u32, payload: u32| {
         let tail = [flags.to_le_bytes().as_slice(), &body.to_le_bytes(), &payload.to_le_bytes()].concat();
-        [b"TWMK\x01".as_slice(), &[kind], &tail, &random].concat()
+        [b"TWMK".as_slice(), &[twinmask_wire::VERSION, kind], &tail, &random].concat()
     };
     match i % 6 {
         0 => random,
@@ -211,7 +211,7 @@ async fn pester(connection: &Connection, i: u64, opened: bool, digest: [u8; 32])
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rubbish_from_a_known_device() {
     let deployment = Deployment::lenet();
-    let identity = Identity::load(&deployment.path("devices").join(DEVICE).join("identity")).expect("an identity");
+    let identity = deployment.identity();
     let digest = deployment.bundle("lenet").model.digest;
     for kernel in kernels() {
         let mut pair: Pair = deployment.edges(kernel);

@@ -2,13 +2,15 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::watch;
 use twinmask_kernels::Kernel;
+use twinmask_ring::keys::MaskKey;
+use twinmask_transport::mask_key::{self, MASK_KEY_FILE};
 use twinmask_transport::{Connection, Identity, Peer};
 use twinmask_wire::CloseCode;
 
@@ -22,6 +24,9 @@ use crate::lock::locked;
 use crate::models::{MODELS_DIR, Models};
 use crate::relay::inbox::Inboxes;
 use crate::role::Role;
+
+/// Folder of certificate, keys and CA in an edge's folder.
+pub(crate) const IDENTITY_DIR: &str = "identity";
 
 /// Why devices may not come.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -57,6 +62,8 @@ pub struct Edge {
     pub(crate) ahead: Arc<Budget<u64>>,
     dir: PathBuf,
     models: RwLock<Arc<Models>>,
+    /// Edge A: what devices' keys are derived from.
+    mask_key: RwLock<Option<MaskKey>>,
     /// Sessions by device.
     sessions: Mutex<HashMap<String, usize>>,
     session_ids: AtomicU64,
@@ -71,6 +78,7 @@ impl Edge {
     /// An unreadable folder or a bad bundle.
     pub fn load(config: &Config, role: Role, kernel: Arc<dyn Kernel>) -> Result<Arc<Edge>, StartError> {
         let models = Models::load(&config.dir, &*kernel, &Models::default())?;
+        let mask_key = RwLock::new(load_mask_key(&config.dir, role)?);
         let positive = |n: usize| NonZeroUsize::new(n).unwrap_or(NonZeroUsize::MIN);
         let limits = &config.limits;
         let meters = Meters::new(role);
@@ -87,6 +95,7 @@ impl Edge {
             identity: watch::channel(None).0,
             dir: config.dir.clone(),
             models: RwLock::default(),
+            mask_key,
             sessions: Mutex::default(),
             session_ids: AtomicU64::default(),
             typical_ms: AtomicU64::new(50),
@@ -96,11 +105,13 @@ impl Edge {
         Ok(Arc::new(edge))
     }
 
-    /// Reads the models anew; sessions that are open keep theirs. Blocks for the time that takes.
+    /// Reads models and mask key anew; sessions that are open keep theirs. Blocks for the time that takes.
     ///
     /// # Errors
     /// As [`Edge::load`]; the edge then serves what it did before.
     pub fn reload(&self) -> Result<(), StartError> {
+        let mask_key = load_mask_key(&self.dir, self.role)?;
+        *self.mask_key.write().unwrap_or_else(PoisonError::into_inner) = mask_key;
         self.take(Models::load(&self.dir, &*self.kernel, &self.models())?);
         Ok(())
     }
@@ -111,6 +122,11 @@ impl Edge {
         }
         self.meters.models.set(models.len() as f64);
         *self.models.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(models);
+    }
+
+    /// Edge A's master key.
+    pub(crate) fn mask_key(&self) -> Option<MaskKey> {
+        self.mask_key.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn models(&self) -> Arc<Models> {
@@ -197,6 +213,17 @@ impl Edge {
     /// When a device that is told "busy" should come again: after about an inference.
     pub(crate) fn retry_after_ms(&self) -> u32 {
         self.typical_ms.load(Relaxed).clamp(10, 5000) as u32
+    }
+}
+
+/// Edge A's master key; edge B must have none.
+fn load_mask_key(dir: &Path, role: Role) -> Result<Option<MaskKey>, StartError> {
+    let dir = dir.join(IDENTITY_DIR);
+    let file = || dir.join(MASK_KEY_FILE);
+    match (role, mask_key::read(&dir)?) {
+        (Role::A, None) => Err(StartError::NoMaskKey(file())),
+        (Role::B, Some(_)) => Err(StartError::MaskKeyOfEdgeB(file())),
+        (_, key) => Ok(key),
     }
 }
 

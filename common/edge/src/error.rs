@@ -43,6 +43,18 @@ pub enum StartError {
     /// The owner's public key is none.
     #[error(transparent)]
     OwnerKey(#[from] OwnerKeyError),
+    /// Edge A has no master key.
+    #[error(
+        "{} is missing: masks hang on it; have the owner run `owner-keygen rotate-identity edge-a` and copy the folder \
+         edge-a here anew", .0.display()
+    )]
+    NoMaskKey(PathBuf),
+    /// Edge B has a mask key.
+    #[error(
+        "{} must not be here: with it edge B can compute masks; remove it, and if anybody may have read it, have the \
+         owner replace it (docs/cli.md)", .0.display()
+    )]
+    MaskKeyOfEdgeB(PathBuf),
     /// A file of the configuration or of the edge's folder cannot be read.
     #[error("cannot read {}: {source}; is {} what owner-keygen wrote for this edge?", path.display(), dir.display())]
     Read {

@@ -4,9 +4,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use twinmask_codec::{Counter, RoundId};
+use twinmask_ring::keys::SessionKeys;
 use twinmask_transport::SendHalf;
 use twinmask_transport::frame_io::{send_frame, write_frame};
-use twinmask_wire::message::{Answer, Miss, Prf, Secret};
+use twinmask_wire::message::{Answer, Miss, Prf};
 use twinmask_wire::payload::Encoder;
 use twinmask_wire::{CloseCode, Codec, CodecChoice, FrameType};
 
@@ -17,7 +18,7 @@ use crate::edge::Edge;
 use crate::fault::{Fault, refused, within};
 use crate::models::Model;
 
-/// Model, masks and codec of one session. Gone, and the seed wiped, with the last of its jobs: what was computed ahead
+/// Model, masks and codec of one session. Gone, and its keys wiped, with the last of its jobs: what was computed ahead
 /// of time may take long to get the processor once more. The session's place is free before that.
 pub(crate) struct Rounds {
     pub(crate) edge: Arc<Edge>,
@@ -25,7 +26,7 @@ pub(crate) struct Rounds {
     /// The session's number at this edge; its turns in the compute queue are by it.
     pub(crate) session: u64,
     /// At edge A, and only there.
-    seed: Option<Arc<Secret>>,
+    keys: Option<Arc<SessionKeys>>,
     /// What masks are expanded with.
     prf: Prf,
     /// Of answers.
@@ -37,17 +38,17 @@ impl Rounds {
     pub(crate) fn new(
         edge: &Arc<Edge>,
         model: Arc<Model>,
-        seed: Option<Secret>,
+        keys: Option<SessionKeys>,
         prf: Prf,
         codec: CodecChoice,
     ) -> Rounds {
         let (edge, session) = (Arc::clone(edge), edge.next_session());
-        Rounds { edge, model, session, seed: seed.map(Arc::new), prf, encoder: Mutex::new(Encoder::new(codec)) }
+        Rounds { edge, model, session, keys: keys.map(Arc::new), prf, encoder: Mutex::new(Encoder::new(codec)) }
     }
 
     /// The masks of an inference; at edge A.
     pub(crate) fn masks(&self, counter: Counter) -> Option<Masks> {
-        self.seed.clone().map(|seed| Masks { seed, prf: self.prf, counter })
+        self.keys.clone().map(|keys| Masks { keys, prf: self.prf, counter })
     }
 
     /// The payload of `ANSWER{r}`.
@@ -55,10 +56,15 @@ impl Rounds {
         payloads::encode(&self.model.plan, r, exact, answers, &self.encoder)
     }
 
-    /// Puts round `r` into the compute queue, for an answer.
+    /// Puts round `r` into the compute queue, for an answer: `W·R + T` at edge A, `W·v` at edge B.
     pub(crate) async fn compute(self: &Arc<Self>, r: RoundId, exact: bool, shares: Shares) -> Pending<Payload> {
-        let rounds = Arc::clone(self);
-        let encode = move |answers: &mut [Vec<u32>], _: &mut _| rounds.encode(r, exact, answers);
+        let (rounds, masks) = (Arc::clone(self), shares.masks().cloned());
+        let encode = move |answers: &mut [Vec<u32>], worker: &mut _| {
+            if let Some(masks) = &masks {
+                payloads::mask(&rounds.model.plan, r, masks, answers, worker);
+            }
+            rounds.encode(r, exact, answers)
+        };
         self.edge.queue.submit(Turn::normal(self.session), &self.model, r, shares, encode).await
     }
 

@@ -1,5 +1,6 @@
 //! A small model, an edge's folder, edges in memory and a hand-driven device for tests.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,19 +12,31 @@ use twinmask_kernels::{Kernel, default_kernel, naive};
 use twinmask_layer::{Conv, Fc, Geometry};
 use twinmask_model::bundle::{Digest, EdgeBundle};
 use twinmask_model::plan::{GroupParts, LayerParts, Plan, PlanParts};
-use twinmask_ring::prf::{Algorithm, Key};
+use twinmask_ring::keys::{MaskKey, SessionKeys};
+use twinmask_ring::prf::Algorithm;
 use twinmask_testkit::{Gate, Hook, Layer, uniform, weights, wrapped};
 use twinmask_transport::frame_io::{Frame, read_frame, write_frame};
+use twinmask_transport::mask_key::MASK_KEY_FILE;
 use twinmask_transport::owner_key::OWNER_FILE;
 use twinmask_transport::{CloseReason, Connection, RecvHalf, SendHalf, memory_pair};
 use twinmask_wire::message::{Answer, Claim, Claimed, End, Infer, Open, Opened, Prf, Round, Secret};
 use twinmask_wire::{CloseCode, Codec, CodecChoice, FrameType, payload};
 
+use crate::edge::IDENTITY_DIR;
 use crate::{Config, Edge, Limits, Role};
 
 /// Bounds every wait of a test.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
 pub(crate) const SEED: [u8; 32] = [0x5e; 32];
+/// Edge A's master key.
+const MASTER: [u8; 32] = [0x3a; 32];
+/// Name of devices that have no other.
+const DEVICE: &str = "cam";
+
+/// The keys of a session of [`DEVICE`] under [`SEED`].
+pub(crate) fn keys(serial: &[u8], nonce: &[u8; 32]) -> SessionKeys {
+    SessionKeys::new(&MaskKey::new(MASTER).of_device(DEVICE, serial), &SEED, nonce)
+}
 
 pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
     timeout(SOON, future).await.expect("must not hang")
@@ -83,14 +96,22 @@ pub(crate) fn expected(bundle: &EdgeBundle, r: usize, shares: &[Vec<u32>]) -> Ve
     answers
 }
 
-/// The masks `R` of round `r` under [`SEED`].
-pub(crate) fn masks(plan: &Plan, r: usize, counter: u64) -> Vec<Vec<u32>> {
-    let key = Key::for_masks(Algorithm::ChaCha20, &SEED, counter);
-    let expand = |(&g, part): (&GroupId, Part)| {
-        let mut mask = vec![0; part.len];
-        key.fill(g.into(), part.bits, &mut mask);
-        mask
-    };
+/// What edge A must answer in round `r` of `counter`, by the oracle: `W·R + T`.
+pub(crate) fn of_edge_a(keys: &SessionKeys, bundle: &EdgeBundle, r: usize, counter: u64) -> Vec<Vec<u32>> {
+    let key = keys.answers(Algorithm::ChaCha20, counter);
+    let mut sums = expected(bundle, r, &masks(keys, &bundle.plan, r, counter));
+    let (layers, parts) = (bundle.plan.round_layers(RoundId::at(r)), bundle.plan.answer_parts(RoundId::at(r)));
+    for ((l, z), part) in layers.zip(&mut sums).zip(parts) {
+        let t = key.elements(l.into(), part.bits, part.len);
+        z.iter_mut().zip(t).for_each(|(z, t)| *z = z.wrapping_add(t) & twinmask_ring::mask(part.bits));
+    }
+    sums
+}
+
+/// The masks `R` of round `r` of `counter`.
+pub(crate) fn masks(keys: &SessionKeys, plan: &Plan, r: usize, counter: u64) -> Vec<Vec<u32>> {
+    let key = keys.masks(Algorithm::ChaCha20, counter);
+    let expand = |(&g, part): (&GroupId, Part)| key.elements(g.into(), part.bits, part.len);
     plan.round(RoundId::at(r)).iter().zip(plan.upload_parts(RoundId::at(r))).map(expand).collect()
 }
 
@@ -115,6 +136,14 @@ impl Folder {
 
     pub(crate) fn path(&self) -> &Path {
         self.0.path()
+    }
+
+    /// Makes this the folder of an edge A.
+    pub(crate) fn add_mask_key(&self) {
+        let path = self.path().join(IDENTITY_DIR).join(MASK_KEY_FILE);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("makes a folder");
+        std::fs::write(&path, MASTER.map(|b| format!("{b:02x}")).concat()).expect("writes");
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).expect("sets");
     }
 
     pub(crate) fn bundle_path(&self, name: &str) -> PathBuf {
@@ -153,6 +182,9 @@ impl TestEdge {
     ) -> TestEdge {
         let folder = Folder::new();
         let digest = folder.add("model", &bundle);
+        if role == Role::A {
+            folder.add_mask_key();
+        }
         let config = Config { threads, limits, ..Config::new(folder.path(), role) };
         let edge = Edge::load(&config, role, kernel).expect("a good folder");
         TestEdge { edge, bundle, digest }
@@ -191,7 +223,7 @@ impl TestEdge {
     }
 
     pub(crate) fn connect(&self) -> Connection {
-        self.connect_as(twinmask_transport::Role::device("cam").expect("a good name"))
+        self.connect_as(twinmask_transport::Role::device(DEVICE).expect("a good name"))
     }
 
     pub(crate) fn open_frame(&self) -> Open {
@@ -223,6 +255,8 @@ pub(crate) struct Device {
     pub(crate) send: SendHalf,
     pub(crate) recv: RecvHalf,
     pub(crate) opened: Opened,
+    /// Of the device's certificate; none in memory.
+    pub(crate) serial: Vec<u8>,
 }
 
 impl Device {
@@ -230,7 +264,15 @@ impl Device {
         let (mut send, mut recv) = connection.open_bi().await.expect("connected");
         write(&mut send, FrameType::Open, open).await;
         let opened = read(&mut recv, FrameType::Opened, &[]).await.body().expect("OPENED");
-        Device { connection, send, recv, opened }
+        Device { connection, send, recv, opened, serial: Vec::new() }
+    }
+
+    /// The keys of this session at edge A, of [`DEVICE`].
+    pub(crate) fn keys(&self) -> SessionKeys {
+        let part = self.opened.part.as_ref().expect("edge A's part");
+        let keys = keys(&self.serial, &part.nonce);
+        assert!(part.proves(&keys), "edge A has other keys");
+        keys
     }
 
     pub(crate) async fn claim(&mut self, counter: u64) {
@@ -255,15 +297,18 @@ impl Device {
         }
         let (mut send, mut recv) = self.infer(counter).await;
         for r in 0..plan.rounds().len() {
-            let shares = if at_a { masks(plan, r, counter) } else { shares(plan, r, &format!("{counter}")) };
-            if !at_a {
+            let wanted = if at_a {
+                of_edge_a(&self.keys(), bundle, r, counter)
+            } else {
+                let shares = shares(plan, r, &format!("{counter}"));
                 upload(&mut send, plan, r, &shares, Codec::Packed).await;
-            }
+                expected(bundle, r, &shares)
+            };
             let frame = read(&mut recv, FrameType::Answer, &plan.answer_parts(RoundId::at(r))).await;
             assert_eq!(frame.body::<Answer>().expect("ANSWER").round, RoundId::at(r));
             let answers = payload::decode(&frame.payload, frame.header.codec, &plan.answer_parts(RoundId::at(r)))
                 .expect("decodes");
-            assert!(answers == expected(bundle, r, &shares), "round {r} of {counter}");
+            assert!(answers == wanted, "round {r} of {counter}");
         }
         write(&mut send, FrameType::End, &End {}).await;
     }

@@ -139,6 +139,18 @@ pub(crate) struct Sampled<'a> {
     pub(crate) y: &'a [i32],
 }
 
+/// What is known of the two shares of a layer's answer.
+pub(crate) struct Shares<'a> {
+    /// Edge A's share of the input.
+    pub(crate) r: &'a [u32],
+    /// What edge A answered, without the bits that were dropped: `W·R + T`.
+    pub(crate) z_a: &'a [u32],
+    /// `W·S_in`.
+    pub(crate) s_out: &'a [u32],
+    /// `S_out + T`.
+    pub(crate) sum: &'a [u32],
+}
+
 /// Checks answers before what was opened of them is used.
 pub struct Checker {
     integrity: Integrity,
@@ -197,22 +209,16 @@ impl Checker {
         if right { Ok(()) } else { Err(self.sample_error(sampled, Liar::Unknown)) }
     }
 
-    /// Spot-checks each edge's answer to its own share: edge A's is `z_a`, to `r`; edge B's is what makes `y` of it, to
-    /// `x + S_in - r`, and `W·S_in` is `s_out`.
-    pub(crate) fn check_pair(
-        &self,
-        sampled: &Sampled<'_>,
-        r: &[u32],
-        z_a: &[u32],
-        s_out: &[u32],
-    ) -> Result<(), IntegrityError> {
+    /// Spot-checks each edge's answer to its own share; edge B's is what makes `y` of edge A's, to `x + S_in - r`.
+    pub(crate) fn check_pair(&self, sampled: &Sampled<'_>, shares: &Shares<'_>) -> Result<(), IntegrityError> {
         let (mut right, f) = ([true; 2], sampled.f);
         self.each_sample(sampled, |at, row| {
-            let (of_r, of_x) = (row.sum(|i| r[i]), row.sum(|i| sampled.x[i] as u32));
-            let masked = (sampled.y[at] as u32).wrapping_add(s_out[at]).wrapping_sub((1 << f) - 1);
-            let z_b = (masked.wrapping_sub(z_a[at] << f) & row.keep) >> f;
-            right[0] &= (of_r & row.keep) >> f == z_a[at];
-            right[1] &= (of_x.wrapping_add(s_out[at]).wrapping_sub(of_r) & row.keep) >> f == z_b;
+            let (of_r, of_x) = (row.sum(|i| shares.r[i]), row.sum(|i| sampled.x[i] as u32));
+            let (z_a, s_out, sum) = (shares.z_a[at], shares.s_out[at], shares.sum[at]);
+            let masked = (sampled.y[at] as u32).wrapping_add(sum).wrapping_sub((1 << f) - 1);
+            let z_b = (masked.wrapping_sub(z_a << f) & row.keep) >> f;
+            right[0] &= (of_r.wrapping_add(sum).wrapping_sub(s_out) & row.keep) >> f == z_a;
+            right[1] &= (of_x.wrapping_add(s_out).wrapping_sub(of_r) & row.keep) >> f == z_b;
         });
         match right {
             [true, true] => Ok(()),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use twinmask_codec::{Counter, GroupId, LayerId};
 use twinmask_kernels::elementwise;
+use twinmask_ring::keys::{MaskKey, SessionKeys};
 use twinmask_ring::prf::{Algorithm, Key};
 use twinmask_ring::{mask as low_bits, pack};
 use zeroize::{Zeroize, Zeroizing};
@@ -19,7 +20,7 @@ use crate::random;
 /// bytes.
 pub const PIECE: usize = elementwise::MOST_TERMS;
 
-/// The secret that a session's masks come from: known to the device and edge A, never to edge B.
+/// The device's part of what a session's masks come from: known to it and edge A, never to edge B.
 pub struct SessionSeed(Zeroizing<[u8; 32]>);
 
 impl SessionSeed {
@@ -31,9 +32,10 @@ impl SessionSeed {
         Self(seed)
     }
 
-    #[cfg(test)]
-    pub(crate) fn for_tests(seed: [u8; 32]) -> Self {
-        Self(Zeroizing::new(seed))
+    /// The keys of the session that this seed was sent for. It is consumed, so that no second session can use it.
+    #[must_use]
+    pub fn keys(self, key: &MaskKey, nonce: &[u8; 32]) -> SessionKeys {
+        SessionKeys::new(key, &self.0, nonce)
     }
 
     /// The seed's bytes, to be sent to edge A and to nobody else.
@@ -119,15 +121,15 @@ pub enum Misfit {
 pub struct Masker {
     keys: Arc<DeviceKeys>,
     algorithm: Algorithm,
-    seed: SessionSeed,
+    session: SessionKeys,
     last: Option<Counter>,
 }
 
 impl Masker {
-    /// For one session that agreed on `algorithm`; the seed is consumed, so that no second session can use it.
+    /// For one session that agreed on `algorithm`; its keys are consumed.
     #[must_use]
-    pub const fn new(keys: Arc<DeviceKeys>, algorithm: Algorithm, seed: SessionSeed) -> Self {
-        Self { keys, algorithm, seed, last: None }
+    pub const fn new(keys: Arc<DeviceKeys>, algorithm: Algorithm, session: SessionKeys) -> Self {
+        Self { keys, algorithm, session, last: None }
     }
 
     /// The masks of inference `counter`, which edge A has granted. Counters must ascend.
@@ -140,8 +142,8 @@ impl Masker {
         }
         self.last = Some(counter);
         let used = vec![false; self.keys.plan.groups().len()];
-        let r = Key::for_masks(self.algorithm, &self.seed.0, counter.get());
-        let t = Key::for_corrections(self.algorithm, &self.seed.0, counter.get());
+        let r = self.session.masks(self.algorithm, counter.get());
+        let t = self.session.answers(self.algorithm, counter.get());
         let (keys, differences, sums) = (Arc::clone(&self.keys), BTreeMap::new(), BTreeMap::new());
         Ok(InferenceMasks { keys, r, t, used, differences, sums, spare: Vec::new() })
     }
@@ -161,13 +163,14 @@ pub struct InferenceMasks {
 }
 
 impl InferenceMasks {
-    /// Expands the masks of `groups` and (mode `relay`) those of the answers to `layers` while there is nothing else to
-    /// do: what comes next then takes less time. What was expanded before for answers is used by now.
+    /// Expands the masks of `groups` and those of the answers to `layers` while there is nothing else to do: what comes
+    /// next then takes less time. What was expanded before for answers is used by now.
     pub fn expand_ahead(&mut self, groups: &[GroupId], layers: &[LayerId]) {
         self.spare.extend(std::mem::take(&mut self.sums).into_values());
         for &l in layers {
-            let room = Elements::of(&mut self.spare, self.keys.s_out(l).len());
-            self.sums.insert(l, self.sum(l, room));
+            let mut spare = std::mem::take(&mut self.spare);
+            self.sums.insert(l, self.sum(l, &mut spare));
+            self.spare = spare;
         }
         for &g in groups {
             if !self.used[g.index()] {
@@ -186,11 +189,13 @@ impl InferenceMasks {
         difference
     }
 
-    /// `S_out + T` of layer `l`, in `room` for as many elements.
-    pub(crate) fn sum(&self, l: LayerId, mut room: Elements) -> Elements {
-        self.t.fill(l.into(), self.keys.plan.k_of(l), &mut room.0);
-        elementwise::add_to(self.keys.s_out(l), &mut room.0);
-        room
+    /// `S_out + T` of layer `l`, in a spare buffer if one fits.
+    pub(crate) fn sum(&self, l: LayerId, spare: &mut Vec<Elements>) -> Elements {
+        let s_out = self.keys.s_out(l);
+        let mut sum = Elements::of(spare, s_out.len());
+        self.t.fill(l.into(), self.keys.plan.k_of(l), &mut sum.0);
+        elementwise::add_to(s_out, &mut sum.0);
+        sum
     }
 
     /// Begins to mask the tensor of `group`; what `checker` needs of it for the answers is taken on the way.

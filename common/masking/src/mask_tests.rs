@@ -1,7 +1,7 @@
 use super::*;
 use crate::freivalds::Secrets;
 use crate::integrity::{Integrity, Liar};
-use crate::{DeviceKeys, MaskError, Masker, SessionSeed};
+use crate::{DeviceKeys, MaskError, Masker};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use twinmask_codec::{Counter, GroupId, LayerId};
@@ -12,6 +12,7 @@ use twinmask_model::graph::Graph;
 use twinmask_model::plan::{GroupParts, LayerParts, Plan, PlanParts};
 use twinmask_model::preprocess::Preprocess;
 use twinmask_model::ring_plan::Profile;
+use twinmask_ring::keys::{MaskKey, SessionKeys};
 use twinmask_ring::prf::Algorithm;
 use twinmask_ring::{mask as low_bits, pack};
 use twinmask_testkit as testkit;
@@ -98,7 +99,7 @@ fn checker(samples: u32, freivalds: bool) -> Checker {
 
 fn masker(w: &World) -> Masker {
     let keys = Arc::new(DeviceKeys::expand(&w.bundle).expect("own keys"));
-    Masker::new(keys, Algorithm::ChaCha20, SessionSeed::for_tests([9; 32]))
+    Masker::new(keys, Algorithm::ChaCha20, SessionKeys::new(&MaskKey::new([1; 32]), &[9; 32], &[2; 32]))
 }
 
 /// A masked tensor and what each edge has of it.
@@ -170,13 +171,18 @@ fn plain(w: &World, l: usize) -> Vec<i32> {
     y.into_iter().map(|v| v as i32).collect()
 }
 
-/// What edge B answers in mode `relay`, given edge A's correction `z_A + T`.
-fn relayed(w: &World, m: &Masked, l: usize) -> Vec<u32> {
+/// What edge A answers: `W·R + T`.
+fn edge_a(w: &World, m: &Masked, l: usize) -> Vec<u32> {
     let k = w.plan.k_of(LayerId::at(l));
     let mut t = vec![0; w.plan.layer(LayerId::at(l)).geometry().out_len()];
     m.masks.t.fill(l as u64, k, &mut t);
-    let correction = edge(w, l, &m.share_a).into_iter().zip(t).map(|(z, t)| z.wrapping_add(t) & low_bits(k));
-    edge(w, l, &m.share_b).into_iter().zip(correction).map(|(z, c)| z.wrapping_add(c) & low_bits(k)).collect()
+    edge(w, l, &m.share_a).into_iter().zip(t).map(|(z, t)| z.wrapping_add(t) & low_bits(k)).collect()
+}
+
+/// What edge B answers in mode `relay`, edge A's answer being its correction.
+fn relayed(w: &World, m: &Masked, l: usize) -> Vec<u32> {
+    let (z, correction) = (edge(w, l, &m.share_b), edge_a(w, m, l));
+    z.iter().zip(correction).map(|(z, c)| z.wrapping_add(c) & low_bits(w.plan.k_of(LayerId::at(l)))).collect()
 }
 
 /// What the owner computes with the kernel is what the definition gives.
@@ -195,7 +201,7 @@ fn unmasked_answers_are_the_plain_integers() {
         for (g, group) in w.plan.groups().iter().enumerate() {
             let m = masked(&mut masker, &w, &check, 2 * counter + g as u64, g);
             let layers = || group.layers().iter().map(|l| l.index());
-            let pairs: Vec<_> = layers().map(|l| (edge(&w, l, &m.share_a), edge(&w, l, &m.share_b))).collect();
+            let pairs: Vec<_> = layers().map(|l| (edge_a(&w, &m, l), edge(&w, l, &m.share_b))).collect();
             let sums: Vec<_> = layers().map(|l| relayed(&w, &m, l)).collect();
             let answers: Vec<Answer<'_>> = if counter % 2 == 0 {
                 pairs.iter().map(|(z_a, z_b)| Answer::Pair { z_a, z_b }).collect()
@@ -219,7 +225,7 @@ fn dropped_bits_cost_no_more_than_their_bound() {
     for counter in 0..40 {
         let m = masked(&mut masker, &w, &check, counter, 1);
         let cut = |z: Vec<u32>| z.into_iter().map(|z| z >> f).collect::<Vec<_>>();
-        let (z_a, z_b) = (cut(edge(&w, 2, &m.share_a)), cut(edge(&w, 2, &m.share_b)));
+        let (z_a, z_b) = (cut(edge_a(&w, &m, 2)), cut(edge(&w, 2, &m.share_b)));
         let sum = cut(relayed(&w, &m, 2));
         let relay = counter % 2 == 1;
         let answer = if relay { Answer::Sum(&sum) } else { Answer::Pair { z_a: &z_a, z_b: &z_b } };
@@ -248,7 +254,7 @@ fn a_lie_is_found_with_dropped_bits_too() {
             z[counter as usize % 6] = z[counter as usize % 6].wrapping_add(by) & low_bits(k - f);
             z
         };
-        let (z_a, z_b) = (cut(edge(&w, 2, &m.share_a)), cut(edge(&w, 2, &m.share_b)));
+        let (z_a, z_b) = (cut(edge_a(&w, &m, 2)), cut(edge(&w, 2, &m.share_b)));
         let sum = cut(relayed(&w, &m, 2));
         for by in [1, u32::MAX] {
             let (bad_a, bad_b, bad_sum) = (lied(&z_a, by), lied(&z_b, by), lied(&sum, by));
@@ -323,7 +329,7 @@ fn the_liar_is_named() {
         [(1, 0, Liar::A), (0, 1, Liar::B), (1, 1, Liar::Both)].into_iter().enumerate()
     {
         let m = masked(&mut masker, &w, &check, counter as u64, 1);
-        let z_a = lied(edge(&w, 2, &m.share_a), lie_a);
+        let z_a = lied(edge_a(&w, &m, 2), lie_a);
         let z_b = lied(edge(&w, 2, &m.share_b), lie_b);
         let answers = [Answer::Pair { z_a: &z_a, z_b: &z_b }];
         let error = open(&m, &check, &answers, false).expect_err("caught");
@@ -344,7 +350,7 @@ fn one_wrong_output_in_n_is_missed_as_often_as_the_protocol_says() {
     let (trials, mut missed) = (2000u32, 0u32);
     for counter in 0..trials {
         let m = masked(&mut masker, &w, &check, counter.into(), 1);
-        let (z_a, mut z_b) = (edge(&w, 2, &m.share_a), edge(&w, 2, &m.share_b));
+        let (z_a, mut z_b) = (edge_a(&w, &m, 2), edge(&w, 2, &m.share_b));
         z_b[3] ^= 1;
         let answers = [Answer::Pair { z_a: &z_a, z_b: &z_b }];
         missed += u32::from(open(&m, &check, &answers, false).is_ok());
@@ -379,7 +385,7 @@ fn freivalds_finds_what_sampling_misses() {
             z[at] ^= u32::from(l == layer);
             z
         };
-        let z_a = [0, 1].map(|l| edge(&w, l, &m.share_a));
+        let z_a = [0, 1].map(|l| edge_a(&w, &m, l));
         let z_b = [0, 1].map(|l| spoilt(edge(&w, l, &m.share_b), l));
         let sums = [0, 1].map(|l| spoilt(relayed(&w, &m, l), l));
         let pairs = [0, 1].map(|l| Answer::Pair { z_a: &z_a[l], z_b: &z_b[l] });
@@ -416,7 +422,7 @@ fn secrets_are_not_printed() {
     let (w, check) = (world(), checker(0, false));
     let mut masker = masker(&w);
     let text = format!("{masker:?}");
-    assert_eq!(text, "Masker { keys: DeviceKeys(..), algorithm: ChaCha20, seed: SessionSeed(..), last: None }");
+    assert_eq!(text, "Masker { keys: DeviceKeys(..), algorithm: ChaCha20, session: SessionKeys(..), last: None }");
     let m = masked(&mut masker, &w, &check, 0, 0);
     assert_eq!(format!("{:?}", m.pending), "Pending(group 0, ..)");
     assert!(format!("{:?}", m.masks).contains("r: Key(..), t: Key(..)"), "{:?}", m.masks);

@@ -1,18 +1,19 @@
 //! Opening what the edges answered (paper Algorithm 3; PROTOCOL.md, "One inference" and "Dropped output bits"):
 //!
 //! ```text
-//! split             y = z_A + z_B - S_out
-//! relay             y = z - S_out - T                       z = W·v + z_A + T, from edge B
-//! split, f dropped  y = (h_A + h_B)·2^f - S_out + 2^f - 1   |error| <= 2^f - 1
-//! relay, f dropped  y = h·2^f - S_out - T + 2^(f-1)         |error| <= 2^(f-1)
+//! split             y = z_A + z_B - S_out - T                   z_A = W·R + T, z_B = W·v
+//! relay             y = z - S_out - T                           z = W·v + W·R + T, from edge B
+//! split, f dropped  y = (h_A + h_B)·2^f - S_out - T + 2^f - 1   |error| <= 2^f - 1
+//! relay, f dropped  y = h·2^f - S_out - T + 2^(f-1)             |error| <= 2^(f-1)
 //! ```
-//! all mod 2^k and centred. Without dropped bits y = W·x exactly, because |W·x| <= M < 2^(k-1).
+//! all mod 2^k and centred. Without dropped bits y = W·x exactly, because |W·x| <= M < 2^(k-1). T is for whoever reads
+//! all links: W·R and W·v together are W·x + S_out.
 
 use twinmask_codec::LayerId;
 use twinmask_kernels::elementwise;
 
 use crate::freivalds::{Left, Running};
-use crate::integrity::{Checker, IntegrityError, Sampled};
+use crate::integrity::{Checker, IntegrityError, Sampled, Shares};
 use crate::mask::{Elements, InferenceMasks, Pending};
 
 /// The next elements of what came back for one layer.
@@ -20,7 +21,7 @@ use crate::mask::{Elements, InferenceMasks, Pending};
 pub enum Answer<'a> {
     /// Mode `split` (and the fallback of `relay`): both edges' shares.
     Pair {
-        /// Edge A's `W·R`.
+        /// Edge A's `W·R + T`.
         z_a: &'a [u32],
         /// Edge B's `W·v`.
         z_b: &'a [u32],
@@ -62,7 +63,7 @@ pub struct Opening<'a> {
     l: LayerId,
     k: u32,
     f: u32,
-    /// `S_out + T`, for the answer that is a sum and whose masks were not expanded ahead.
+    /// `S_out + T`, unless it was expanded ahead.
     sum: Option<Elements>,
     left: Option<(Left<'a>, &'a Running)>,
     kept: Option<Kept>,
@@ -85,17 +86,14 @@ impl Opening<'_> {
     /// If the answer is longer than the layer's output.
     pub fn push(&mut self, answer: Answer<'_>, y: &mut [i32]) {
         let (k, f, masks) = (self.k, self.f, self.masks);
-        let s_out = &masks.keys.s_out(self.l)[self.at..][..y.len()];
+        let sum = match masks.sums.get(&self.l) {
+            Some(ahead) => ahead,
+            None => self.sum.get_or_insert_with(|| masks.sum(self.l, &mut Vec::new())),
+        };
+        let sum = &sum.0[self.at..][..y.len()];
         match answer {
-            Answer::Pair { z_a, z_b } => elementwise::unmask_pair(z_a, z_b, s_out, k, f, y),
-            Answer::Sum(z) => {
-                let now = || masks.sum(self.l, Elements::of(&mut Vec::new(), masks.keys.s_out(self.l).len()));
-                let sum = match masks.sums.get(&self.l) {
-                    Some(ahead) => ahead,
-                    None => self.sum.get_or_insert_with(now),
-                };
-                elementwise::unmask_sum(z, &sum.0[self.at..][..y.len()], k, f, y);
-            }
+            Answer::Pair { z_a, z_b } => elementwise::unmask_pair(z_a, z_b, sum, k, f, y),
+            Answer::Sum(z) => elementwise::unmask_sum(z, sum, k, f, y),
         }
         if let Some((left, _)) = &mut self.left {
             left.push(y);
@@ -122,11 +120,13 @@ impl Opening<'_> {
         assert_eq!(self.at, plan.layer(l).geometry().out_len(), "all of the answer is opened");
         if let Some(Kept { y, z_a }) = &self.kept {
             let sampled = Sampled { plan, l, f, x: &self.pending.x, y };
-            if z_a.is_empty() {
-                self.checker.check_sum(&sampled)?;
-            } else {
-                let r = Elements(masks.r.elements(self.pending.group.into(), self.k, self.pending.x.len()));
-                self.checker.check_pair(&sampled, &r.0, z_a, masks.keys.s_out(l))?;
+            match masks.sums.get(&l).or(self.sum.as_ref()) {
+                Some(sum) if !z_a.is_empty() => {
+                    let r = Elements(masks.r.elements(self.pending.group.into(), self.k, self.pending.x.len()));
+                    let shares = Shares { r: &r.0, z_a, s_out: masks.keys.s_out(l), sum: &sum.0 };
+                    self.checker.check_pair(&sampled, &shares)?;
+                }
+                _ => self.checker.check_sum(&sampled)?,
             }
         }
         match self.left {

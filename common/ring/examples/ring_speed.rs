@@ -1,8 +1,10 @@
 //! Times packing, unpacking and PRF streams: `cargo run --release -p twinmask-ring --example ring_speed`
 
 use std::time::Instant;
+
+use twinmask_ring::keys::{MaskKey, SessionKeys};
 use twinmask_ring::pack::{pack, unpack};
-use twinmask_ring::prf::{Algorithm, Key};
+use twinmask_ring::prf::Algorithm;
 
 fn time(name: &str, n: usize, mut f: impl FnMut()) {
     let mut best = f64::MAX;
@@ -18,7 +20,7 @@ fn main() {
     let n = 1_000_000;
     let mut elements = vec![0u32; n];
     for algorithm in Algorithm::available() {
-        let key = Key::for_masks(algorithm, &[1; 32], 0);
+        let key = SessionKeys::new(&MaskKey::new([1; 32]), &[2; 32], &[3; 32]).masks(algorithm, 0);
         time(algorithm.label(), n, || key.fill(0, 28, &mut elements));
         time("  into a new vector", n, || elements = key.elements(0, 28, n));
     }

@@ -5,6 +5,7 @@
 //! (PROTOCOL.md, "Ring and fixed point").
 
 pub mod fixed;
+pub mod keys;
 pub mod pack;
 pub mod prf;
 

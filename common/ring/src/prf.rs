@@ -1,5 +1,5 @@
-//! PRF streams (PROTOCOL.md, "Keys"): `key = BLAKE3.derive_key("twinmask/1 " + label, ikm)`, then a keystream under a
-//! 64-bit stream id whose little-endian u32 word i, mod 2^k, is element i.
+//! PRF streams (PROTOCOL.md, "Keys"): a key, then a keystream under a 64-bit stream id whose little-endian u32 word i,
+//! mod 2^k, is element i. Keys of sessions are made in [`keys`](crate::keys).
 //!
 //! ChaCha20 serves everywhere. AES-128-CTR is several times faster where the CPU has its instructions, and much slower
 //! and leaky in time where it has not, so both sides must have them.
@@ -62,30 +62,20 @@ pub struct Key {
 }
 
 impl Key {
+    pub(crate) const fn new(algorithm: Algorithm, bytes: [u8; 32]) -> Self {
+        Self { algorithm, bytes }
+    }
+
     /// A ChaCha20 key: `BLAKE3.derive_key("twinmask/1 " + label, parts[0] ‖ parts[1] ‖ ...)`.
     #[must_use]
     pub fn derive(label: &str, parts: &[&[u8]]) -> Self {
-        Self::derive_for(Algorithm::ChaCha20, label, parts)
-    }
-
-    fn derive_for(algorithm: Algorithm, label: &str, parts: &[&[u8]]) -> Self {
         let mut hasher = blake3::Hasher::new_derive_key(&format!("twinmask/1 {label}"));
         for part in parts {
             hasher.update(part);
         }
-        Self { algorithm, bytes: *hasher.finalize().as_bytes() }
-    }
-
-    /// Key of the masks `R` of inference `counter` in the session that `seed` belongs to; the stream id is the group.
-    #[must_use]
-    pub fn for_masks(algorithm: Algorithm, seed: &[u8; 32], counter: u64) -> Self {
-        Self::derive_for(algorithm, &format!("R {}", algorithm.label()), &[seed, &counter.to_le_bytes()])
-    }
-
-    /// Key of the masks `T` of edge A's corrections in mode `relay`; the stream id is the layer.
-    #[must_use]
-    pub fn for_corrections(algorithm: Algorithm, seed: &[u8; 32], counter: u64) -> Self {
-        Self::derive_for(algorithm, &format!("T {}", algorithm.label()), &[seed, &counter.to_le_bytes()])
+        let key = Self::new(Algorithm::ChaCha20, *hasher.finalize().as_bytes());
+        hasher.zeroize();
+        key
     }
 
     /// The stream `id` under this key.
@@ -231,36 +221,18 @@ mod tests {
     }
 
     #[test]
-    fn vectors() {
-        let mut found = String::new();
-        for (algorithm, file) in [(Algorithm::ChaCha20, "prf.txt"), (Algorithm::Aes128, "prf-aes128.txt")] {
-            let mut words = [0u32; 4];
-            Key::for_masks(algorithm, &[7; 32], 5).fill(3, 32, &mut words);
-            found += &format!("{file}\n");
-            found.extend(words.iter().map(|w| format!("{w:08x}\n")));
-        }
-        let expected = [
-            "prf.txt\n",
-            include_str!("../vectors/prf.txt"),
-            "prf-aes128.txt\n",
-            include_str!("../vectors/prf-aes128.txt"),
-        ];
-        assert_eq!(found, expected.concat());
-    }
-
-    #[test]
     fn labels_parts_algorithms_and_streams_are_separate() {
         let first = |key: Key, id| {
             let mut words = [0u32; 2];
             key.fill(id, 32, &mut words);
             words
         };
-        let base = || Key::for_masks(Algorithm::ChaCha20, &[1; 32], 0);
+        let base = || Key::derive("S_in", &[&[1; 32]]);
         let others = [
-            first(Key::for_corrections(Algorithm::ChaCha20, &[1; 32], 0), 0),
-            first(Key::for_masks(Algorithm::Aes128, &[1; 32], 0), 0),
-            first(Key::for_masks(Algorithm::ChaCha20, &[2; 32], 0), 0),
-            first(Key::for_masks(Algorithm::ChaCha20, &[1; 32], 1), 0),
+            first(Key::derive("u", &[&[1; 32]]), 0),
+            first(Key::derive("S_in", &[&[2; 32]]), 0),
+            first(Key::derive("S_in", &[&[1; 32], &[0]]), 0),
+            first(Key { algorithm: Algorithm::Aes128, bytes: base().bytes }, 0),
             first(base(), 1),
         ];
         assert!(!others.contains(&first(base(), 0)));
@@ -270,7 +242,7 @@ mod tests {
     #[test]
     fn streams_are_the_same_in_pieces_and_cut_to_k_bits() {
         for algorithm in [Algorithm::ChaCha20, Algorithm::Aes128] {
-            let key = Key::for_masks(algorithm, &[3; 32], 9);
+            let key = Key::new(algorithm, [3; 32]);
             let (mut wide, mut narrow) = (vec![0u32; 3000], vec![0u32; 3000]);
             key.fill(9, 32, &mut wide);
             let mut stream = key.stream(9);

@@ -1,15 +1,16 @@
 #!/usr/bin/env python3
-"""Checks the PRF vectors of this folder against other people's code (PROTOCOL.md, "Keys").
+"""Checks the vectors of this folder against other people's code (PROTOCOL.md, "Keys").
 
     pip install blake3 cryptography
     python3 check.py
 
-Every vector holds words 0 to 3 of stream 3 under the key of the masks R of inference 5 in the session whose seed is 32
-bytes of 7:
+`session.txt` holds, in hex, of the session whose seed is 32 bytes of 7 and whose nonce is 32 bytes of 9, on the device
+"cam-1" with the certificate 0x4005, edge A's master key being 32 bytes of 1:
 
-    key = BLAKE3.derive_key("twinmask/1 R chacha20" or "twinmask/1 R aes128", seed || le64(5))
+    the device's key K_A, and the proof that edge A shows
+    words 0 to 3 of stream 3 (little-endian u32) of inference 5, for chacha20 R and T, then aes128 R and T
 
-One word per line, as eight hex digits of the little-endian u32. Not used here: any code of twinmask.
+Not used here: any code of twinmask.
 """
 
 import struct
@@ -19,13 +20,14 @@ from pathlib import Path
 from blake3 import blake3
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-SEED, COUNTER, STREAM, WORDS = bytes([7] * 32), 5, 3, 4
+SEED, NONCE, MASTER = (bytes([byte] * 32) for byte in (7, 9, 1))
+NAME, SERIAL = b"cam-1", bytes([0x40, 5])
+COUNTER, STREAM, WORDS = 5, 3, 4
 
 
-def key(label: str) -> bytes:
+def derived(label: str, *parts: bytes) -> bytes:
     """32 bytes."""
-    ikm = SEED + struct.pack("<Q", COUNTER)
-    return blake3(ikm, derive_key_context="twinmask/1 " + label).digest()
+    return blake3(b"".join(parts), derive_key_context="twinmask/2 " + label).digest()
 
 
 def keystream(cipher: Cipher, length: int) -> bytes:
@@ -44,22 +46,22 @@ def aes128_ctr(key: bytes, stream: int, length: int) -> bytes:
 
 
 def words(stream: bytes) -> str:
-    """Little-endian u32 words as a vector file writes them."""
-    return "".join(f"{w:08x}\n" for w in struct.unpack(f"<{len(stream) // 4}I", stream))
+    """Little-endian u32 words as the vector file writes them."""
+    return "".join(f"{w:08x}" for w in struct.unpack(f"<{len(stream) // 4}I", stream))
 
 
 def main() -> int:
     """0 when every vector agrees."""
-    vectors = {
-        "prf.txt": chacha20(key("R chacha20"), STREAM, 4 * WORDS),
-        "prf-aes128.txt": aes128_ctr(key("R aes128"), STREAM, 4 * WORDS),
-    }
-    wrong = 0
-    for name, stream in vectors.items():
-        agrees = (Path(__file__).parent / name).read_text() == words(stream)
-        wrong += not agrees
-        print(f"{name}: {'agrees' if agrees else 'DIFFERS, expected ' + ' '.join(words(stream).split())}")
-    return 1 if wrong else 0
+    device = derived("K_A", MASTER, struct.pack("<Q", len(NAME)), NAME, SERIAL)
+    session = (device, SEED, NONCE)
+    lines = [device.hex(), derived("proof", *session).hex()]
+    for name, cipher in (("chacha20", chacha20), ("aes128", aes128_ctr)):
+        for label in ("R", "T"):
+            key = derived(f"{label} {name}", *session, struct.pack("<Q", COUNTER))
+            lines.append(words(cipher(key, STREAM, 4 * WORDS)))
+    found = (Path(__file__).parent / "session.txt").read_text().split()
+    print("agrees" if found == lines else "DIFFERS, expected:\n" + "\n".join(lines))
+    return int(found != lines)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 use twinmask_wire::{ALPN, VERSION};
 
 /// What `--version` prints behind the program's name: the release, and what has to match on other hosts, `0.1.0 (wire
-/// 1, ALPN twinmask/1, bundles 1)`. `bundles` is the version of the bundle format, which is the model's to know.
+/// 2, ALPN twinmask/2, bundles 2)`. `bundles` is the version of the bundle format, which is the model's to know.
 #[must_use]
 pub fn version(bundles: u16) -> String {
     let release = env!("CARGO_PKG_VERSION"); // of the workspace, which all programs share
@@ -17,7 +17,7 @@ mod tests {
     #[test]
     fn all_versions_are_named() {
         let text = version(7);
-        assert!(text.starts_with(concat!(env!("CARGO_PKG_VERSION"), " (wire 1, ")), "{text}");
-        assert!(text.ends_with(", ALPN twinmask/1, bundles 7)"), "{text}");
+        assert!(text.starts_with(concat!(env!("CARGO_PKG_VERSION"), " (wire 2, ")), "{text}");
+        assert!(text.ends_with(", ALPN twinmask/2, bundles 7)"), "{text}");
     }
 }

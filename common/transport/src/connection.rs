@@ -32,6 +32,13 @@ pub struct Peer {
     pub address: SocketAddr,
 }
 
+impl Peer {
+    pub(crate) fn of(facts: Facts, address: SocketAddr) -> Peer {
+        let Facts { role, key, serial, not_after_s, .. } = facts;
+        Peer { role, key_fingerprint: key, serial, not_after_s, address }
+    }
+}
+
 /// A handle to a connection; clones are handles to the same one. When the last handle and stream is dropped, the
 /// connection closes with code 0.
 #[derive(Clone)]
@@ -54,9 +61,7 @@ impl Connection {
         facts: Facts,
         address: SocketAddr,
     ) -> Connection {
-        let Facts { role, key, serial, not_after_s, .. } = facts;
-        let peer = Peer { role, key_fingerprint: key, serial, not_after_s, address };
-        Connection { peer: Arc::new(peer), link: Link::Quic(connection, endpoint) }
+        Connection { peer: Arc::new(Peer::of(facts, address)), link: Link::Quic(connection, endpoint) }
     }
 
     pub(crate) fn memory(peer: Peer, end: Arc<MemoryEnd>) -> Connection {

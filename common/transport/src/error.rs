@@ -75,6 +75,15 @@ pub enum IdentityError {
         /// The clock, seconds since 1970.
         now_s: i64,
     },
+    /// The folder is of a release that had no mask keys.
+    #[error(
+        "the identity folder of {role} holds no mask.key, which masks hang on: have the owner run `owner-keygen \
+         rotate-identity DIR {role}` and copy the folder anew"
+    )]
+    NoMaskKey {
+        /// Whose folder.
+        role: Role,
+    },
 }
 
 /// Why there is no connection, or no longer one. `address` is as the user gave it, or as the packet carried it.

@@ -10,11 +10,13 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKey
 use rustls::server::WebPkiClientVerifier;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{CertificateError, RootCertStore};
+use twinmask_ring::keys::MaskKey;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::certificate::{self, Facts, Fingerprint, now_s};
 use crate::connection::Peer;
 use crate::error::IdentityError;
+use crate::mask_key;
 use crate::provider::provider;
 use crate::role::Role;
 
@@ -47,12 +49,13 @@ pub struct Identity {
     pub(crate) crls: Arc<Vec<CertificateRevocationListDer<'static>>>,
     /// Serial numbers on the lists.
     revoked: Arc<HashSet<Vec<u8>>>,
+    mask_key: Option<MaskKey>,
     /// Secret of this identity from which endpoints derive what must survive a restart.
     pub(crate) restart_key: Arc<ring::hmac::Key>,
 }
 
 impl Identity {
-    /// Loads `cert.pem`, `key.pem`, `ca.pem` and, if it is there, `crl.pem` from an identity folder.
+    /// Loads `cert.pem`, `key.pem`, `ca.pem` and, if they are there, `mask.key` and `crl.pem` from an identity folder.
     ///
     /// # Errors
     /// Missing or malformed files, a key that does not belong to the certificate, a certificate that is not of the CA,
@@ -64,7 +67,8 @@ impl Identity {
         let read = |name: &str| read_bounded(&dir.join(name), MAX_FILE);
         let shown = |name: &str| dir.join(name).display().to_string();
         let (cert, key, ca) = (read(CERT_FILE)?, read(KEY_FILE)?, read(CA_FILE)?);
-        let identity = Self::parse([&cert, &key, &ca], [shown(CERT_FILE), shown(KEY_FILE), shown(CA_FILE)])?;
+        let mut identity = Self::parse([&cert, &key, &ca], [shown(CERT_FILE), shown(KEY_FILE), shown(CA_FILE)])?;
+        identity.mask_key = mask_key::read(dir)?;
         identity.check_validity()?;
         let list = dir.join(CRL_FILE);
         match list.try_exists() {
@@ -105,7 +109,8 @@ impl Identity {
         let certified = CertifiedKey::new(chain.clone(), signing);
         certified.keys_match().map_err(|e| wrong(&key_file, format!("does not belong to {cert_file} ({e})")))?;
         let (crls, revoked) = (Arc::default(), Arc::default());
-        Ok(Identity { facts, chain, certified: Arc::new(certified.into()), ca, crls, revoked, restart_key })
+        let certified = Arc::new(certified.into());
+        Ok(Identity { facts, chain, certified, ca, crls, revoked, mask_key: None, restart_key })
     }
 
     /// The same with the owner's revocation lists (PEM), read from `file`.
@@ -155,6 +160,18 @@ impl Identity {
             return Err(IdentityError::NotYetValid { role, not_before_s: self.facts.not_before_s, now_s });
         }
         Ok(())
+    }
+
+    /// The key that masks hang on beside the seed: a device's own, edge A's master key.
+    ///
+    /// # Errors
+    /// [`IdentityError::NoMaskKey`] when the folder holds none.
+    pub fn mask_key(&self) -> Result<&MaskKey, IdentityError> {
+        self.mask_key.as_ref().ok_or_else(|| IdentityError::NoMaskKey { role: self.facts.role.clone() })
+    }
+
+    pub(crate) fn facts(&self) -> &Facts {
+        &self.facts
     }
 
     /// The role in the own certificate.

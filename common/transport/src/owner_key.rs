@@ -1,14 +1,12 @@
 //! The owner's public key, which bundles are signed with, as a host holds it: `owner.pub`, 64 hexadecimal digits.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
+
+use crate::hex_file;
 
 /// Name of the file in the folder of an edge or a device.
 pub const OWNER_FILE: &str = "owner.pub";
-
-/// Most bytes of the file: the digits, and room for blanks around them.
-const MOST: u64 = 1024;
 
 /// Why there is no owner's key.
 #[derive(Debug, thiserror::Error)]
@@ -35,23 +33,8 @@ pub enum OwnerKeyError {
 /// # Errors
 /// A file that cannot be read or holds anything but 64 hexadecimal digits, blanks around them left aside.
 pub fn read(path: &Path) -> Result<[u8; 32], OwnerKeyError> {
-    let mut text = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(MOST + 1).read_to_end(&mut text));
-    read.map_err(|source| OwnerKeyError::Read { path: path.to_owned(), source })?;
-    let digits = Some(text.trim_ascii()).filter(|_| text.len() as u64 <= MOST);
-    digits.and_then(parse).ok_or_else(|| OwnerKeyError::Content { path: path.to_owned() })
-}
-
-fn parse(digits: &[u8]) -> Option<[u8; 32]> {
-    let mut key = [0; 32];
-    if digits.len() != 2 * key.len() {
-        return None;
-    }
-    let digit = |d: u8| char::from(d).to_digit(16).map(|d| d as u8);
-    for (byte, pair) in key.iter_mut().zip(digits.chunks_exact(2)) {
-        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
-    }
-    Some(key)
+    let key = hex_file::read(path).map_err(|source| OwnerKeyError::Read { path: path.to_owned(), source })?;
+    key.map(|key| *key).ok_or_else(|| OwnerKeyError::Content { path: path.to_owned() })
 }
 
 #[cfg(test)]

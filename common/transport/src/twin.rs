@@ -1,24 +1,31 @@
 //! Connections in memory, for tests.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use crate::certificate::Fingerprint;
+use crate::certificate::{Facts, Fingerprint};
 use crate::connection::{Connection, Peer};
+use crate::identity::Identity;
 use crate::memory;
 use crate::role::Role;
+
+const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// Two ends of one connection in memory. The first belongs to `role_a`, so its [`Connection::peer`] is `role_b`, and
 /// the other way round. Fingerprints are made from the roles. No check of roles or keys is made.
 pub fn memory_pair(role_a: Role, role_b: Role) -> (Connection, Connection) {
-    let peer = |role: Role| Peer {
-        key_fingerprint: Fingerprint::of(role.uri().as_bytes()),
-        role,
-        serial: Vec::new(),
-        not_after_s: i64::MAX,
-        address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-    };
     let (a, b) = memory::ends();
     (Connection::memory(peer(role_b), a), Connection::memory(peer(role_a), b))
+}
+
+/// As [`memory_pair`], the first end being held by who has `identity`: the other one sees its certificate.
+pub fn memory_pair_as(identity: &Identity, role_b: Role) -> (Connection, Connection) {
+    let (a, b) = memory::ends();
+    (Connection::memory(peer(role_b), a), Connection::memory(Peer::of(identity.facts().clone(), ADDRESS), b))
+}
+
+fn peer(role: Role) -> Peer {
+    let key = Fingerprint::of(role.uri().as_bytes());
+    Peer::of(Facts { role, key, serial: Vec::new(), not_before_s: 0, not_after_s: i64::MAX }, ADDRESS)
 }
 
 /// Cuts a connection in memory as if its network had gone: both ends see

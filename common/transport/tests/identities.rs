@@ -88,7 +88,7 @@ async fn one_key_on_both_ends_is_refused_by_either() {
 
     let (mut server, address) = listen(edge, TransportLimits::lan()).await;
     let cert = owner.certify(&[device().uri()], None, &key, (-1, 1));
-    let call = stranger(&address, &owner, Some((&cert, &key)), b"twinmask/1");
+    let call = stranger(&address, &owner, Some((&cert, &key)), twinmask_wire::ALPN.as_bytes());
     let (_, accepted) = tokio::join!(call, server.accept());
     assert!(matches!(failure(accepted.unwrap(), "same private key"), TransportError::SameIdentity { .. }));
 }
@@ -102,7 +102,7 @@ async fn only_the_right_roles_dial() {
     let (mut server, address) = listen(owner.issue(&Role::EdgeA), TransportLimits::lan()).await;
     let key = KeyPair::generate().unwrap();
     let cert = owner.certify(&[Role::EdgeB.uri()], None, &key, (-1, 1));
-    let call = stranger(&address, &owner, Some((&cert, &key)), b"twinmask/1");
+    let call = stranger(&address, &owner, Some((&cert, &key)), twinmask_wire::ALPN.as_bytes());
     let (seen, accepted) = tokio::join!(call, server.accept());
     let error = failure(accepted.unwrap(), "edge-b, which has no business with edge-a");
     assert!(matches!(error, TransportError::RoleNotServed { .. }));
@@ -117,7 +117,7 @@ async fn exactly_one_role_per_certificate() {
     for (uris, words) in uris.into_iter().zip(["names no twinmask role", "more than one", "names a bad role"]) {
         let key = KeyPair::generate().unwrap();
         let cert = owner.certify(&uris, Some("cam-1"), &key, (-1, 1));
-        let call = stranger(&address, &owner, Some((&cert, &key)), b"twinmask/1");
+        let call = stranger(&address, &owner, Some((&cert, &key)), twinmask_wire::ALPN.as_bytes());
         let (_, accepted) = tokio::join!(call, server.accept());
         assert!(matches!(failure(accepted.unwrap(), words), TransportError::BadCertificate { .. }));
     }
@@ -127,7 +127,8 @@ async fn exactly_one_role_per_certificate() {
 async fn a_client_without_a_certificate_is_refused() {
     let owner = Authority::new("owner");
     let (mut server, address) = listen(owner.issue(&Role::EdgeA), TransportLimits::lan()).await;
-    let (seen, accepted) = tokio::join!(stranger(&address, &owner, None, b"twinmask/1"), server.accept());
+    let (seen, accepted) =
+        tokio::join!(stranger(&address, &owner, None, twinmask_wire::ALPN.as_bytes()), server.accept());
     assert!(accepted.unwrap().is_err());
     assert_eq!(seen, 0x100 + 116, "certificate_required");
 }
@@ -176,7 +177,7 @@ async fn another_application_protocol_is_a_version_error_on_both_sides() {
     let key = KeyPair::generate().unwrap();
     let (mut server, address) = listen(owner.issue(&Role::EdgeA), TransportLimits::lan()).await;
     let cert = owner.certify(&[device().uri()], None, &key, (-1, 1));
-    let call = stranger(&address, &owner, Some((&cert, &key)), b"twinmask/2");
+    let call = stranger(&address, &owner, Some((&cert, &key)), b"twinmask/9");
     let (seen, accepted) = tokio::join!(call, server.accept());
     assert_eq!(seen, 0x100 + 120, "no_application_protocol");
     assert!(matches!(failure(accepted.unwrap(), "same version"), TransportError::Version { .. }));
@@ -195,7 +196,7 @@ async fn another_application_protocol_is_a_version_error_on_both_sides() {
     let serve = async { other.accept().await.unwrap().await.err().unwrap() };
     let own = owner.issue(&device());
     let (_, client) = tokio::join!(serve, dial(&address, &Role::EdgeA, &own));
-    assert!(matches!(failure(client, "does not speak twinmask/1"), TransportError::Version { .. }));
+    assert!(matches!(failure(client, "does not speak twinmask/2"), TransportError::Version { .. }));
 }
 
 #[tokio::test]
@@ -360,7 +361,7 @@ async fn no_session_tickets_are_given_out() {
     let key = KeyPair::generate().unwrap();
     let cert = owner.certify(&[device().uri()], None, &key, (-1, 1));
     let tickets = Arc::new(Tickets::default());
-    let mut tls = stranger_tls(&owner, Some((&cert, &key)), b"twinmask/1");
+    let mut tls = stranger_tls(&owner, Some((&cert, &key)), twinmask_wire::ALPN.as_bytes());
     tls.resumption = Resumption::store(tickets.clone());
     let (called, accepted) = tokio::join!(call_edge_a(&address, tls), server.accept());
     let (called, accepted) = (called.unwrap(), accepted.unwrap().unwrap());

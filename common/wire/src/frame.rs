@@ -129,7 +129,7 @@ mod tests {
     fn known_vector() {
         let bytes = encode_with(FrameType::Claim, &Claim { counter: Counter::new(5) }, Codec::Packed, &[0xaa]);
         let expected =
-            [b"TWMK\x01\x03\x00\x00\x08\x00\x00\x00\x01\x00\x00\x00".as_slice(), &[5, 0, 0, 0, 0, 0, 0, 0, 0xaa]]
+            [b"TWMK\x02\x03\x00\x00\x08\x00\x00\x00\x01\x00\x00\x00".as_slice(), &[5, 0, 0, 0, 0, 0, 0, 0, 0xaa]]
                 .concat();
         assert_eq!(bytes, expected);
         let parsed = FrameHeader::parse(&header(&bytes)).expect("own frame");

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 use twinmask_codec::{Counter, RoundId};
+use twinmask_ring::keys::SessionKeys;
 use twinmask_ring::prf::Algorithm;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
@@ -71,7 +72,7 @@ pub struct Open {
     pub session: [u8; 16],
     /// Digest of the model.
     pub digest: [u8; 32],
-    /// Mask seed; to edge A only, an edge B that gets one refuses the session.
+    /// The device's seed of the session's masks; to edge A only, an edge B that gets one refuses the session.
     pub seed: Option<Secret>,
     /// PRFs that the device has, best first.
     pub prfs: Vec<Prf>,
@@ -92,6 +93,25 @@ pub struct Opened {
     pub kernel: String,
     /// Whether the edges are connected for this session (mode `relay`), as far as this edge knows.
     pub relay: bool,
+    /// Edge A's part in the session's masks; none from edge B.
+    pub part: Option<MaskPart>,
+}
+
+/// Edge A's part in what a session's masks come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MaskPart {
+    /// Fresh random bits: two devices with the same seed have other masks all the same.
+    pub nonce: [u8; 32],
+    /// What shows that edge A has the device's key, [`SessionKeys::proof`].
+    pub proof: [u8; 32],
+}
+
+impl MaskPart {
+    /// Whether who sent this has `keys`; takes the same time whatever differs.
+    #[must_use]
+    pub fn proves(&self, keys: &SessionKeys) -> bool {
+        self.proof.ct_eq(&keys.proof()).into()
+    }
 }
 
 /// `CLAIM`, device to edge A.

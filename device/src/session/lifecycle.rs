@@ -10,6 +10,7 @@ use tokio::sync::Mutex;
 use twinmask_codec::{Counter, packed_parts_len};
 use twinmask_masking::mask::session_id;
 use twinmask_masking::{InferenceMasks, Masker, SessionSeed};
+use twinmask_ring::keys::{MaskKey, SessionKeys};
 use twinmask_transport::{Client, Connection, Identity, Role};
 use twinmask_wire::message::{Claim, Claimed, Infer, Open, Prefetch, Prf, Secret};
 use twinmask_wire::payload::Encoder;
@@ -35,6 +36,17 @@ fn check_options(model: &Model, options: &SessionOptions) -> Result<(), DeviceEr
     Ok(())
 }
 
+/// The keys of a session, once edge A has shown that it has them too; edge B must have no part in them.
+fn agreed(a: &EdgeLink, b: &EdgeLink, seed: SessionSeed, key: &MaskKey) -> Result<SessionKeys, DeviceError> {
+    if b.opened.part.is_some() {
+        return Err(b.broke(WireError::Malformed("edge B takes part in the masks".into())));
+    }
+    let missing = || a.broke(WireError::Malformed("edge A takes no part in the masks".into()));
+    let part = a.opened.part.as_ref().ok_or_else(missing)?;
+    let keys = seed.keys(key, &part.nonce);
+    if part.proves(&keys) { Ok(keys) } else { Err(a.other_keys()) }
+}
+
 impl Session {
     /// Connects to both edges and opens a session for `model`.
     ///
@@ -50,16 +62,18 @@ impl Session {
                 .await
                 .map_err(|e| transport_error(&role, e))
         };
+        let key = identity.mask_key()?; // before anybody is called
         let (a, b) = tokio::try_join!(connect(&edges.a, Role::EdgeA), connect(&edges.b, Role::EdgeB))?;
-        Self::over(model, a, b, edges.options.clone()).await
+        Self::over(model, key, a, b, edges.options.clone()).await
     }
 
-    /// Opens a session over two connections (also in-memory ones).
+    /// Opens a session over two connections (also in-memory ones); `key` is what this device shares with edge A.
     ///
     /// # Errors
     /// As [`open`](Self::open).
     pub async fn over(
         model: Arc<Model>,
+        key: &MaskKey,
         a: Connection,
         b: Connection,
         options: SessionOptions,
@@ -82,7 +96,8 @@ impl Session {
             EdgeLink::open(Role::EdgeA, a, &open, options.timeout),
             EdgeLink::open(Role::EdgeB, b, &for_b, options.timeout)
         )?;
-        let masker = Masker::new(Arc::clone(&model.keys), a.opened.prf.algorithm(), seed);
+        let keys = agreed(&a, &b, seed, key)?;
+        let masker = Masker::new(Arc::clone(&model.keys), a.opened.prf.algorithm(), keys);
         let session = Self(Arc::new(Shared {
             model,
             a,

@@ -39,7 +39,7 @@ impl EdgeLink {
         timeout: Duration,
     ) -> Result<Self, DeviceError> {
         let control = connection.open_bi().await.map_err(|e| transport_error(&role, e))?;
-        let opened = Opened { prf: open.prfs[0], max_in_flight: 1, kernel: String::new(), relay: false };
+        let opened = Opened { prf: open.prfs[0], max_in_flight: 1, kernel: String::new(), relay: false, part: None };
         let mut link =
             Self { role, connection, control: Mutex::new(control), opened, compute_us: AtomicU64::new(0), timeout };
         let opened = {
@@ -173,6 +173,11 @@ impl EdgeLink {
         DeviceError::Protocol { edge: self.role.clone(), source: LinkError::Broke { at: self.at(), source } }
     }
 
+    /// The edge derives other masks than this device.
+    pub(crate) fn other_keys(&self) -> DeviceError {
+        DeviceError::Protocol { edge: self.role.clone(), source: LinkError::OtherKeys { at: self.at() } }
+    }
+
     /// A stream failed: the connection's end says more than the stream's.
     async fn failed(&self, e: FrameIoError) -> DeviceError {
         if let FrameIoError::Wire(e) = e {
@@ -247,7 +252,8 @@ mod tests {
         let (connection, edge) = memory_pair(device, Role::EdgeB);
         let control = connection.open_bi().await.expect("a stream");
         let (send, mut recv) = connection.open_bi().await.expect("a stream");
-        let opened = Opened { prf: Prf::available()[0], max_in_flight: 1, kernel: String::new(), relay: false };
+        let opened =
+            Opened { prf: Prf::available()[0], max_in_flight: 1, kernel: String::new(), relay: false, part: None };
         let timeout = Duration::from_millis(300);
         let (control, compute_us) = (Mutex::new(control), AtomicU64::new(0));
         let link = EdgeLink { role: Role::EdgeB, connection, control, opened, compute_us, timeout };

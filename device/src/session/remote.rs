@@ -170,9 +170,8 @@ impl Exchange for RemoteInference {
         let (plan, dropped) = (model.plan(), shared.options.drop_bits);
         // Edge B has its share to read and to compute with; meanwhile the masks are expanded that are needed next.
         tokio::task::yield_now().await;
-        let (next, now) =
-            (plan.rounds().get(r.next().index()), if shared.relay() { model.layers_of(r) } else { Vec::new() });
-        self.masks.expand_ahead(next.map_or(&[], Vec::as_slice), &now);
+        let next = plan.rounds().get(r.next().index());
+        self.masks.expand_ahead(next.map_or(&[], Vec::as_slice), &model.layers_of(r));
         let parts = if dropped { plan.answer_parts_dropped(r) } else { plan.answer_parts(r) };
         let mut from_both = !shared.relay();
         let mut due = shared.b.deadline();

@@ -11,7 +11,7 @@ use twinmask_owner_keygen::import::ImportRequest;
 use twinmask_owner_keygen::models::{ModelRequest, Source, add_model};
 use twinmask_owner_keygen::store::Store;
 use twinmask_owner_keygen::zoo::Arch;
-use twinmask_transport::{Connection, Role, memory_pair};
+use twinmask_transport::{Connection, Identity, Role, memory_pair_as};
 
 /// Name of the one device.
 const DEVICE: &str = "cam1";
@@ -73,9 +73,10 @@ impl InMemory {
     /// Gives new connections to the two edges; must be called within a tokio runtime.
     pub fn dial(&self) -> impl Fn(Role) -> Connection + Send + Sync + 'static {
         let (a, b) = (Arc::clone(&self.a), Arc::clone(&self.b));
+        let identity = Identity::load(&self.device_dir().join("identity")).expect("the device's identity");
         move |role| {
             let edge = if role == Role::EdgeA { &a } else { &b };
-            let (ours, theirs) = memory_pair(Role::device(DEVICE).expect("a good name"), role);
+            let (ours, theirs) = memory_pair_as(&identity, role);
             tokio::spawn(Arc::clone(edge).serve(theirs));
             ours
         }

@@ -9,8 +9,8 @@ use twinmask_device::{DeviceError, Model};
 use twinmask_edge::{Config, Edge, Role};
 use twinmask_kernels::Kernel;
 use twinmask_masking::Integrity;
-use twinmask_tests::{DEVICE, Deployment, networks};
-use twinmask_transport::{Connection, RecvHalf, Role as Certified, SendHalf, memory_pair};
+use twinmask_tests::{Deployment, networks};
+use twinmask_transport::{Connection, Identity, RecvHalf, Role as Certified, SendHalf, memory_pair_as};
 use twinmask_wire::frame::{FrameHeader, HEADER_LEN};
 use twinmask_wire::{CodecChoice, FrameType};
 
@@ -66,10 +66,9 @@ impl Wire {
     }
 
     /// The device's end of a connection over this wire to `edge`.
-    fn connect(self: &Arc<Self>, edge: Arc<Edge>, certified: Certified) -> Connection {
-        let device = || Certified::device(DEVICE).expect("a good name");
-        let (ours, middle) = memory_pair(device(), certified.clone());
-        let (onward, edges) = memory_pair(device(), certified);
+    fn connect(self: &Arc<Self>, identity: &Identity, edge: Arc<Edge>, certified: Certified) -> Connection {
+        let (ours, middle) = memory_pair_as(identity, certified.clone());
+        let (onward, edges) = memory_pair_as(identity, certified);
         tokio::spawn(edge.serve(edges));
         let wire = Arc::clone(self);
         tokio::spawn(async move {
@@ -118,9 +117,10 @@ impl InProcess {
         [kernel_a, kernel_b]: [Arc<dyn Kernel>; 2],
         timeout: Duration,
     ) -> Result<Session, DeviceError> {
-        let a = wires[0].connect(self.edge("edge-a", Role::A, kernel_a), Certified::EdgeA);
-        let b = wires[1].connect(self.edge("edge-b", Role::B, kernel_b), Certified::EdgeB);
+        let identity = self.0.identity();
+        let a = wires[0].connect(&identity, self.edge("edge-a", Role::A, kernel_a), Certified::EdgeA);
+        let b = wires[1].connect(&identity, self.edge("edge-b", Role::B, kernel_b), Certified::EdgeB);
         let options = SessionOptions { codec: CodecChoice::Packed, timeout, ..SessionOptions::default() };
-        Session::over(Arc::clone(network), a, b, options).await
+        Session::over(Arc::clone(network), identity.mask_key()?, a, b, options).await
     }
 }

@@ -8,7 +8,6 @@ use twinmask_kernels::default_kernel;
 use twinmask_layer::Geometry;
 use twinmask_model::bundle::EdgeBundle;
 use twinmask_model::plan::Plan;
-use twinmask_ring::prf::{Algorithm, Key};
 use twinmask_testkit::{Gate, Hook, Layer, wrapped};
 use twinmask_wire::message::{Claim, End, Infer, Open, Prefetch, Prf};
 use twinmask_wire::{CloseCode, Codec, FrameType, payload};
@@ -85,7 +84,7 @@ async fn a_prefetch_is_answered_before_the_claim_which_still_grants_once() {
         let frame = read(&mut recv, FrameType::Answer, &plan.answer_parts(RoundId::at(r))).await;
         let z =
             payload::decode(&frame.payload, frame.header.codec, &plan.answer_parts(RoundId::at(r))).expect("decodes");
-        assert!(z == expected(&edge.bundle, r, &masks(&plan, r, 0)));
+        assert!(z == of_edge_a(&device.keys(), &edge.bundle, r, 0));
     }
     write(&mut send, FrameType::End, &End {}).await;
     device.claim(0).await;
@@ -127,15 +126,17 @@ async fn both_edges_leave_out_the_low_bits_that_are_to_be_dropped() {
             let (mut send, mut recv) = device.connection.open_bi().await.expect("connected");
             write(&mut send, FrameType::Infer, &Infer { counter: Counter::new(c), exact, relay: false }).await;
             for r in 0..plan.rounds().len() {
-                let x = if role == Role::A { masks(&plan, r, c) } else { shares(&plan, r, "drop") };
-                if role == Role::B {
+                let mut wanted = if role == Role::A {
+                    of_edge_a(&device.keys(), &edge.bundle, r, c)
+                } else {
+                    let x = shares(&plan, r, "drop");
                     upload(&mut send, &plan, r, &x, Codec::Packed).await;
-                }
+                    expected(&edge.bundle, r, &x)
+                };
                 let parts =
                     if exact { plan.answer_parts(RoundId::at(r)) } else { plan.answer_parts_dropped(RoundId::at(r)) };
                 let frame = read(&mut recv, FrameType::Answer, &parts).await;
                 let found = payload::decode(&frame.payload, frame.header.codec, &parts).expect("decodes");
-                let mut wanted = expected(&edge.bundle, r, &x);
                 for (l, z) in plan.round_layers(RoundId::at(r)).zip(&mut wanted) {
                     let f = if exact { 0 } else { plan.drop_bits(l) };
                     z.iter_mut().for_each(|z| *z >>= f);
@@ -160,13 +161,14 @@ async fn edge_a_expands_masks_by_the_prf_that_it_picked() {
         let frame = read(&mut recv, FrameType::Answer, &plan.answer_parts(RoundId::at(0))).await;
         let z =
             payload::decode(&frame.payload, frame.header.codec, &plan.answer_parts(RoundId::at(0))).expect("decodes");
-        let mut mask = vec![0; plan.upload_parts(RoundId::at(0))[0].len];
-        let algorithm = match prf {
-            Prf::ChaCha20 => Algorithm::ChaCha20,
-            Prf::Aes128 => Algorithm::Aes128,
-        };
-        Key::for_masks(algorithm, &SEED, 0).fill(0, plan.upload_parts(RoundId::at(0))[0].bits, &mut mask);
-        assert!(z == expected(&edge.bundle, 0, &[mask]), "{prf:?}");
+        let part = plan.upload_parts(RoundId::at(0))[0];
+        let mask = device.keys().masks(prf.algorithm(), 0).elements(0, part.bits, part.len);
+        let t = device.keys().answers(prf.algorithm(), 0);
+        for (l, (mut wanted, z)) in expected(&edge.bundle, 0, &[mask]).into_iter().zip(z).enumerate() {
+            let t = t.elements(l as u64, part.bits, wanted.len());
+            wanted.iter_mut().zip(t).for_each(|(z, t)| *z = z.wrapping_add(t) & twinmask_ring::mask(part.bits));
+            assert!(z == wanted, "{prf:?}");
+        }
     }
 }
 

@@ -22,7 +22,10 @@ pub(crate) async fn run(ahead: &Ahead, rounds: &Arc<Rounds>) {
             let (of, want, masks) = (Arc::clone(rounds), task.want, masks.clone());
             move |z: &mut [Vec<u32>], worker: &mut _| match want {
                 Want::Relay => (Codec::Packed, payloads::correction(&of.model.plan, r, &masks, z, worker)),
-                Want::Split { exact } => of.encode(r, exact, z),
+                Want::Split { exact } => {
+                    payloads::mask(&of.model.plan, r, &masks, z, worker);
+                    of.encode(r, exact, z)
+                }
             }
         };
         let computing =

@@ -4,8 +4,7 @@ use std::sync::Mutex;
 
 use twinmask_codec::RoundId;
 use twinmask_model::plan::Plan;
-use twinmask_ring::mask;
-use twinmask_ring::prf::Key;
+use twinmask_ring::mask as low_bits;
 use twinmask_wire::payload::{self, Encoder};
 use twinmask_wire::{Codec, WireError};
 use zeroize::Zeroize;
@@ -28,7 +27,7 @@ pub(crate) fn encode(
 ) -> Payload {
     if !exact {
         for (l, answer) in plan.round_layers(r).zip(answers.iter_mut()) {
-            let (f, keep) = (plan.drop_bits(l), mask(plan.k_of(l)));
+            let (f, keep) = (plan.drop_bits(l), low_bits(plan.k_of(l)));
             answer.iter_mut().for_each(|z| *z = (*z & keep) >> f);
         }
     }
@@ -41,9 +40,10 @@ pub(crate) fn encode(
     encoded
 }
 
-/// Edge A: `z_A + T`, packed (PROTOCOL.md, "One inference, mode `relay`").
-pub(crate) fn correction(plan: &Plan, r: RoundId, masks: &Masks, z: &mut [Vec<u32>], worker: &mut Worker) -> Vec<u8> {
-    let key = Key::for_corrections(masks.prf.algorithm(), &masks.seed.0, masks.counter.get());
+/// Edge A: makes `W·R + T` of `W·R`, for whoever it is sent to. The same T each time: the device would learn nothing
+/// from two, and edge B, which must never see `W·R`, gets no other.
+pub(crate) fn mask(plan: &Plan, r: RoundId, masks: &Masks, z: &mut [Vec<u32>], worker: &mut Worker) {
+    let key = masks.keys.answers(masks.prf.algorithm(), masks.counter.get());
     for (l, z) in plan.round_layers(r).zip(z.iter_mut()) {
         let mut t = worker.buffer(z.len());
         key.fill(l.into(), plan.k_of(l), &mut t);
@@ -51,6 +51,11 @@ pub(crate) fn correction(plan: &Plan, r: RoundId, masks: &Masks, z: &mut [Vec<u3
         t.as_mut_slice().zeroize();
         worker.recycle(t);
     }
+}
+
+/// Edge A: `W·R + T`, packed, for edge B (PROTOCOL.md, "One inference, mode `relay`").
+pub(crate) fn correction(plan: &Plan, r: RoundId, masks: &Masks, z: &mut [Vec<u32>], worker: &mut Worker) -> Vec<u8> {
+    mask(plan, r, masks, z, worker);
     let parts: Vec<(&[u32], u32)> =
         z.iter().zip(plan.answer_parts(r)).map(|(z, part)| (z.as_slice(), part.bits)).collect();
     payload::encode(&parts, Codec::Packed)

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use twinmask_codec::{Counter, GroupId, Part, RoundId};
 use twinmask_model::plan::Plan;
-use twinmask_ring::prf::Key;
-use twinmask_wire::message::{Prf, Secret};
+use twinmask_ring::keys::SessionKeys;
+use twinmask_wire::message::Prf;
 use twinmask_wire::{Codec, WireError, payload};
 use zeroize::Zeroize;
 
@@ -14,20 +14,28 @@ use crate::compute::pool::Worker;
 /// The masks of one inference (PROTOCOL.md, "Keys"), at edge A.
 #[derive(Clone)]
 pub(crate) struct Masks {
-    pub(crate) seed: Arc<Secret>,
+    pub(crate) keys: Arc<SessionKeys>,
     pub(crate) prf: Prf,
     pub(crate) counter: Counter,
 }
 
 /// What a round is computed on (PROTOCOL.md, "One inference, mode `split`").
 pub(crate) enum Shares {
-    /// At edge A: the masks `R`, expanded from the session's seed.
+    /// At edge A: the masks `R`, expanded from the session's keys.
     Masks(Masks),
     /// At edge B: `v = x + S_in - R`, as uploaded.
     Uploaded { codec: Codec, payload: Vec<u8> },
 }
 
 impl Shares {
+    /// At edge A.
+    pub(crate) fn masks(&self) -> Option<&Masks> {
+        match self {
+            Shares::Masks(masks) => Some(masks),
+            Shares::Uploaded { .. } => None,
+        }
+    }
+
     /// The share of each group of round `r`, in the plan's order.
     pub(super) fn expand(&self, plan: &Plan, r: RoundId, worker: &mut Worker) -> Result<Vec<Vec<u32>>, WireError> {
         let parts = plan.upload_parts(r);
@@ -35,8 +43,8 @@ impl Shares {
             Shares::Uploaded { codec, payload } => {
                 payload::decode_into(payload, *codec, &parts, |len| worker.buffer(len))
             }
-            Shares::Masks(Masks { seed, prf, counter }) => {
-                let key = Key::for_masks(prf.algorithm(), &seed.0, counter.get());
+            Shares::Masks(Masks { keys, prf, counter }) => {
+                let key = keys.masks(prf.algorithm(), counter.get());
                 let expand = |(&g, part): (&GroupId, Part)| {
                     let mut mask = worker.buffer(part.len);
                     key.fill(g.into(), part.bits, &mut mask);

@@ -176,7 +176,7 @@ mod tests {
         let error = command(Role::B, &Kernels::native()).try_get_matches_from(["edge-b", "--version"]);
         let text = error.expect_err("prints and exits").to_string();
         let release = env!("CARGO_PKG_VERSION");
-        assert_eq!(text, format!("edge-b {release} (wire 1, ALPN twinmask/1, bundles 2)\n"));
+        assert_eq!(text, format!("edge-b {release} (wire 2, ALPN twinmask/2, bundles 2)\n"));
     }
 
     #[test]

@@ -84,6 +84,7 @@ impl Deployment {
     fn new() -> Deployment {
         let (authority, a, b) = (Authority::new(), Folder::new(), Folder::new());
         authority.issue(&Certified::EdgeA, &a.path().join("identity"));
+        a.add_mask_key();
         authority.issue(&Certified::EdgeB, &b.path().join("identity"));
         let device = |name| {
             let folder = Folder::new();
@@ -131,7 +132,8 @@ impl Deployment {
     }
 
     async fn session(&self, daemon: &Daemon, role: Role) -> Device {
-        Device::open(self.dial(daemon, role).await, &self.open(role)).await
+        let device = Device::open(self.dial(daemon, role).await, &self.open(role)).await;
+        Device { serial: self.device.serial().to_vec(), ..device }
     }
 }
 
@@ -227,6 +229,13 @@ async fn what_cannot_start_says_why() {
     std::fs::write(deployment.a.bundle_path("zz"), b"rubbish").expect("writes");
     let bad = start(deployment.config(Role::A), Role::A).await;
     assert!(bad.exit_code() == 3 && bad.to_string().contains("zz.twm"), "{bad}");
+    std::fs::remove_file(deployment.a.bundle_path("zz")).expect("removes");
+    let mask_key = |of: &Folder| of.path().join("identity/mask.key");
+    std::fs::rename(mask_key(&deployment.a), mask_key(&deployment.b)).expect("moves");
+    let without = start(deployment.config(Role::A), Role::A).await;
+    assert!(without.exit_code() == 3 && without.to_string().contains("mask.key is missing"), "{without}");
+    let with = start(deployment.config(Role::B), Role::B).await;
+    assert!(with.exit_code() == 3 && with.to_string().contains("mask.key must not be here"), "{with}");
     let nowhere = start(Config::new("/nonexistent", Role::A).on_loopback(), Role::A).await;
     assert_eq!(nowhere.exit_code(), 3);
 }

@@ -14,14 +14,12 @@ use twinmask_wire::CloseCode;
 
 use crate::daemon::admin;
 use crate::daemon::config::Config;
-use crate::edge::Edge;
+use crate::edge::{Edge, IDENTITY_DIR};
 use crate::error::StartError;
 use crate::fault::GOING_DOWN;
 use crate::relay::link;
 use crate::role::Role;
 
-/// Folder of certificate, key and CA in an edge's folder.
-const IDENTITY_DIR: &str = "identity";
 const UPKEEP: Duration = Duration::from_secs(5);
 
 /// A running edge. Dropped without [`Daemon::shutdown`] it is gone at once.

@@ -7,8 +7,8 @@ use twinmask_codec::{Counter, Part, RoundId, packed_parts_len};
 use twinmask_kernels::default_kernel;
 use twinmask_model::bundle::EdgeBundle;
 use twinmask_model::plan::Plan;
+use twinmask_ring::keys::SessionKeys;
 use twinmask_ring::mask;
-use twinmask_ring::prf::{Algorithm, Key};
 use twinmask_transport::frame_io::{Frame, read_frame, write_frame};
 use twinmask_transport::{Connection, RecvHalf, SendHalf, memory_pair, sever};
 use twinmask_wire::message::{Correction, Credit, DropCorrections, End, Infer, Miss, Open, RelayOpen, Round, Secret};
@@ -43,10 +43,17 @@ async fn devices(a: &TestEdge, b: &TestEdge) -> (Device, Device) {
 }
 
 /// The sums `W·v + z_A + T`, or `W·v` alone.
-fn wanted(bundle: &EdgeBundle, c: u64, r: usize, v: &[Vec<u32>], with_correction: bool) -> Vec<Vec<u32>> {
+fn wanted(
+    keys: &SessionKeys,
+    bundle: &EdgeBundle,
+    c: u64,
+    r: usize,
+    v: &[Vec<u32>],
+    with_correction: bool,
+) -> Vec<Vec<u32>> {
     let mut sums = expected(bundle, r, v);
     if with_correction {
-        let corrections = corrections(bundle, c, r);
+        let corrections = of_edge_a(keys, bundle, r, c);
         for ((sum, correction), part) in sums.iter_mut().zip(corrections).zip(bundle.plan.answer_parts(RoundId::at(r)))
         {
             sum.iter_mut().zip(correction).for_each(|(s, c)| *s = s.wrapping_add(c) & mask(part.bits));
@@ -55,18 +62,9 @@ fn wanted(bundle: &EdgeBundle, c: u64, r: usize, v: &[Vec<u32>], with_correction
     sums
 }
 
-/// `z_A + T` of round `r`, by the oracle.
-fn corrections(bundle: &EdgeBundle, c: u64, r: usize) -> Vec<Vec<u32>> {
-    let key = Key::for_corrections(Algorithm::ChaCha20, &SEED, c);
-    let mut sums = expected(bundle, r, &masks(&bundle.plan, r, c));
-    for ((l, z), part) in
-        bundle.plan.round_layers(RoundId::at(r)).zip(&mut sums).zip(bundle.plan.answer_parts(RoundId::at(r)))
-    {
-        let mut t = vec![0; part.len];
-        key.fill(l.into(), part.bits, &mut t);
-        z.iter_mut().zip(t).for_each(|(z, t)| *z = z.wrapping_add(t) & mask(part.bits));
-    }
-    sums
+/// Keys of a session whose edge A is driven by hand.
+fn by_hand() -> SessionKeys {
+    keys(&[], &[0; 32])
 }
 
 fn packed(plan: &Plan, r: usize, answers: &[Vec<u32>]) -> Vec<u8> {
@@ -102,11 +100,11 @@ async fn miss_or_answer(recv: &mut RecvHalf, parts: &[Part]) -> Frame {
 }
 
 /// One round at edge B; whether it missed.
-async fn round(stream: &mut (SendHalf, RecvHalf), bundle: &EdgeBundle, c: u64, r: usize) -> bool {
+async fn round(stream: &mut (SendHalf, RecvHalf), keys: &SessionKeys, bundle: &EdgeBundle, c: u64, r: usize) -> bool {
     let v = shares(&bundle.plan, r, &format!("v{c}"));
     upload(&mut stream.0, &bundle.plan, r, &v, Codec::Packed).await;
     let (answers, missed) = answer(&mut stream.1, &bundle.plan, r).await;
-    assert!(answers == wanted(bundle, c, r, &v, !missed), "round {r} of {c}, missed: {missed}");
+    assert!(answers == wanted(keys, bundle, c, r, &v, !missed), "round {r} of {c}, missed: {missed}");
     missed
 }
 
@@ -121,7 +119,7 @@ async fn answers_are_the_sums_and_everything_is_freed() {
             at_a.claim(c).await;
             let (mut a_stream, mut b_stream) = (infer(&at_a, c).await, infer(&at_b, c).await);
             for r in 0..a.bundle.plan.rounds().len() {
-                assert!(!round(&mut b_stream, &a.bundle, c, r).await, "round {r} of {c} fell back");
+                assert!(!round(&mut b_stream, &at_a.keys(), &a.bundle, c, r).await, "round {r} of {c} fell back");
             }
             write(&mut a_stream.0, FrameType::End, &End {}).await;
             write(&mut b_stream.0, FrameType::End, &End {}).await;
@@ -146,7 +144,7 @@ async fn without_a_link_every_round_falls_back_at_once() {
     let (mut a_stream, mut b_stream) = (infer(&at_a, 0).await, infer(&at_b, 0).await);
     let begun = Instant::now();
     for r in 0..plan.rounds().len() {
-        assert!(round(&mut b_stream, &a.bundle, 0, r).await, "nothing can come");
+        assert!(round(&mut b_stream, &at_a.keys(), &a.bundle, 0, r).await, "nothing can come");
     }
     assert!(begun.elapsed() < PATIENT, "nothing is waited for");
     for r in [2, 0, 1] {
@@ -154,7 +152,7 @@ async fn without_a_link_every_round_falls_back_at_once() {
         let frame = read(&mut a_stream.1, FrameType::Answer, &plan.answer_parts(RoundId::at(r))).await;
         let z =
             payload::decode(&frame.payload, frame.header.codec, &plan.answer_parts(RoundId::at(r))).expect("decodes");
-        assert!(z == expected(&a.bundle, r, &masks(&plan, r, 0)));
+        assert!(z == of_edge_a(&at_a.keys(), &a.bundle, r, 0));
     }
     write(&mut a_stream.0, FrameType::Round, &Round { round: RoundId::new(1) }).await;
     closed_with(&at_a.connection, CloseCode::Protocol).await;
@@ -200,7 +198,7 @@ impl HandA {
     }
 
     async fn correct(&mut self, b: &TestEdge, c: u64, r: usize) -> usize {
-        let payload = packed(&b.bundle.plan, r, &corrections(&b.bundle, c, r));
+        let payload = packed(&b.bundle.plan, r, &of_edge_a(&by_hand(), &b.bundle, r, c));
         self.send(c, r as u32, &payload).await;
         payload.len()
     }
@@ -277,7 +275,11 @@ async fn violations_close_the_stream_and_the_session_goes_on_without() {
         a.refused().await;
         until(|| gauge(&b, "twinmask_relay_bytes") == 0.0).await;
         let mut stream = infer(&device, 0).await;
-        assert!(round(&mut stream, &b.bundle, 0, 0).await && round(&mut stream, &b.bundle, 0, 1).await, "case {case}");
+        assert!(
+            round(&mut stream, &by_hand(), &b.bundle, 0, 0).await
+                && round(&mut stream, &by_hand(), &b.bundle, 0, 1).await,
+            "case {case}"
+        );
     }
 }
 
@@ -287,14 +289,14 @@ async fn late_dropped_and_surplus_corrections_are_discarded_and_credited() {
         b_alone(Limits { relay_grace: Duration::from_millis(50), ..Limits::default() }).await;
     let mut a = HandA::open(&link, &facts(&b, session)).await.expect("right");
     let mut stream = infer(&device, 0).await;
-    assert!(round(&mut stream, &b.bundle, 0, 0).await, "late");
+    assert!(round(&mut stream, &by_hand(), &b.bundle, 0, 0).await, "late");
     let late = a.correct(&b, 0, 0).await;
     a.credited(late).await;
     let used = a.correct(&b, 0, 1).await;
     while !gauge(&b, "twinmask_corrections_total").eq(&2.0) {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    assert!(!round(&mut stream, &b.bundle, 0, 1).await, "in time");
+    assert!(!round(&mut stream, &by_hand(), &b.bundle, 0, 1).await, "in time");
     // What the inference has used comes back at its end with what it leaves unused; what comes for it later too.
     let unused = a.correct(&b, 0, 2).await;
     until(|| gauge(&b, "twinmask_corrections_total") == 3.0).await;
@@ -307,7 +309,7 @@ async fn late_dropped_and_surplus_corrections_are_discarded_and_credited() {
     write(&mut a.send, FrameType::Drop, &DropCorrections { counter: Counter::new(1) }).await;
     a.credited(withdrawn).await;
     let mut stream = infer(&device, 1).await;
-    assert!(round(&mut stream, &b.bundle, 1, 0).await);
+    assert!(round(&mut stream, &by_hand(), &b.bundle, 1, 0).await);
     // A stream that is let go of frees what is held for it.
     let held = a.correct(&b, 2, 0).await;
     let stream = infer(&device, 2).await;
@@ -325,7 +327,7 @@ async fn corrections_do_not_wait_for_threads_that_get_no_time() {
         at_a.claim(c).await;
         let (mut a_stream, mut b_stream) = (infer(&at_a, c).await, infer(&at_b, c).await);
         for r in 0..a.bundle.plan.rounds().len() {
-            assert!(!round(&mut b_stream, &a.bundle, c, r).await, "round {r} of {c} fell back");
+            assert!(!round(&mut b_stream, &at_a.keys(), &a.bundle, c, r).await, "round {r} of {c} fell back");
         }
         write(&mut a_stream.0, FrameType::End, &End {}).await;
     }
@@ -339,16 +341,16 @@ async fn credit_comes_back_at_once_while_several_inferences_run() {
     let mut a = HandA::open(&link, &facts(&b, session)).await.expect("right");
     let mut first = infer(&device, 0).await;
     let early = a.correct(&b, 0, 0).await;
-    assert!(!round(&mut first, &b.bundle, 0, 0).await);
+    assert!(!round(&mut first, &by_hand(), &b.bundle, 0, 0).await);
     let waiting = tokio::time::timeout(Duration::from_millis(100), a.credited(early)).await;
     assert!(waiting.is_err(), "not while it runs alone");
     let mut second = infer(&device, 1).await;
     a.credited(early).await;
     let mut used = a.correct(&b, 1, 0).await;
-    assert!(!round(&mut second, &b.bundle, 1, 0).await);
+    assert!(!round(&mut second, &by_hand(), &b.bundle, 1, 0).await);
     a.credited(used).await;
     used = a.correct(&b, 0, 1).await;
-    assert!(!round(&mut first, &b.bundle, 0, 1).await);
+    assert!(!round(&mut first, &by_hand(), &b.bundle, 0, 1).await);
     a.credited(used).await;
 }
 
@@ -357,7 +359,8 @@ async fn a_correction_within_the_grace_time_is_used() {
     let (b, link, device, session) = b_alone(patient()).await;
     let mut a = HandA::open(&link, &facts(&b, session)).await.expect("right");
     let mut stream = infer(&device, 0).await;
-    let (missed, _) = tokio::join!(round(&mut stream, &b.bundle, 0, 0), async {
+    let keys = by_hand();
+    let (missed, _) = tokio::join!(round(&mut stream, &keys, &b.bundle, 0, 0), async {
         tokio::time::sleep(Duration::from_millis(100)).await;
         a.correct(&b, 0, 0).await
     });
@@ -405,8 +408,8 @@ async fn edge_a_keeps_to_its_credit_and_masks_what_it_sends() {
     assert!(device.opened.relay);
     for (c, r) in [(0, 0), (0, 1), (0, 2), (1, 0)] {
         let frame = correction_frame(&mut recv, &plan, (c, r)).await;
-        assert!(frame.payload == packed(&plan, r, &corrections(&a.bundle, c, r)));
-        assert!(frame.payload != packed(&plan, r, &expected(&a.bundle, r, &masks(&plan, r, c))));
+        assert!(frame.payload == packed(&plan, r, &of_edge_a(&device.keys(), &a.bundle, r, c)));
+        assert!(frame.payload != packed(&plan, r, &expected(&a.bundle, r, &masks(&device.keys(), &plan, r, c))));
     }
     let beyond = tokio::time::timeout(Duration::from_millis(200), tokio::io::AsyncReadExt::read_u8(&mut recv)).await;
     assert!(beyond.is_err(), "the credit is used up");
@@ -433,10 +436,13 @@ async fn when_the_link_breaks_sessions_go_on_without() {
     let (mut at_a, at_b) = devices(&a, &b).await;
     at_a.claim(0).await;
     let (_a_stream, mut b_stream) = (infer(&at_a, 0).await, infer(&at_b, 0).await);
-    assert!(!round(&mut b_stream, &a.bundle, 0, 0).await);
+    assert!(!round(&mut b_stream, &at_a.keys(), &a.bundle, 0, 0).await);
     assert!(sever(&link));
     until(|| gauge(&b, "twinmask_relay_bytes") == 0.0 && gauge(&a, "twinmask_ahead_bytes") == 0.0).await;
-    assert!(round(&mut b_stream, &a.bundle, 0, 1).await && round(&mut b_stream, &a.bundle, 0, 2).await);
+    assert!(
+        round(&mut b_stream, &at_a.keys(), &a.bundle, 0, 1).await
+            && round(&mut b_stream, &at_a.keys(), &a.bundle, 0, 2).await
+    );
     until(|| gauge(&a, "twinmask_peer_connected") == 0.0 && gauge(&b, "twinmask_peer_connected") == 0.0).await;
     a.check_alive().await;
     b.check_alive().await;

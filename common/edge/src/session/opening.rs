@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use ring::rand::{SecureRandom, SystemRandom};
 use twinmask_codec::packed_parts_len;
 use twinmask_model::bundle::short;
+use twinmask_ring::keys::SessionKeys;
 use twinmask_transport::frame_io::{read_frame, write_frame};
-use twinmask_transport::{Connection, RecvHalf, SendHalf};
-use twinmask_wire::message::{Open, Opened, Prf, RelayOpen};
+use twinmask_transport::{Connection, Peer, RecvHalf, SendHalf};
+use twinmask_wire::message::{MaskPart, Open, Opened, Prf, RelayOpen, Secret};
 use twinmask_wire::{CloseCode, Codec, FrameType};
 
 use crate::ahead::store::Ahead;
@@ -32,6 +34,7 @@ pub(super) async fn open(edge: &Arc<Edge>, connection: &Connection, device: &str
     let (mut send, mut recv) = connection.accept_bi().await.map_err(|_| Fault::Gone)?;
     let open: Open = read_frame(&mut recv, |h| h.expect(FrameType::Open, &[], "OPEN")).await?.body()?;
     let (prf, model) = accept(edge, &open, device)?;
+    let keys = open.seed.as_ref().map(|seed| agree(edge, connection.peer(), seed)).transpose()?;
     let facts = open.ticket.clone().map(|ticket| RelayOpen {
         session: open.session,
         device: device.to_owned(),
@@ -52,13 +55,27 @@ pub(super) async fn open(edge: &Arc<Edge>, connection: &Connection, device: &str
         max_in_flight: edge.limits.max_in_flight,
         kernel: edge.kernel.name().to_owned(),
         relay: introduction.is_some() || inbox.is_some(),
+        part: keys.as_ref().map(|(_, part)| part.clone()),
     };
     let outbox = introduction.as_ref().map(|i| Outbox::new(i.credit));
-    let ahead = open.seed.is_some().then(|| Ahead::new(outbox));
-    let rounds = Rounds::new(edge, model, open.seed, prf, open.codec);
+    let ahead = keys.is_some().then(|| Ahead::new(outbox));
+    let rounds = Rounds::new(edge, model, keys.map(|(keys, _)| keys), prf, open.codec);
     let session = Arc::new(Session::new(rounds, ahead, inbox, open.ticket.is_some()));
     write_frame(&mut send, FrameType::Opened, &opened, Codec::Packed, &[]).await?;
     Ok(Opening { session, send, recv, introduction })
+}
+
+/// Edge A: the keys of a session of `device`, and what it is told of them.
+fn agree(edge: &Edge, device: &Peer, seed: &Secret) -> Result<(SessionKeys, MaskPart), Fault> {
+    let internal = |text| refused(CloseCode::Internal, text);
+    let master = edge.mask_key().ok_or_else(|| internal("edge A has no mask key; its log says more"))?;
+    let mut nonce = [0; 32];
+    let drawn = SystemRandom::new().fill(&mut nonce);
+    drawn.map_err(|_| internal("edge A's system gives no random bytes"))?;
+    let name = if let twinmask_transport::Role::Device(name) = &device.role { name.as_str() } else { "" };
+    let keys = SessionKeys::new(&master.of_device(name, &device.serial), &seed.0, &nonce);
+    let proof = keys.proof();
+    Ok((keys, MaskPart { nonce, proof }))
 }
 
 /// The PRF and the model of the session that `open` asks for.

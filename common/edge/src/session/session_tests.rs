@@ -151,7 +151,7 @@ async fn rounds_must_be_the_plans() {
     let mut oversized = frame(0, Codec::Packed, &[]);
     oversized[12..16].copy_from_slice(&(1u32 << 30).to_le_bytes());
     let mut another_version = frame(0, Codec::Packed, &whole);
-    another_version[4] = 2;
+    another_version[4] = twinmask_wire::VERSION + 1;
     let bomb = payload::encode(&[(&vec![0; 1 << 20], 24)], Codec::Zstd);
     let cases = [
         (frame(1, Codec::Packed, &whole), CloseCode::Protocol),
