@@ -15,13 +15,8 @@ use crate::input::{Input, InputSpec, TensorSpec};
 use crate::local::Local;
 use crate::mode::Mode;
 use crate::model::Model;
-use crate::run::{Outcome, infer};
+use crate::run::{Outcome, infer, rounds, start};
 use crate::session::{Edges, Glimpse, Session, SessionOptions, Usage};
-
-/// Times that an inference is begun anew when an edge has no place for it.
-const BUSY_RETRIES: usize = 5;
-/// Longest wait that an edge may ask for.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// Makes a connection to an edge within this process.
 pub(crate) type Dial = dyn Fn(Role) -> Connection + Send + Sync;
@@ -119,14 +114,15 @@ impl Device {
     /// edges are told, and the session goes on.
     ///
     /// # Errors
-    /// [`DeviceError`]; the session is closed then (but not for an input that cannot be used, which is not sent, nor
-    /// for an edge that stays busy), and nothing is repeated except what an edge was too busy to begin.
+    /// [`DeviceError`]; the session is closed then, but not for an input that cannot be used or computed, nor for an
+    /// edge that is [busy](DeviceError::Busy). Nothing is repeated: who runs the same input anew shows the edges that
+    /// it was the same, and counts it.
     pub fn run(&self, input: impl Into<Input>) -> impl Future<Output = Result<Inference, DeviceError>> + Send + '_ {
         let input = input.into();
         async move {
             let inputs = input.resolve(self.inputs())?;
             let mut values = self.values();
-            let done = self.retried(&inputs, &mut values).await;
+            let done = self.once(&inputs, &mut values).await;
             self.0.values.lock().unwrap_or_else(PoisonError::into_inner).push(values);
             done
         }
@@ -137,27 +133,14 @@ impl Device {
         spare.unwrap_or_else(|| self.0.model.values())
     }
 
-    async fn retried(&self, inputs: &[Vec<f32>], values: &mut Values) -> Result<Inference, DeviceError> {
-        let mut retries = 0;
-        loop {
-            let Some(session) = self.session().await? else { return self.alone(inputs, values).await };
-            match self.attempt(&session, inputs, values).await {
-                Err(DeviceError::Busy { retry_after_ms, .. }) if retries < BUSY_RETRIES => {
-                    retries += 1;
-                    let wait = Duration::from_millis(retry_after_ms.into()).min(MAX_RETRY_AFTER);
-                    tracing::info!(retries, wait_ms = wait.as_millis() as u64, "an edge is busy");
-                    tokio::time::sleep(wait).await;
-                }
-                // Nothing is wrong with the session, and inferences beside this one may be running on it.
-                Err(e @ DeviceError::Busy { .. }) => return Err(e),
-                Err(e) => {
-                    self.0.session.lock().await.take_if(|open| open.is(&session));
-                    session.abort().await;
-                    return Err(e);
-                }
-                done => return done,
-            }
+    async fn once(&self, inputs: &[Vec<f32>], values: &mut Values) -> Result<Inference, DeviceError> {
+        let Some(session) = self.session().await? else { return self.alone(inputs, values).await };
+        let done = self.attempt(&session, inputs, values).await;
+        if done.as_ref().is_err_and(|e| !e.session_goes_on()) {
+            self.0.session.lock().await.take_if(|open| open.is(&session));
+            session.abort().await;
         }
+        done
     }
 
     /// One inference with the edges.
@@ -167,17 +150,23 @@ impl Device {
         inputs: &[Vec<f32>],
         values: &mut Values,
     ) -> Result<Inference, DeviceError> {
+        start(values, inputs)?; // before a counter is claimed
         let (begun, before) = (Instant::now(), session.usage());
         let mut remote = session.begin().await?;
         let claim = begun.elapsed();
         if self.0.watch > 0 {
             remote.watch(self.0.watch);
         }
-        let outcome = infer(&self.0.model, values, inputs, &mut remote).await?;
+        let outcome = match rounds(&self.0.model, values, &mut remote).await {
+            // The edges are to see the same as at any other end.
+            Err(e @ DeviceError::Computation(_)) => Err(e),
+            outcome => Ok(outcome?),
+        };
         let (glimpses, fallbacks) = (remote.glimpses().to_vec(), remote.fallbacks());
         remote.finish().await?;
         let total = begun.elapsed();
         session.look_ahead().await?;
+        let outcome = outcome?;
         let times = Times { total, claim, rounds: outcome.rounds.clone() };
         let usage = session.usage() - before;
         Ok(Inference { fallbacks, usage, glimpses, ..self.inference(outcome, session.mode(), times) })

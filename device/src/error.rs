@@ -79,6 +79,9 @@ pub enum DeviceError {
     /// An integrity check failed.
     #[error("integrity check failed: {0}")]
     Integrity(#[from] CheckError),
+    /// The network makes nothing of this input that can be computed with; the session goes on.
+    #[error(transparent)]
+    Computation(#[from] ComputationError),
     /// An edge has no place for the inference; try again after this time.
     #[error("{edge} is busy; try again in {retry_after_ms} ms")]
     Busy {
@@ -95,11 +98,22 @@ impl DeviceError {
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Input(_) | Self::Setting(_) | Self::File { .. } | Self::Identity(_) | Self::Model { .. } => 3,
-            Self::OwnerKey(_) | Self::Exec(_) | Self::Transport(_) | Self::Runtime(_) => 3,
+            Self::OwnerKey(_) | Self::Exec(_) | Self::Transport(_) | Self::Runtime(_) | Self::Computation(_) => 3,
             Self::Unreachable { .. } | Self::Busy { .. } => 4,
             Self::Protocol { .. } | Self::Session(_) => 5,
             Self::Integrity(_) => 6,
         }
+    }
+
+    /// Whether the session can be used on: nothing was sent, or an edge had no place, or the input is to blame.
+    pub(crate) const fn session_goes_on(&self) -> bool {
+        matches!(
+            self,
+            Self::Input(_)
+                | Self::Busy { .. }
+                | Self::Computation(_)
+                | Self::Exec(ExecError::Integer { .. } | ExecError::Inputs { .. } | ExecError::Length { .. })
+        )
     }
 
     /// A file error.
@@ -267,12 +281,24 @@ pub enum CheckError {
     /// The demonstration's private result is not the local one.
     #[error("the private result differs from the local one")]
     NotEqual,
-    /// An activation is not finite, which honest answers to a finite input do not lead to.
-    #[error("the input of layer {layer}: {source}")]
+}
+
+/// The network makes nothing of this input that can be computed with. Both edges' answers have passed the checks that
+/// the session has, and neither edge was shown where it was: the rounds after it were of zeros.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ComputationError {
+    /// An activation is not finite: an operator such as Log, Div or Exp makes that of finite numbers, too.
+    #[error(
+        "this input gives layer {layer} activations that are no finite numbers ({source}); the result was discarded"
+    )]
     NotFinite {
         /// Name of the layer.
         layer: String,
         /// Where.
         source: NotFinite,
     },
+    /// An index that an operator computed is none of what it picks from.
+    #[error("this input cannot be computed: {0}")]
+    Index(#[source] ExecError),
 }

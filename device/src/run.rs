@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use twinmask_codec::GroupId;
 use twinmask_kernels::elementwise;
 use twinmask_model::graph::Port;
+use twinmask_ring::fixed::Scale;
 
-use crate::error::{CheckError, DeviceError};
+use crate::error::{ComputationError, DeviceError};
 use crate::exchange::{Exchange, GroupInput};
-use crate::exec::Values;
+use crate::exec::{ExecError, Values};
 use crate::input::{InputError, Tensor, TensorSpec};
 use crate::model::Model;
 
@@ -36,30 +37,60 @@ pub struct Outcome {
 /// Runs `model` on `inputs` (the elements of each of its input tensors), the linear layers by `exchange`.
 ///
 /// # Errors
-/// [`DeviceError`]; nothing of a failed inference is kept.
+/// Those of [`start`] and [`rounds`].
 pub async fn infer(
     model: &Model,
     values: &mut Values,
     inputs: &[Vec<f32>],
     exchange: &mut impl Exchange,
 ) -> Result<Outcome, DeviceError> {
-    let begun = Instant::now();
+    start(values, inputs)?;
+    rounds(model, values, exchange).await
+}
+
+/// Takes `inputs`, the elements of each of the network's input tensors, for [`rounds`]: what cannot be used is refused
+/// before anybody hears of the inference.
+///
+/// # Errors
+/// [`DeviceError::Input`] for an element that is not finite, [`DeviceError::Exec`] for what the network does not take.
+pub(crate) fn start(values: &mut Values, inputs: &[Vec<f32>]) -> Result<(), DeviceError> {
     for input in inputs {
         if let Some(index) = input.iter().position(|v| !v.is_finite()) {
             return Err(InputError::NotFinite { index }.into());
         }
     }
     let slices: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
-    values.start(&slices)?;
+    Ok(values.start(&slices)?)
+}
+
+/// Runs `model` on what [`start`] has taken, the linear layers by `exchange`.
+///
+/// An activation that is not finite, or an index that is none, may come of honest answers to a finite input. From there
+/// on every round is of zeros, masked as any, and the local segments still run: the edges do not see where it was.
+///
+/// # Errors
+/// [`DeviceError::Computation`] for such an activation or index, when all rounds are over and the exchange can be
+/// finished; else [`DeviceError`] at once. Nothing of a failed inference is kept.
+pub(crate) async fn rounds(
+    model: &Model,
+    values: &mut Values,
+    exchange: &mut impl Exchange,
+) -> Result<Outcome, DeviceError> {
+    let begun = Instant::now();
+    let mut fault = None;
     let rounds = model.plan().round_ids();
     let mut times = Vec::with_capacity(rounds.len());
     for r in rounds {
-        values.run_segment(r.index())?;
+        run_segment(values, r.index(), &mut fault)?;
         let layers = model.layers_of(r);
         let mut outputs: Vec<Vec<f32>> =
             layers.iter().map(|&l| values.buffer(model.plan().layer(l).geometry().out_len())).collect();
         let groups = model.plan().round(r).iter();
-        let inputs: Vec<GroupInput<'_>> = groups.map(|&g| tensor(model, values, g)).collect::<Result<_, _>>()?;
+        let mut inputs: Vec<GroupInput<'_>> =
+            groups.map(|&g| tensor(model, values, g, &mut fault)).collect::<Result<_, _>>()?;
+        if fault.is_some() {
+            inputs.iter_mut().for_each(|input| input.scale = Scale::zero());
+        }
         let sent = Instant::now();
         exchange.round(model, r, &inputs, &mut outputs).await?;
         times.push(sent.elapsed());
@@ -67,7 +98,10 @@ pub async fn infer(
             values.set(model.layer_output[l.index()].value, output)?;
         }
     }
-    values.run_segment(times.len())?;
+    run_segment(values, times.len(), &mut fault)?;
+    if let Some(fault) = fault {
+        return Err(fault.into());
+    }
     let graph = model.program.graph();
     let output = |(port, spec): (&Port, &TensorSpec)| {
         let tensor = Tensor::of_network(spec.shape.clone(), spec.element, values.get(port.value)?.to_vec());
@@ -77,13 +111,30 @@ pub async fn infer(
     Ok(Outcome { outputs, total: begun.elapsed(), rounds: times })
 }
 
-fn tensor<'a>(model: &Model, values: &'a Values, group: GroupId) -> Result<GroupInput<'a>, DeviceError> {
+/// Runs a segment; the first index that is none is kept as `fault`.
+fn run_segment(values: &mut Values, r: usize, fault: &mut Option<ComputationError>) -> Result<(), DeviceError> {
+    match values.run_segment(r) {
+        Err(e @ ExecError::Index { .. }) => {
+            fault.get_or_insert(ComputationError::Index(e));
+            Ok(())
+        }
+        ran => Ok(ran?),
+    }
+}
+
+/// The tensor of a group; the first that is not finite is kept as `fault`.
+fn tensor<'a>(
+    model: &Model,
+    values: &'a Values,
+    group: GroupId,
+    fault: &mut Option<ComputationError>,
+) -> Result<GroupInput<'a>, DeviceError> {
     let planned = model.plan().group(group);
     let tensor = values.get(model.group_input[group.index()])?;
-    // An activation that is not finite after honest answers cannot come from a finite input: a failed check.
-    let scale = elementwise::scale_of(tensor, planned.x_bits(), planned.signed()).map_err(|source| {
+    let scale = elementwise::scale_of(tensor, planned.x_bits(), planned.signed()).unwrap_or_else(|source| {
         let layer = model.plan().layer(planned.layers()[0]).name().to_owned();
-        CheckError::NotFinite { layer, source }
-    })?;
+        fault.get_or_insert(ComputationError::NotFinite { layer, source });
+        Scale::zero()
+    });
     Ok(GroupInput { group, tensor, scale })
 }

@@ -81,6 +81,19 @@ pub fn tiny() -> Vec<u8> {
     n.bytes(&out)
 }
 
+/// A logarithm in the middle, which is no finite number where the first layer's result is not positive. Input `[1, 4]`.
+#[must_use]
+pub fn fragile() -> Vec<u8> {
+    let mut n = Network::new(&[1, 4]);
+    let w = n.constant("first", &[2, 4], vec![1.0; 8]);
+    let x = n.node("Gemm", &["x", &w], vec![int("transB", 1)]);
+    let x = n.node("Log", &[&x], vec![]);
+    let x = n.dense(&x, 2, 8);
+    let x = n.node("Relu", &[&x], vec![]);
+    let out = n.dense(&x, 8, 3);
+    n.bytes(&out)
+}
+
 /// Writes a network's bytes to `path` and gives it as an argument.
 ///
 /// # Panics

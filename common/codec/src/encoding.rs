@@ -41,6 +41,11 @@ pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     bincode::serde::encode_to_vec(value, config()).expect("plain data encodes into memory")
 }
 
+/// Encodes `value` into the beginning of `out`: its length, or `None` if it does not fit. Leaves no copy elsewhere.
+pub fn encode_into<T: Serialize>(value: &T, out: &mut [u8]) -> Option<usize> {
+    bincode::serde::encode_into_slice(value, out, config()).ok()
+}
+
 /// Decodes a `T` that claims at most `LIMIT` bytes of memory while it is read.
 ///
 /// # Errors

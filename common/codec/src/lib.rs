@@ -5,6 +5,6 @@ mod encoding;
 mod ids;
 mod part;
 
-pub use encoding::{CodecError, decode, encode};
+pub use encoding::{CodecError, decode, encode, encode_into};
 pub use ids::{Counter, GroupId, LayerId, RoundId};
 pub use part::{Part, packed_parts_len};

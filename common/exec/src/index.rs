@@ -3,16 +3,18 @@
 use crate::reduce::around;
 use crate::view::View;
 
-/// The slices of `x` along `axis` at `indices`, or the first index that is none of the axis.
+/// The slices of `x` along `axis` at `indices`. In place of what an index picks that is none of the axis comes what 0
+/// does, and the first such index is told.
 pub(crate) fn gather(x: View<'_>, axis: usize, indices: &[f32], out: &mut [f32]) -> Result<(), (f32, usize)> {
     let (_, n, inner) = around(x.shape, axis);
-    let picks = indices.iter().map(|&i| position(i, n).ok_or((i, n))).collect::<Result<Vec<_>, _>>()?;
+    let picks: Vec<usize> = indices.iter().map(|&i| position(i, n).unwrap_or(0)).collect();
     for (x, out) in x.data.chunks_exact(n * inner).zip(out.chunks_exact_mut(picks.len() * inner)) {
         for (&pick, out) in picks.iter().zip(out.chunks_exact_mut(inner)) {
             out.copy_from_slice(&x[pick * inner..][..inner]);
         }
     }
-    Ok(())
+    let outside = indices.iter().find(|&&i| position(i, n).is_none());
+    outside.map_or(Ok(()), |&i| Err((i, n)))
 }
 
 /// Index `i` of an axis of `n`, counted from its end if negative.

@@ -139,20 +139,26 @@ impl Values {
     /// [`set`](Self::set) their outputs before the next segment.
     ///
     /// # Errors
-    /// [`ExecError::Node`] or [`ExecError::Index`] naming the node that refuses its operands, [`ExecError::Missing`]
-    /// naming a tensor that is not there.
+    /// [`ExecError::Node`] naming the node that refuses its operands, [`ExecError::Missing`] naming a tensor that is not
+    /// there. [`ExecError::Index`] naming the first node with an index that is none: the data's fault, so the segment
+    /// has run to its end all the same, and whoever must not show where the data went wrong can go on.
     ///
     /// # Panics
     /// If the program has no segment `r`.
     pub fn run_segment(&mut self, r: usize) -> Result<(), ExecError> {
         let program = Arc::clone(&self.program);
-        program.segments()[r].local.iter().try_for_each(|&i| {
+        let mut first = Ok(());
+        for &i in &program.segments()[r].local {
             let node = &program.graph().nodes[i];
-            self.run(node).map_err(|e| e.at(&node.name))
-        })
+            let picked = self.run(node).map_err(|e| e.at(&node.name))?;
+            first = first.and(picked.map_err(|e| e.at(&node.name)));
+        }
+        first
     }
 
-    fn run(&mut self, node: &Node) -> Result<(), ExecError> {
+    /// Runs a node. The inner error is that of an index, which leaves a result behind.
+    fn run(&mut self, node: &Node) -> Result<Result<(), ExecError>, ExecError> {
+        let mut picked = Ok(());
         let program = Arc::clone(&self.program);
         let graph = program.graph();
         let out = match self.take_overwritable(node) {
@@ -170,13 +176,16 @@ impl Values {
                 let mut out = self.buffer(graph.value(node.output).len());
                 let views = node.inputs.iter().map(|&x| Ok(View::new(graph.shape(x), self.get(x)?)));
                 let views: Vec<View<'_>> = views.collect::<Result<_, ExecError>>()?;
-                apply_into(&node.op, &views, graph.shape(node.output), &mut out)?;
+                match apply_into(&node.op, &views, graph.shape(node.output), &mut out) {
+                    Err(e @ ExecError::Index { .. }) => picked = Err(e),
+                    applied => applied?,
+                }
                 out
             }
         };
         self.put(node.output, out);
         node.inputs.iter().for_each(|&x| self.served(x));
-        Ok(())
+        Ok(picked)
     }
 
     /// Takes the operand that `node` may overwrite with its result: of the result's shape, and read by nobody else.

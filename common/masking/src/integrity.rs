@@ -9,6 +9,7 @@ use twinmask_layer::Geometry;
 use twinmask_model::bundle::{DeviceBundle, Rows};
 use twinmask_model::plan::{Layer, Plan};
 use twinmask_ring::mask;
+use zeroize::Zeroize;
 
 use crate::freivalds::{LayerCheck, Left, Running, Secrets};
 use crate::random;
@@ -157,6 +158,16 @@ pub struct Checker {
     rows: Vec<Rows>,
     /// Per layer; empty when the check is off.
     freivalds: Vec<LayerCheck>,
+}
+
+/// Which rows a device holds is its secret: an edge that knew could falsify the others.
+impl Drop for Checker {
+    fn drop(&mut self) {
+        for Rows { channels, weights } in &mut self.rows {
+            channels.zeroize();
+            weights.zeroize();
+        }
+    }
 }
 
 impl Checker {

@@ -7,6 +7,7 @@ pub mod keys;
 pub mod mask;
 mod random;
 pub mod unmask;
+mod wiped;
 
 pub use integrity::{Integrity, IntegrityError, Liar};
 pub use keys::DeviceKeys;

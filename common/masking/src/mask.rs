@@ -9,14 +9,15 @@ use twinmask_kernels::elementwise;
 use twinmask_ring::keys::{MaskKey, SessionKeys};
 use twinmask_ring::prf::{Algorithm, Key};
 use twinmask_ring::{mask as low_bits, pack};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::freivalds::Running;
 use crate::integrity::Checker;
 use crate::keys::DeviceKeys;
 use crate::random;
+use crate::wiped::Wiped;
 
-/// Elements that are masked or opened at a time, in the fastest cache: a multiple of 8, so that they pack into whole
+/// Wiped<u32> that are masked or opened at a time, in the fastest cache: a multiple of 8, so that they pack into whole
 /// bytes.
 pub const PIECE: usize = elementwise::MOST_TERMS;
 
@@ -145,7 +146,7 @@ impl Masker {
         let r = self.session.masks(self.algorithm, counter.get());
         let t = self.session.answers(self.algorithm, counter.get());
         let (keys, differences, sums) = (Arc::clone(&self.keys), BTreeMap::new(), BTreeMap::new());
-        Ok(InferenceMasks { keys, r, t, used, differences, sums, spare: Vec::new() })
+        Ok(InferenceMasks { keys, r, t, used, differences, sums, spare: Vec::new(), spare_x: Vec::new() })
     }
 }
 
@@ -157,9 +158,10 @@ pub struct InferenceMasks {
     pub(crate) t: Key,
     used: Vec<bool>,
     /// `S_in - R` by group and `S_out + T` by layer, as far as expanded ahead.
-    differences: BTreeMap<GroupId, Elements>,
-    pub(crate) sums: BTreeMap<LayerId, Elements>,
-    spare: Vec<Elements>,
+    differences: BTreeMap<GroupId, Wiped<u32>>,
+    pub(crate) sums: BTreeMap<LayerId, Wiped<u32>>,
+    spare: Vec<Wiped<u32>>,
+    spare_x: Vec<Wiped<i16>>,
 }
 
 impl InferenceMasks {
@@ -181,18 +183,18 @@ impl InferenceMasks {
     }
 
     /// `S_in - R` of a group.
-    fn difference(&mut self, g: GroupId) -> Elements {
+    fn difference(&mut self, g: GroupId) -> Wiped<u32> {
         let s_in = self.keys.s_in(g);
-        let mut difference = Elements::of(&mut self.spare, s_in.len());
+        let mut difference = Wiped::of(&mut self.spare, s_in.len());
         self.r.fill(g.into(), self.keys.plan.group(g).k(), &mut difference.0);
         elementwise::subtract_from(s_in, &mut difference.0);
         difference
     }
 
     /// `S_out + T` of layer `l`, in a spare buffer if one fits.
-    pub(crate) fn sum(&self, l: LayerId, spare: &mut Vec<Elements>) -> Elements {
+    pub(crate) fn sum(&self, l: LayerId, spare: &mut Vec<Wiped<u32>>) -> Wiped<u32> {
         let s_out = self.keys.s_out(l);
-        let mut sum = Elements::of(spare, s_out.len());
+        let mut sum = Wiped::of(spare, s_out.len());
         self.t.fill(l.into(), self.keys.plan.k_of(l), &mut sum.0);
         elementwise::add_to(s_out, &mut sum.0);
         sum
@@ -221,9 +223,14 @@ impl InferenceMasks {
             pending: Pending {
                 group,
                 right: Zeroizing::new(planned.layers().iter().map(|_| Running::default()).collect()),
-                x: Vec::with_capacity(kept),
+                x: Wiped::with_room(&mut self.spare_x, kept),
             },
         })
+    }
+
+    /// Takes back what is left of a tensor whose answers are opened, for the next ones.
+    pub fn done(&mut self, pending: Pending) {
+        self.spare_x.push(pending.x);
     }
 
     /// The first `n` elements of edge A's share `R` of a group: uniform and independent of the data.
@@ -239,8 +246,8 @@ pub struct Masking<'a> {
     keys: &'a DeviceKeys,
     checker: &'a Checker,
     /// `S_in - R`.
-    difference: Elements,
-    spare: &'a mut Vec<Elements>,
+    difference: Wiped<u32>,
+    spare: &'a mut Vec<Wiped<u32>>,
     low: i32,
     high: i32,
     at: usize,
@@ -268,7 +275,7 @@ impl Masking<'_> {
             pack::pack(v, k, out);
             self.checker.count(planned.layers(), x, &mut self.pending.right);
             if self.checker.integrity().samples > 0 {
-                self.pending.x.extend(x.iter().map(|&x| x as i16)); // integers have at most 15 magnitude bits
+                self.pending.x.0.extend(x.iter().map(|&x| x as i16)); // integers have at most 15 magnitude bits
             }
             self.at += x.len();
         }
@@ -300,7 +307,7 @@ pub struct Pending {
     /// By layer of the group, `<a, x>` of the Freivalds check.
     pub(crate) right: Zeroizing<Vec<Running>>,
     /// The tensor, for spot checks; else empty.
-    pub(crate) x: Vec<i16>,
+    pub(crate) x: Wiped<i16>,
 }
 
 impl Pending {
@@ -314,36 +321,5 @@ impl Pending {
 impl std::fmt::Debug for Pending {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Pending(group {}, ..)", self.group)
-    }
-}
-
-/// Secret elements, wiped when dropped. (`Zeroizing<Vec<u32>>` would wipe them twice, the second time byte by byte.)
-pub(crate) struct Elements(pub(crate) Vec<u32>);
-
-impl Elements {
-    /// `n` elements of any value, in a spare buffer if one is large enough: growing it would leave its content behind.
-    pub(crate) fn of(spare: &mut Vec<Self>, n: usize) -> Self {
-        let fits = spare.iter().position(|e| e.0.capacity() >= n);
-        let mut elements = fits.map_or_else(|| Self(Vec::with_capacity(n)), |i| spare.swap_remove(i));
-        elements.0.resize(n, 0);
-        elements
-    }
-
-    /// Wipes all that a buffer may ever have held, also what it was cut by when it was used again.
-    pub(crate) fn wipe(&mut self) {
-        self.0.resize(self.0.capacity(), 0);
-        self.0.as_mut_slice().zeroize();
-    }
-}
-
-impl std::fmt::Debug for Elements {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Elements(..)")
-    }
-}
-
-impl Drop for Elements {
-    fn drop(&mut self) {
-        self.wipe();
     }
 }

@@ -271,19 +271,6 @@ fn a_lie_is_found_with_dropped_bits_too() {
     }
 }
 
-/// Buffers of masks that are used again for fewer elements, and for more.
-#[test]
-fn spare_buffers_are_neither_grown_nor_forgotten() {
-    let mut spare = vec![Elements(vec![7; 100])];
-    let mut less = Elements::of(&mut spare, 10);
-    assert!(spare.is_empty() && less.0.capacity() >= 100);
-    less.wipe();
-    assert!(less.0.len() == less.0.capacity() && less.0.iter().all(|&e| e == 0));
-    spare.push(less);
-    let more = Elements::of(&mut spare, 1000);
-    assert!(spare.len() == 1 && more.0.len() == 1000);
-}
-
 #[test]
 fn a_mask_is_used_once() {
     let (w, check) = (world(), checker(0, false));

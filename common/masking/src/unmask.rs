@@ -14,7 +14,8 @@ use twinmask_kernels::elementwise;
 
 use crate::freivalds::{Left, Running};
 use crate::integrity::{Checker, IntegrityError, Sampled, Shares};
-use crate::mask::{Elements, InferenceMasks, Pending};
+use crate::mask::{InferenceMasks, Pending};
+use crate::wiped::Wiped;
 
 /// The next elements of what came back for one layer.
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +40,7 @@ impl InferenceMasks {
     pub fn open<'a>(&'a self, pending: &'a Pending, checker: &'a Checker, i: usize, dropped: bool) -> Opening<'a> {
         let plan = &self.keys.plan;
         let l = plan.group(pending.group).layers()[i];
+        let out_len = plan.layer(l).geometry().out_len();
         Opening {
             masks: self,
             pending,
@@ -48,7 +50,8 @@ impl InferenceMasks {
             f: if dropped { plan.drop_bits(l) } else { 0 },
             sum: None,
             left: if dropped { None } else { checker.left(l).map(|left| (left, &pending.right[i])) },
-            kept: (checker.integrity().samples > 0).then(Kept::default),
+            kept: (checker.integrity().samples > 0)
+                .then(|| Kept { y: Wiped(Vec::with_capacity(out_len)), z_a: Vec::new() }),
             at: 0,
         }
     }
@@ -64,17 +67,16 @@ pub struct Opening<'a> {
     k: u32,
     f: u32,
     /// `S_out + T`, unless it was expanded ahead.
-    sum: Option<Elements>,
+    sum: Option<Wiped<u32>>,
     left: Option<(Left<'a>, &'a Running)>,
     kept: Option<Kept>,
     at: usize,
 }
 
 /// What spot checks look at.
-#[derive(Default)]
 struct Kept {
-    y: Vec<i32>,
-    /// Edge A's answer, if it is known by itself.
+    y: Wiped<i32>,
+    /// Edge A's answer, if it is known by itself. It is masked.
     z_a: Vec<u32>,
 }
 
@@ -99,7 +101,7 @@ impl Opening<'_> {
             left.push(y);
         }
         if let Some(kept) = &mut self.kept {
-            kept.y.extend_from_slice(y);
+            kept.y.0.extend_from_slice(y);
             if let Answer::Pair { z_a, .. } = answer {
                 kept.z_a.extend_from_slice(z_a);
             }
@@ -119,10 +121,10 @@ impl Opening<'_> {
         let plan = &masks.keys.plan;
         assert_eq!(self.at, plan.layer(l).geometry().out_len(), "all of the answer is opened");
         if let Some(Kept { y, z_a }) = &self.kept {
-            let sampled = Sampled { plan, l, f, x: &self.pending.x, y };
+            let sampled = Sampled { plan, l, f, x: &self.pending.x.0, y: &y.0 };
             match masks.sums.get(&l).or(self.sum.as_ref()) {
                 Some(sum) if !z_a.is_empty() => {
-                    let r = Elements(masks.r.elements(self.pending.group.into(), self.k, self.pending.x.len()));
+                    let r = Wiped(masks.r.elements(self.pending.group.into(), self.k, self.pending.x.0.len()));
                     let shares = Shares { r: &r.0, z_a, s_out: masks.keys.s_out(l), sum: &sum.0 };
                     self.checker.check_pair(&sampled, &shares)?;
                 }

@@ -46,6 +46,12 @@ impl Scale {
         Ok(Self { factor, low, high, step })
     }
 
+    /// The scale that makes 0 of every element, also of one that is not finite.
+    #[must_use]
+    pub const fn zero() -> Self {
+        Self { factor: 0.0, low: 0, high: 0, step: 1.0 }
+    }
+
     /// What one integer step is worth: `m / x_max`.
     #[must_use]
     pub const fn step(&self) -> f32 {
@@ -106,6 +112,13 @@ mod tests {
         assert_eq!(q(&[1.0, -1.0, 0.5, 0.0], 3, false), (vec![7, 0, 4, 0], 1.0 / 7.0));
         // Ties go to even: 0.5 * 1 = 0.5 -> 0, 1.5 -> 2, 2.5 -> 2.
         assert_eq!(q(&[7.0, 0.5, 1.5, 2.5], 3, true).0, vec![7, 0, 2, 2]);
+    }
+
+    #[test]
+    fn the_zero_scale_makes_zeros_of_everything() {
+        let mut out = [7; 5];
+        Scale::zero().quantize(&[1.5, f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY], &mut out);
+        assert_eq!((out, Scale::zero().step()), ([0; 5], 1.0));
     }
 
     #[test]

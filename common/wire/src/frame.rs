@@ -88,21 +88,22 @@ pub fn encode_with<T: Serialize>(kind: FrameType, body: &T, codec: Codec, payloa
     out
 }
 
-/// Header and body of a frame, for writers that send its `payload_len` bytes of payload behind it without a copy.
+/// Header and body of a frame, for writers that send its `payload_len` bytes of payload behind it without a copy. There
+/// is no other copy of the body: who wipes this has wiped it.
 ///
 /// # Panics
 /// If the body is above [`MAX_BODY`] or the payload above [`MAX_PAYLOAD`]; plans and messages stay far below.
 #[must_use]
 pub fn encode_head<T: Serialize>(kind: FrameType, body: &T, codec: Codec, payload_len: usize) -> Vec<u8> {
-    let body = codec::encode(body);
-    assert!(body.len() <= MAX_BODY && payload_len <= MAX_PAYLOAD, "own frames stay within the limits");
-    let mut out = Vec::with_capacity(HEADER_LEN + body.len());
-    out.extend_from_slice(MAGIC);
-    out.extend_from_slice(&[VERSION, kind as u8]);
-    out.extend_from_slice(&codec.flags().to_le_bytes());
-    out.extend_from_slice(&(body.len() as u32).to_le_bytes());
-    out.extend_from_slice(&(payload_len as u32).to_le_bytes());
-    out.extend_from_slice(&body);
+    assert!(payload_len <= MAX_PAYLOAD, "own frames stay within the limits");
+    let mut out = vec![0; HEADER_LEN + MAX_BODY];
+    let body_len = codec::encode_into(body, &mut out[HEADER_LEN..]).expect("own frames stay within the limits");
+    out[..4].copy_from_slice(MAGIC);
+    out[4..6].copy_from_slice(&[VERSION, kind as u8]);
+    out[6..8].copy_from_slice(&codec.flags().to_le_bytes());
+    out[8..12].copy_from_slice(&(body_len as u32).to_le_bytes());
+    out[12..HEADER_LEN].copy_from_slice(&(payload_len as u32).to_le_bytes());
+    out.truncate(HEADER_LEN + body_len);
     out
 }
 

@@ -173,16 +173,24 @@ impl DeviceSession {
         Self { process, next: Counter::new(0) }
     }
 
+    /// Whether counters that were handed out may still be used, by `process` at session age `age`.
+    ///
+    /// # Errors
+    /// [`WireError::Forked`] in another process, [`WireError::Expired`] after 24 h.
+    pub fn check(&self, process: u32, age: Duration) -> Result<(), WireError> {
+        if process != self.process {
+            return Err(WireError::Forked { opened: self.process, now: process });
+        }
+        check_age(age)
+    }
+
     /// The next counter, for an inference begun by `process` at session age `age`.
     ///
     /// # Errors
     /// [`WireError::Forked`] in another process, [`WireError::Expired`] after 24 h, [`WireError::Counter`] when there
     /// is none left.
     pub fn next_counter(&mut self, process: u32, age: Duration) -> Result<Counter, WireError> {
-        if process != self.process {
-            return Err(WireError::Forked { opened: self.process, now: process });
-        }
-        check_age(age)?;
+        self.check(process, age)?;
         let counter = self.next;
         self.next = counter.checked_next().ok_or(WireError::Counter(counter))?;
         Ok(counter)

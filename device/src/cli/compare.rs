@@ -7,6 +7,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::cli::load::input;
+use crate::cli::patient;
 use crate::cli::print::{self, say};
 use crate::cli::settings::Settings;
 use crate::device::Device;
@@ -75,7 +76,7 @@ pub(crate) async fn run(settings: Settings, args: CompareArgs) -> Result<()> {
 /// The first output of each, in one session. Both files are read before anything is sent.
 async fn embed_both(device: &Device, a: &Path, b: &Path) -> Result<(Output, Output)> {
     let (a, b) = (input(device, a)?, input(device, b)?);
-    let (a, b) = (device.run(a).await?, device.run(b).await?);
+    let (a, b) = (patient::run(device, a).await?.0, patient::run(device, b).await?.0);
     let first = |mut outputs: Vec<Output>| outputs.swap_remove(0);
     Ok((first(a.outputs), first(b.outputs)))
 }

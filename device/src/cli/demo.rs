@@ -93,7 +93,7 @@ pub(crate) async fn run(settings: Settings, args: DemoArgs) -> Result<()> {
     let local = Device::local(&folder)?.run(picture).await?;
     let equal = first.outputs == local.outputs;
 
-    let report = InferReport::new("demo.png".into(), device.model(), &check, &first, 3);
+    let report = InferReport::new("demo.png".into(), device.model(), &check, (&first, 0), 3);
     if args.json {
         let exchanges: Vec<ExchangeReport> = first.glimpses.iter().map(ExchangeReport::from).collect();
         print::json(&DemoReport {

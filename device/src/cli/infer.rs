@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::Args;
 
+use crate::cli::patient;
 use crate::cli::print::{self, say};
 use crate::cli::report::InferReport;
 use crate::cli::settings::Settings;
@@ -44,8 +45,8 @@ pub(crate) async fn run(settings: Settings, args: InferArgs) -> Result<()> {
 async fn all(device: &Device, check: &str, args: &InferArgs) -> Result<()> {
     let mut saved = Vec::new();
     for path in &args.inputs {
-        let inference = device.run(Input::file(path)).await?;
-        let report = InferReport::new(path.display().to_string(), device.model(), check, &inference, args.top);
+        let (inference, busy) = patient::run(device, Input::file(path)).await?;
+        let report = InferReport::new(path.display().to_string(), device.model(), check, (&inference, busy), args.top);
         if args.json {
             print::json(&report);
         } else {

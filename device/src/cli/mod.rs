@@ -9,6 +9,7 @@ mod doctor;
 mod exit;
 mod infer;
 mod load;
+mod patient;
 mod print;
 mod report;
 mod settings;

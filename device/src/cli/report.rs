@@ -88,13 +88,21 @@ pub(crate) struct InferReport {
     pub(crate) top: Vec<TopEntry>,
     pub(crate) integrity: IntegrityReport,
     pub(crate) rounds: usize,
+    /// Times that an edge was busy and the input run anew.
+    pub(crate) busy: u32,
     pub(crate) ms: InferMs,
     pub(crate) bytes: EdgeBytes,
 }
 
 impl InferReport {
     /// Of an inference whose answers were held against `check`; `top` classes are told.
-    pub(crate) fn new(input: String, model: &Model, check: &str, inference: &Inference, top: usize) -> Self {
+    pub(crate) fn new(
+        input: String,
+        model: &Model,
+        check: &str,
+        (inference, busy): (&Inference, u32),
+        top: usize,
+    ) -> Self {
         let Inference { outputs, mode, rounds, fallbacks, usage, times, .. } = inference;
         let local = *mode == Mode::Local;
         let shape = |o: &Output| OutputShape { name: o.name.clone(), shape: o.tensor.shape().to_vec() };
@@ -108,6 +116,7 @@ impl InferReport {
             top: inference.classes(top).into_iter().map(TopEntry::from).collect(),
             integrity: IntegrityReport { check: check.to_owned(), layers: model.plan().layers().len(), ok: true },
             rounds: *rounds,
+            busy,
             ms: InferMs {
                 total: ms(times.total),
                 device: ms(if local { times.total } else { times.device() }),

@@ -157,6 +157,9 @@ impl Session {
     /// The next inference that edge A has begun, its counter granted. Edge A may already compute: its answers do not
     /// depend on the data. Edge B hears nothing before the grant.
     async fn claimed(&self) -> Result<Prepared, DeviceError> {
+        // Also for what was prepared before: since then the process may have forked, or a day gone by.
+        let checked = self.0.state.lock().await.0.check(std::process::id(), self.0.begun.elapsed());
+        checked.map_err(SessionError::from)?;
         let ready = self.0.ahead.lock().await.pop_front();
         let prepared = match ready {
             Some(prepared) => prepared,
@@ -237,5 +240,30 @@ async fn to_its_end<T: Send + 'static>(step: impl Future<Output = T> + Send + 's
         Err(e) if e.is_panic() => std::panic::resume_unwind(e.into_panic()),
         // The runtime is going down, and the caller with it.
         Err(_) => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::input::Tensor;
+    use crate::{Device, Mode};
+    use twinmask_testkit::InMemory;
+
+    /// What was prepared before a fork is not used behind it: parent and child would put two inputs under one mask.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_was_prefetched_is_not_used_in_another_process() {
+        let deployment = InMemory::lenet();
+        for prefetch in [0, 2] {
+            let builder = Device::builder(deployment.device_dir()).mode(Mode::Split).prefetch(prefetch);
+            let device = builder.edges_in_memory(deployment.dial()).open().await.expect("a session");
+            let digit = || Tensor::new([1, 1, 28, 28], vec![0.5f32; 784]).expect("fits");
+            device.run(digit()).await.expect("an inference");
+            let session = device.session().await.expect("open").expect("with edges");
+            assert_eq!(session.0.ahead.lock().await.len(), prefetch);
+            session.0.state.lock().await.0 = DeviceSession::new(0);
+            let error = device.run(digit()).await.expect_err("another process");
+            assert!(matches!(error, DeviceError::Session(SessionError::Counter(WireError::Forked { .. }))), "{error}");
+        }
     }
 }

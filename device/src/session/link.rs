@@ -120,7 +120,7 @@ impl EdgeLink {
         self.read_head(recv, due, self.deadline(), |h| h.expect(kind, &[], due)).await
     }
 
-    /// Reads a frame that `accept` takes up to its payload, or a `BUSY`, which is an error.
+    /// Reads a frame that `accept` takes up to its payload. A `BUSY`, if it takes one, is an error.
     pub(crate) async fn read_head(
         &self,
         recv: &mut RecvHalf,
@@ -128,10 +128,7 @@ impl EdgeLink {
         deadline: Instant,
         accept: impl Fn(&FrameHeader) -> Result<(), WireError>,
     ) -> Result<Frame, DeviceError> {
-        let busy_or = |h: &FrameHeader| {
-            if h.kind == FrameType::Busy { h.expect(FrameType::Busy, &[], due) } else { accept(h) }
-        };
-        match self.in_time(due, deadline, read_head(recv, busy_or)).await? {
+        match self.in_time(due, deadline, read_head(recv, accept)).await? {
             Ok(frame) if frame.header.kind == FrameType::Busy => {
                 let Busy { retry_after_ms } = frame.body().map_err(|e| self.broke(e))?;
                 Err(DeviceError::Busy { edge: self.role.clone(), retry_after_ms })

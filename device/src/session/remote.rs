@@ -10,7 +10,6 @@ use twinmask_masking::mask::PIECE;
 use twinmask_masking::{Answer, InferenceMasks, Pending};
 use twinmask_model::plan::Plan;
 use twinmask_ring::pack;
-use twinmask_transport::RecvHalf;
 use twinmask_transport::frame_io::Frame;
 use twinmask_wire::frame::{self, FrameHeader};
 use twinmask_wire::message::{self, End, Miss, Round};
@@ -175,20 +174,20 @@ impl Exchange for RemoteInference {
         let parts = if dropped { plan.answer_parts_dropped(r) } else { plan.answer_parts(r) };
         let mut from_both = !shared.relay();
         let mut due = shared.b.deadline();
-        let mut head = answer(&shared.b, &mut self.b.recv, r, &parts, due, shared.relay()).await?;
+        let mut head = answer(&shared.b, &mut self.b, r, &parts, due, shared.relay()).await?;
         if head.header.kind == FrameType::Miss {
             // Nothing is uploaded again: edge A answers what it would have answered in mode `split`.
             from_both = true;
             self.fallbacks += 1;
             shared.a.write(&mut self.a.send, FrameType::Round, &Round { round: r }).await?;
             due = shared.b.deadline();
-            head = answer(&shared.b, &mut self.b.recv, r, &parts, due, false).await?;
+            head = answer(&shared.b, &mut self.b, r, &parts, due, false).await?;
         }
         let mut from_b = Incoming::new(&shared.b, &mut self.b.recv, head, &parts, due).await?;
         let mut from_a = None;
         if from_both {
             let due = shared.a.deadline();
-            let head = answer(&shared.a, &mut self.a.recv, r, &parts, due, false).await?;
+            let head = answer(&shared.a, &mut self.a, r, &parts, due, false).await?;
             from_a = Some(Incoming::new(&shared.a, &mut self.a.recv, head, &parts, due).await?);
         }
         let mut y = [0; PIECE];
@@ -208,6 +207,7 @@ impl Exchange for RemoteInference {
             }
             opening.finish().map_err(CheckError::Answer)?;
         }
+        pending.into_iter().for_each(|pending| self.masks.done(pending));
         Ok(())
     }
 }
@@ -230,21 +230,23 @@ fn layers(plan: &Plan, inputs: &[GroupInput<'_>]) -> Vec<Layer> {
     out
 }
 
-/// The head of an edge's answer to round `r`, or of `MISS` where that may come: edge B then sends its own share next.
+/// The head of an edge's answer to round `r`, or of `MISS` where that may come: edge B then sends its own share next. In
+/// place of its first answer an edge may be busy.
 async fn answer(
     link: &EdgeLink,
-    recv: &mut RecvHalf,
+    streams: &mut Streams,
     r: RoundId,
     parts: &[Part],
     deadline: Instant,
     may_miss: bool,
 ) -> Result<Frame, DeviceError> {
-    let due = "its answer";
+    let (due, first) = ("its answer", !std::mem::replace(&mut streams.answered, true));
     let accept = |h: &FrameHeader| match h.kind {
         FrameType::Miss if may_miss => h.expect(FrameType::Miss, &[], due),
+        FrameType::Busy if first => h.expect(FrameType::Busy, &[], due),
         _ => h.expect(FrameType::Answer, parts, due),
     };
-    let head = link.read_head(recv, due, deadline, accept).await?;
+    let head = link.read_head(&mut streams.recv, due, deadline, accept).await?;
     let round = if head.header.kind == FrameType::Miss {
         head.body::<Miss>().map_err(|e| link.broke(e))?.round
     } else {

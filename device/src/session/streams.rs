@@ -8,12 +8,14 @@ use twinmask_wire::CloseCode;
 pub(crate) struct Streams {
     pub(crate) send: SendHalf,
     pub(crate) recv: RecvHalf,
+    /// Whether the edge has answered a round: it can no longer be busy then.
+    pub(crate) answered: bool,
     done: bool,
 }
 
 impl Streams {
     pub(crate) fn new((send, recv): (SendHalf, RecvHalf)) -> Self {
-        Self { send, recv, done: false }
+        Self { send, recv, answered: false, done: false }
     }
 
     /// Nothing more is sent. A stream that the edge has ended already needs no end from us.

@@ -10,7 +10,7 @@ use twinmask_edge::{Config, Edge, Role};
 use twinmask_kernels::Kernel;
 use twinmask_masking::Integrity;
 use twinmask_tests::{Deployment, networks};
-use twinmask_transport::{Connection, Identity, RecvHalf, Role as Certified, SendHalf, memory_pair_as};
+use twinmask_transport::{Connection, Identity, RecvHalf, Role as Certified, SendHalf, memory_pair, memory_pair_as};
 use twinmask_wire::frame::{FrameHeader, HEADER_LEN};
 use twinmask_wire::{CodecChoice, FrameType};
 
@@ -27,11 +27,23 @@ pub(crate) struct Passed {
     pub(crate) payload: usize,
 }
 
-/// A wire between the device and one edge: writes down every frame, and loses those of one kind.
+/// The same with all of its bytes.
+#[allow(dead_code, reason = "each test file uses its part of this module")]
+#[derive(Debug, Clone)]
+pub(crate) struct Seen {
+    /// What it is.
+    pub(crate) passed: Passed,
+    /// Its body.
+    pub(crate) body: Vec<u8>,
+    /// Its payload.
+    pub(crate) payload: Vec<u8>,
+}
+
+/// A wire between two of the three: writes down every frame, and loses those of one kind.
 #[derive(Default)]
 pub(crate) struct Wire {
     /// Frames in the order in which they came, each direction's.
-    passed: Mutex<Vec<Passed>>,
+    seen: Mutex<Vec<Seen>>,
     loses: Option<FrameType>,
 }
 
@@ -43,8 +55,14 @@ impl Wire {
     }
 
     /// Frames that came since the last call.
+    #[allow(dead_code, reason = "each test file uses its part of this module")]
     pub(crate) fn take(&self) -> Vec<Passed> {
-        std::mem::take(&mut *self.passed.lock().expect("no panic under the lock"))
+        self.take_whole().into_iter().map(|seen| seen.passed).collect()
+    }
+
+    /// The same with all their bytes.
+    pub(crate) fn take_whole(&self) -> Vec<Seen> {
+        std::mem::take(&mut *self.seen.lock().expect("no panic under the lock"))
     }
 
     async fn pump(self: Arc<Self>, mut from: RecvHalf, mut to: SendHalf, up: bool) {
@@ -54,7 +72,8 @@ impl Wire {
             let mut rest = vec![0; header.body_len + header.payload_len];
             from.read_exact(&mut rest).await.expect("a whole frame");
             let passed = Passed { up, kind: header.kind, body: header.body_len, payload: header.payload_len };
-            self.passed.lock().expect("no panic under the lock").push(passed);
+            let (body, payload) = (rest[..header.body_len].to_vec(), rest[header.body_len..].to_vec());
+            self.seen.lock().expect("no panic under the lock").push(Seen { passed, body, payload });
             if self.loses == Some(header.kind) {
                 continue;
             }
@@ -65,10 +84,9 @@ impl Wire {
         let _ = to.finish();
     }
 
-    /// The device's end of a connection over this wire to `edge`.
-    fn connect(self: &Arc<Self>, identity: &Identity, edge: Arc<Edge>, certified: Certified) -> Connection {
-        let (ours, middle) = memory_pair_as(identity, certified.clone());
-        let (onward, edges) = memory_pair_as(identity, certified);
+    /// The near end of a connection over this wire to `edge`; `pair` makes those that it consists of.
+    fn connect(self: &Arc<Self>, edge: Arc<Edge>, pair: impl Fn() -> (Connection, Connection)) -> Connection {
+        let ((ours, middle), (onward, edges)) = (pair(), pair());
         tokio::spawn(edge.serve(edges));
         let wire = Arc::clone(self);
         tokio::spawn(async move {
@@ -117,10 +135,59 @@ impl InProcess {
         [kernel_a, kernel_b]: [Arc<dyn Kernel>; 2],
         timeout: Duration,
     ) -> Result<Session, DeviceError> {
+        let edges = (self.edge("edge-a", Role::A, kernel_a), self.edge("edge-b", Role::B, kernel_b));
+        self.session_with(network, wires, edges, Self::options(timeout)).await
+    }
+
+    /// A session in mode `relay`; the last of `wires` is between the edges.
+    #[allow(dead_code, reason = "each test file uses its part of this module")]
+    pub(crate) async fn relayed(
+        &self,
+        network: &Arc<Model>,
+        [wire_a, wire_b, between]: [&Arc<Wire>; 3],
+        timeout: Duration,
+    ) -> Result<Session, DeviceError> {
+        let edge = |name, role| {
+            let config = Config::new(self.0.path(name), role);
+            Edge::load(&config, role, twinmask_kernels::default_kernel()).expect("the edge's folder")
+        };
+        let (a, b) = (edge("edge-a", Role::A), edge("edge-b", Role::B));
+        let link = between.connect(Arc::clone(&b), || memory_pair(Certified::EdgeA, Certified::EdgeB));
+        let at_a = Arc::clone(&a);
+        tokio::spawn(async move { at_a.connected(&link).await });
+        tokio::task::yield_now().await;
+        let options = SessionOptions { relay: true, ..Self::options(timeout) };
+        self.session_with(network, [wire_a, wire_b], (a, b), options).await
+    }
+
+    /// Mode `split`, packed; answers may take `timeout`.
+    pub(crate) fn options(timeout: Duration) -> SessionOptions {
+        SessionOptions { codec: CodecChoice::Packed, timeout, ..SessionOptions::default() }
+    }
+
+    /// A file or folder of the deployment.
+    #[allow(dead_code, reason = "each test file uses its part of this module")]
+    pub(crate) fn path(&self, of: &str) -> std::path::PathBuf {
+        self.0.path(of)
+    }
+
+    /// A session with these edges.
+    pub(crate) async fn session_with(
+        &self,
+        network: &Arc<Model>,
+        wires: [&Arc<Wire>; 2],
+        edges: (Arc<Edge>, Arc<Edge>),
+        options: SessionOptions,
+    ) -> Result<Session, DeviceError> {
         let identity = self.0.identity();
-        let a = wires[0].connect(&identity, self.edge("edge-a", Role::A, kernel_a), Certified::EdgeA);
-        let b = wires[1].connect(&identity, self.edge("edge-b", Role::B, kernel_b), Certified::EdgeB);
-        let options = SessionOptions { codec: CodecChoice::Packed, timeout, ..SessionOptions::default() };
+        let a = wires[0].connect(edges.0, || memory_pair_as(&identity, Certified::EdgeA));
+        let b = wires[1].connect(edges.1, || memory_pair_as(&identity, Certified::EdgeB));
         Session::over(Arc::clone(network), identity.mask_key()?, a, b, options).await
+    }
+
+    /// Who the device is.
+    #[allow(dead_code, reason = "each test file uses its part of this module")]
+    pub(crate) fn identity(&self) -> Identity {
+        self.0.identity()
     }
 }
