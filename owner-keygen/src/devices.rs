@@ -9,7 +9,7 @@ use twinmask_masking::keys;
 use twinmask_model::bundle::{DeviceBundle, DeviceModel, EdgeBundle, Rows, short};
 use twinmask_model::plan::Layer;
 use twinmask_transport::owner_key::OWNER_FILE;
-use twinmask_transport::{CERT_FILE, Role};
+use twinmask_transport::{Identity, Role};
 use zeroize::Zeroizing;
 
 use crate::error::{OwnerError, UsageError};
@@ -55,13 +55,20 @@ pub fn add_device(store: &mut Store, request: &DeviceRequest) -> Result<PathBuf,
     batch.folder(&dir.join("models"))?;
     create_private_dir(&dir)?;
     stage_bundle(store, &mut batch, request, version)?;
-    if standing == Standing::Unknown || !store.identity_dir(&role).join(CERT_FILE).exists() {
+    if standing == Standing::Unknown || !holds_identity(store, &role) {
         registry.issue(&store.ca()?, &mut batch, &role, &store.identity_dir(&role))?;
     }
     batch.public(&dir.join(OWNER_FILE), hex_line(&store.public_key()?).as_bytes())?;
     register(&mut registry, &request.name, (request.model.clone(), version));
-    store.commit(batch, registry)?;
+    store.commit(Batch::default(), registry, batch)?;
     Ok(dir)
+}
+
+/// Whether the folder of `role` has an identity that is whole, valid and on record. One that was cut short half way has
+/// not.
+fn holds_identity(store: &Store, role: &Role) -> bool {
+    let identity = Identity::load(&store.identity_dir(role));
+    identity.is_ok_and(|i| i.role() == role && store.registry.knows(i.serial()))
 }
 
 fn stage_bundle(store: &Store, batch: &mut Batch, request: &DeviceRequest, version: u32) -> Result<(), OwnerError> {
@@ -100,7 +107,7 @@ pub fn rotate_keys(store: &mut Store, device: &str) -> Result<Vec<(String, u32)>
         register(&mut registry, device, (model.clone(), version));
         rotated.push((model.clone(), version));
     }
-    store.commit(batch, registry)?;
+    store.commit(Batch::default(), registry, batch)?;
     Ok(rotated)
 }
 

@@ -62,9 +62,24 @@ pub struct ModelRow {
     pub status: &'static str,
 }
 
+/// The newest revocation list.
+#[derive(Debug, Clone, Serialize)]
+pub struct ListRow {
+    /// Its number; 0 without one.
+    pub number: u64,
+    /// Certificates that are revoked.
+    pub revoked: usize,
+    /// When every host is to have got another, UTC; none before any was handed out to all.
+    pub due: Option<String>,
+    /// Whether that time has passed.
+    pub overdue: bool,
+}
+
 /// All of it.
 #[derive(Debug, Clone, Serialize)]
 pub struct Listing {
+    /// Revocations.
+    pub revocations: ListRow,
     /// Certificates, oldest first.
     pub identities: Vec<IdentityRow>,
     /// Devices.
@@ -110,7 +125,15 @@ pub fn list(registry: &Registry) -> Listing {
     };
     let device =
         |entry: &DeviceEntry| DeviceRow { name: entry.name.clone(), models: entry.models.iter().map(issued).collect() };
+    let lists = registry.lists;
+    let revocations = ListRow {
+        number: lists.number,
+        revoked: registry.identities.iter().filter(|i| i.revoked_s.is_some()).count(),
+        due: (lists.until_s > 0).then(|| utc(lists.until_s)),
+        overdue: lists.until_s < now_s,
+    };
     Listing {
+        revocations,
         identities: registry.identities.iter().enumerate().map(identity).collect(),
         devices: registry.devices.iter().map(device).collect(),
         models: registry.models.iter().map(model).collect(),
@@ -136,7 +159,16 @@ pub fn text(listing: &Listing) -> String {
     let identities = table(&["identity", "status", "valid from", "valid to", "serial"], identities);
     let devices = table(&["device", "model", "version", "status"], devices);
     let models = table(&["model", "version", "digest", "ring", "threshold", "status", "source"], models);
-    format!("{identities}\n{devices}\n{models}")
+    format!("{identities}\n{}\n{devices}\n{models}", revocations(&listing.revocations))
+}
+
+fn revocations(list: &ListRow) -> String {
+    let due = match &list.due {
+        None => "none was handed out to every host: run `owner-keygen refresh-revocations DIR`".to_owned(),
+        Some(due) if list.overdue => format!("was due by {due}: run `owner-keygen refresh-revocations DIR`"),
+        Some(due) => format!("the next one is due by {due}: `owner-keygen refresh-revocations DIR`"),
+    };
+    format!("revocation list {}, {} revoked; {due}\n", list.number, list.revoked)
 }
 
 fn table(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {

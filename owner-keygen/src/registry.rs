@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use twinmask_transport::{CRL_FILE, Role};
+use twinmask_transport::{CRL_FILE, Facts, Role};
 
 use crate::error::OwnerError;
 use crate::hex;
@@ -53,6 +53,27 @@ pub struct Registry {
     /// Certificates, oldest first.
     #[serde(default)]
     pub identities: Vec<IdentityEntry>,
+    /// Revocation lists.
+    #[serde(default)]
+    pub lists: Lists,
+}
+
+/// Revocation lists that the owner has made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lists {
+    /// Number of the newest, which every later one exceeds; 0 before there is any.
+    pub number: u64,
+    /// By when a list is to be followed by another, in days.
+    pub days: u32,
+    /// The second, since 1970, by which all hosts are to get others; 0 before they got any.
+    pub until_s: i64,
+}
+
+impl Default for Lists {
+    fn default() -> Self {
+        Self { number: 0, days: 90, until_s: 0 }
+    }
 }
 
 /// One certificate that the owner has issued.
@@ -147,11 +168,32 @@ impl Registry {
         all.for_each(|i| i.revoked_s = i.revoked_s.or(Some(now_s())));
     }
 
-    /// The revocation list (PEM), if ever anything was revoked. Certificates that have expired need no place on it.
-    pub(crate) fn revocations(&self, ca: &Ca) -> Result<Option<String>, OwnerError> {
-        if self.identities.iter().all(|i| i.revoked_s.is_none()) {
-            return Ok(None);
-        }
+    /// Marks one certificate as revoked, which the registry may not have known so far.
+    pub(crate) fn revoke_certificate(&mut self, facts: &Facts) {
+        let serial = hex::hex(&facts.serial);
+        let at = self.identities.iter().position(|i| i.serial == serial).unwrap_or_else(|| {
+            let Facts { not_before_s, not_after_s, .. } = *facts;
+            let entry =
+                IdentityEntry { role: facts.role.to_string(), serial, not_before_s, not_after_s, revoked_s: None };
+            // Where it belongs by its age: the last of a role is what it stands with.
+            let at = self.identities.partition_point(|i| i.not_before_s < not_before_s);
+            self.identities.insert(at, entry);
+            at
+        });
+        let revoked = &mut self.identities[at].revoked_s;
+        *revoked = revoked.or(Some(now_s()));
+    }
+
+    /// Whether a certificate is on record and not revoked.
+    pub(crate) fn knows(&self, serial: &[u8]) -> bool {
+        let serial = hex::hex(serial);
+        self.identities.iter().any(|i| i.serial == serial && i.revoked_s.is_none())
+    }
+
+    /// A new revocation list (PEM), with a number higher than any before: one more, or the second of the clock, which is
+    /// higher than what a registry restored from a backup has forgotten. Certificates that have expired need no place on
+    /// it.
+    pub(crate) fn revocations(&mut self, ca: &Ca) -> Result<String, OwnerError> {
         let mut list = Vec::new();
         for entry in self.identities.iter().filter(|i| now_s() <= i.not_after_s) {
             if let Some(since_s) = entry.revoked_s {
@@ -161,21 +203,26 @@ impl Registry {
                 list.push((serial, since_s));
             }
         }
-        Ok(Some(ca.revocations(&list)?))
+        self.lists.number = now_s().unsigned_abs().max(self.lists.number + 1);
+        Ok(ca.revocations(&list, self.lists.number, Validity::days(self.lists.days))?)
     }
 
-    /// Issues `role` a fresh key with a certificate, into its identity folder `dir`, and with it the revocation list
-    /// that there is.
+    /// Issues `role` a fresh key with a certificate, into its identity folder `dir`, and a revocation list.
     ///
     /// # Errors
     /// [`OwnerError`].
     pub(crate) fn issue(&mut self, ca: &Ca, batch: &mut Batch, role: &Role, dir: &Path) -> Result<(), OwnerError> {
         let issued = ca.issue(role, Validity::default())?;
+        // The certificate comes last: a folder that has it is whole.
+        batch.folder(dir)?;
+        batch.private(&dir.join(CRL_FILE), self.revocations(ca)?.as_bytes())?;
         stage_identity(batch, dir, &issued)?;
-        if let Some(list) = self.revocations(ca)? {
-            batch.private(&dir.join(CRL_FILE), list.as_bytes())?;
-        }
         self.identities.push(IdentityEntry::of(&issued));
         Ok(())
+    }
+
+    /// As a file.
+    pub(crate) fn json(&self) -> Vec<u8> {
+        serde_json::to_vec_pretty(self).expect("plain data has a JSON form")
     }
 }

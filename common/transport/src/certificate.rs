@@ -32,20 +32,22 @@ impl fmt::Debug for Fingerprint {
     }
 }
 
-/// The facts of one certificate that matter here. Nothing in it is verified.
+/// The facts of one certificate that matter here.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Facts {
-    pub(crate) role: Role,
-    pub(crate) key: Fingerprint,
-    /// Big-endian, without leading zeros.
-    pub(crate) serial: Vec<u8>,
-    /// Seconds since 1970.
-    pub(crate) not_before_s: i64,
-    /// Seconds since 1970.
-    pub(crate) not_after_s: i64,
+pub struct Facts {
+    /// Whose it is.
+    pub role: Role,
+    /// Its public key.
+    pub key: Fingerprint,
+    /// Serial number, big-endian, without leading zeros.
+    pub serial: Vec<u8>,
+    /// First second of its validity, since 1970.
+    pub not_before_s: i64,
+    /// Last second of its validity, since 1970.
+    pub not_after_s: i64,
 }
 
-/// Reads the facts of a certificate in DER.
+/// Reads the facts of a certificate in DER. Nothing in it is verified.
 ///
 /// # Errors
 /// A text that completes "the certificate ...".
