@@ -21,6 +21,9 @@ use crate::store::{Store, check_name};
 /// Weight rows per layer that a device holds for spot checks unless told otherwise.
 pub const SAMPLE_ROWS: usize = 64;
 
+/// Models that one device may have: its certificate names them, and has to fit in a handshake.
+const MOST_MODELS: usize = 100;
+
 /// What `add-device` is asked for.
 #[derive(Debug, Clone)]
 pub struct DeviceRequest {
@@ -34,8 +37,8 @@ pub struct DeviceRequest {
     pub sample_rows: usize,
 }
 
-/// Issues a model to a device: fresh masking keys, secret sample rows, and an identity if it has none. Returns the
-/// device's folder.
+/// Issues a model to a device: fresh masking keys, secret sample rows, and an identity if it has none whose certificate
+/// names the model. Certificates that it had stay valid. Returns the device's folder.
 ///
 /// # Errors
 /// [`OwnerError`]; the deployment is as it was then.
@@ -50,25 +53,32 @@ pub fn add_device(store: &mut Store, request: &DeviceRequest) -> Result<PathBuf,
     if standing == Standing::Revoked {
         return Err(OwnerError::Revoked(request.name.clone()));
     }
+    let issued = store.registry.models_of(&role);
+    if issued.len() >= MOST_MODELS && !issued.contains(&request.model) {
+        return Err(UsageError::TooManyModels { device: request.name.clone(), most: MOST_MODELS }.into());
+    }
     let (mut batch, mut registry) = (Batch::default(), store.registry.clone());
     let dir = store.device_dir(&request.name);
     batch.folder(&dir.join("models"))?;
     create_private_dir(&dir)?;
     stage_bundle(store, &mut batch, request, version)?;
-    if standing == Standing::Unknown || !holds_identity(store, &role) {
+    register(&mut registry, &request.name, (request.model.clone(), version));
+    if standing == Standing::Unknown || !holds_identity(store, &role, &registry) {
         registry.issue(&store.ca()?, &mut batch, &role, &store.identity_dir(&role))?;
     }
     batch.public(&dir.join(OWNER_FILE), hex_line(&store.public_key()?).as_bytes())?;
-    register(&mut registry, &request.name, (request.model.clone(), version));
     store.commit(Batch::default(), registry, batch)?;
     Ok(dir)
 }
 
-/// Whether the folder of `role` has an identity that is whole, valid and on record. One that was cut short half way has
-/// not.
-fn holds_identity(store: &Store, role: &Role) -> bool {
-    let identity = Identity::load(&store.identity_dir(role));
-    identity.is_ok_and(|i| i.role() == role && store.registry.knows(i.serial()))
+/// Whether the folder of `role` has an identity that is whole, valid, on record, and for all models that were issued. One
+/// that was cut short half way is not.
+fn holds_identity(store: &Store, role: &Role, registry: &Registry) -> bool {
+    let fits = |i: Identity| {
+        let named = registry.models_of(role).iter().all(|m| i.models().contains(m));
+        i.role() == role && registry.knows(i.serial()) && named
+    };
+    Identity::load(&store.identity_dir(role)).is_ok_and(fits)
 }
 
 fn stage_bundle(store: &Store, batch: &mut Batch, request: &DeviceRequest, version: u32) -> Result<(), OwnerError> {

@@ -273,3 +273,46 @@ fn a_deployment_is_not_made_over_another_and_one_without_registry_is_restored() 
     assert!(matches!(Store::init(&root), Err(OwnerError::Exists(_))));
     assert!(!root.join("owner.new").exists() && std::fs::read(root.join("owner/ca.pem")).unwrap() == ca);
 }
+
+/// If this fails, edges refuse a device the model that it was issued, or let it use others.
+#[test]
+fn a_devices_certificate_names_its_models() {
+    let (_root, mut store) = deployment();
+    for name in ["net", "other"] {
+        add_model(&mut store, ModelRequest { name: name.into(), ..lenet() }).unwrap();
+    }
+    let named = |store: &Store| load(store, &device("cam")).unwrap().models().to_vec();
+    issue(&mut store, "cam").unwrap();
+    check_recorded(&store, &device("cam"));
+    assert_eq!(named(&store), ["net"]);
+    assert!(load(&store, &Role::EdgeA).unwrap().models().is_empty());
+    let first = load(&store, &device("cam")).unwrap().fingerprint();
+    issue(&mut store, "cam").unwrap();
+    assert_eq!(load(&store, &device("cam")).unwrap().fingerprint(), first, "it names the model already");
+
+    let further = DeviceRequest { name: "cam".into(), model: "other".into(), all_weights: false, sample_rows: 3 };
+    add_device(&mut store, &further).unwrap();
+    check_recorded(&store, &device("cam"));
+    assert_eq!(
+        (named(&store), statuses(&store, "device/cam")),
+        (vec!["net".into(), "other".into()], vec!["replaced", "valid"])
+    );
+    assert!(revoked_in(&store, &Role::EdgeA).is_empty(), "the old one stays valid");
+    rotate_identity(&mut store, &device("cam"), true).unwrap();
+    assert_eq!(named(&store), ["net", "other"]);
+    assert!(list::text(&list::list(&store.registry)).contains("net, other"));
+
+    // A certificate of an older version names none.
+    let old = store.ca().unwrap().issue(&device("cam"), &[], crate::pki::Validity::default()).unwrap();
+    crate::pki::write_identity(&store.identity_dir(&device("cam")), &old).unwrap();
+    issue(&mut store, "cam").unwrap();
+    assert_eq!(named(&store), ["net", "other"]);
+
+    let entry = store.registry.devices.iter_mut().find(|d| d.name == "cam").unwrap();
+    entry.models = (0..100).map(|i| (format!("{i:0>63}"), 1)).collect();
+    let full = issue(&mut store, "cam").unwrap_err().to_string();
+    assert!(full.contains("cam has 100 models"), "{full}");
+    // As many as there may be still make an identity.
+    rotate_identity(&mut store, &device("cam"), false).unwrap();
+    assert_eq!(named(&store).len(), 100);
+}

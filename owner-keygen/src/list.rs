@@ -21,6 +21,8 @@ pub struct IdentityRow {
     pub not_after: String,
     /// Since when it is revoked, UTC.
     pub revoked: Option<String>,
+    /// Models that it lets a device use.
+    pub models: Vec<String>,
 }
 
 /// One model on one device.
@@ -103,6 +105,7 @@ pub fn list(registry: &Registry) -> Listing {
             not_before: utc(entry.not_before_s),
             not_after: utc(entry.not_after_s),
             revoked: entry.revoked_s.map(utc),
+            models: entry.models.clone(),
         }
     };
     let status = |entry: &ModelEntry| match registry.newest(&entry.name) {
@@ -145,7 +148,7 @@ pub fn list(registry: &Registry) -> Listing {
 pub fn text(listing: &Listing) -> String {
     let identities = listing.identities.iter().map(|i| {
         let status = i.revoked.as_ref().map_or_else(|| i.status.to_owned(), |since| format!("revoked {since}"));
-        vec![i.role.clone(), status, i.not_before.clone(), i.not_after.clone(), i.serial.clone()]
+        vec![i.role.clone(), status, i.not_before.clone(), i.not_after.clone(), i.serial.clone(), i.models.join(", ")]
     });
     let devices = listing.devices.iter().flat_map(|d| {
         d.models.iter().map(|m| vec![d.name.clone(), m.model.clone(), m.version.to_string(), m.status.to_owned()])
@@ -156,7 +159,7 @@ pub fn text(listing: &Listing) -> String {
         let version = m.version.to_string();
         vec![m.name.clone(), version, digest, m.ring.clone(), threshold, m.status.to_owned(), m.source.clone()]
     });
-    let identities = table(&["identity", "status", "valid from", "valid to", "serial"], identities);
+    let identities = table(&["identity", "status", "valid from", "valid to", "serial", "models"], identities);
     let devices = table(&["device", "model", "version", "status"], devices);
     let models = table(&["model", "version", "digest", "ring", "threshold", "status", "source"], models);
     format!("{identities}\n{}\n{devices}\n{models}", revocations(&listing.revocations))

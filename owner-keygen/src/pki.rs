@@ -1,6 +1,7 @@
 //! The owner's certificate authority and the identities it issues (PROTOCOL.md, "Wire").
 //!
-//! All keys are ECDSA P-256. The role of an identity is a SAN URI; edges also carry the DNS name that TLS looks for.
+//! All keys are ECDSA P-256. The role of an identity is a SAN URI, as is each model that a device may use; edges also
+//! carry the DNS name that TLS looks for.
 
 use std::fmt;
 use std::path::Path;
@@ -11,7 +12,9 @@ use rcgen::{
     Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber,
 };
 use ring::rand::{SecureRandom, SystemRandom};
-use twinmask_transport::{CA_FILE, CERT_FILE, Identity, IdentityError, KEY_FILE, Role, check_private_permissions, utc};
+use twinmask_transport::{
+    CA_FILE, CERT_FILE, Identity, IdentityError, KEY_FILE, Role, check_private_permissions, model_uri, utc,
+};
 use zeroize::Zeroizing;
 
 use crate::hex::hex;
@@ -132,6 +135,8 @@ pub struct Ca {
 pub struct IssuedIdentity {
     /// Whose it is.
     pub role: Role,
+    /// The models that it names.
+    pub models: Vec<String>,
     /// The serial number of the certificate, big-endian.
     pub serial: [u8; 16],
     /// From when to when it is valid.
@@ -182,7 +187,7 @@ impl Ca {
 
     /// Certificate and key belong together if what the key signs is accepted by whoever trusts the certificate.
     fn prove(&self) -> Result<(), PkiError> {
-        let probe = self.issue(&Role::EdgeA, Validity::default())?;
+        let probe = self.issue(&Role::EdgeA, &[], Validity::default())?;
         Identity::from_pem(probe.cert_pem.as_bytes(), probe.key_pem.as_bytes(), self.cert_pem.as_bytes())?;
         Ok(())
     }
@@ -227,18 +232,20 @@ impl Ca {
         Ok(list.signed_by(&issuer)?.pem()?)
     }
 
-    /// A fresh key for `role`, with a certificate for it. Devices may only be TLS clients; edges both (edge A dials
-    /// edge B for `relay`).
+    /// A fresh key for `role`, with a certificate for it, which names the `models` that a device may use. Devices may only
+    /// be TLS clients; edges both (edge A dials edge B for `relay`).
     ///
     /// # Errors
     /// [`PkiError::Validity`], [`PkiError::Random`] or [`PkiError::Certificate`].
-    pub fn issue(&self, role: &Role, validity: Validity) -> Result<IssuedIdentity, PkiError> {
+    pub fn issue(&self, role: &Role, models: &[String], validity: Validity) -> Result<IssuedIdentity, PkiError> {
         let key = Zeroizing::new(KeyPair::generate()?);
         let mut params = CertificateParams::default();
         validity.apply(&mut params)?;
         let name = if let Role::Device(name) = role { name.clone() } else { role.to_string() };
         params.distinguished_name.push(DnType::CommonName, name);
-        params.subject_alt_names = vec![SanType::URI(role.uri().try_into()?)];
+        let uris = [role.uri()].into_iter().chain(models.iter().map(|m| model_uri(m)));
+        params.subject_alt_names =
+            uris.map(|uri| Ok(SanType::URI(uri.try_into()?))).collect::<Result<_, PkiError>>()?;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         if let Some(dns) = role.dns_name() {
@@ -251,6 +258,7 @@ impl Ca {
         let issuer = Issuer::from_ca_cert_pem(&self.cert_pem, &*self.key)?;
         Ok(IssuedIdentity {
             role: role.clone(),
+            models: models.to_vec(),
             serial,
             validity,
             cert_pem: params.signed_by(&*key, &issuer)?.pem(),

@@ -84,6 +84,9 @@ pub struct IdentityEntry {
     pub role: String,
     /// Serial number, hex.
     pub serial: String,
+    /// Models that it lets a device use.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<String>,
     /// First second of its validity, since 1970.
     pub not_before_s: i64,
     /// Last second of its validity, since 1970.
@@ -96,8 +99,8 @@ pub struct IdentityEntry {
 impl IdentityEntry {
     fn of(issued: &IssuedIdentity) -> Self {
         let Validity { not_before_s, not_after_s } = issued.validity;
-        let serial = hex::hex(&issued.serial);
-        Self { role: issued.role.to_string(), serial, not_before_s, not_after_s, revoked_s: None }
+        let (serial, models) = (hex::hex(&issued.serial), issued.models.clone());
+        Self { role: issued.role.to_string(), serial, models, not_before_s, not_after_s, revoked_s: None }
     }
 
     /// `revoked`, `expired`, `not yet valid` or `valid` at the second `now_s`.
@@ -173,8 +176,8 @@ impl Registry {
         let serial = hex::hex(&facts.serial);
         let at = self.identities.iter().position(|i| i.serial == serial).unwrap_or_else(|| {
             let Facts { not_before_s, not_after_s, .. } = *facts;
-            let entry =
-                IdentityEntry { role: facts.role.to_string(), serial, not_before_s, not_after_s, revoked_s: None };
+            let (role, models) = (facts.role.to_string(), facts.models.clone());
+            let entry = IdentityEntry { role, serial, models, not_before_s, not_after_s, revoked_s: None };
             // Where it belongs by its age: the last of a role is what it stands with.
             let at = self.identities.partition_point(|i| i.not_before_s < not_before_s);
             self.identities.insert(at, entry);
@@ -207,12 +210,21 @@ impl Registry {
         Ok(ca.revocations(&list, self.lists.number, Validity::days(self.lists.days))?)
     }
 
-    /// Issues `role` a fresh key with a certificate, into its identity folder `dir`, and a revocation list.
+    /// Names of the models that were issued to `role`.
+    pub(crate) fn models_of(&self, role: &Role) -> Vec<String> {
+        let device = self.devices.iter().find(|d| matches!(role, Role::Device(name) if *name == d.name));
+        let mut models: Vec<String> = device.into_iter().flat_map(|d| &d.models).map(|(m, _)| m.clone()).collect();
+        models.sort();
+        models
+    }
+
+    /// Issues `role` a fresh key with a certificate, which names a device's models, into its identity folder `dir`, and a
+    /// revocation list.
     ///
     /// # Errors
     /// [`OwnerError`].
     pub(crate) fn issue(&mut self, ca: &Ca, batch: &mut Batch, role: &Role, dir: &Path) -> Result<(), OwnerError> {
-        let issued = ca.issue(role, Validity::default())?;
+        let issued = ca.issue(role, &self.models_of(role), Validity::default())?;
         // The certificate comes last: a folder that has it is whole.
         batch.folder(dir)?;
         batch.private(&dir.join(CRL_FILE), self.revocations(ca)?.as_bytes())?;

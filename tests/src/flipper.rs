@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
-use twinmask_transport::{CloseReason, Connection, RecvHalf, Role, SendHalf, StreamError, memory_pair};
+use twinmask_transport::{
+    CloseReason, Connection, RecvHalf, Role, SendHalf, StreamError, memory_pair, memory_pair_for,
+};
 
 /// Bytes of a frame's header, and where the lengths of body and payload are in it.
 const HEADER: usize = 16;
@@ -54,12 +56,12 @@ impl Passed {
     }
 }
 
-/// Lays a wire between a device and an edge: gives the device's end, the edge's end, and what passes. Must be called
+/// Lays a wire between a device, whose certificate names `model`, and an edge: gives the device's end, the edge's end, and what passes. Must be called
 /// inside a tokio runtime.
 #[must_use]
-pub fn wire(device: &Role, edge: &Role, flip: Option<Flip>) -> (Connection, Connection, Arc<Passed>) {
+pub fn wire(device: &Role, model: &str, edge: &Role, flip: Option<Flip>) -> (Connection, Connection, Arc<Passed>) {
     let (device_end, near) = memory_pair(device.clone(), edge.clone());
-    let (far, edge_end) = memory_pair(device.clone(), edge.clone());
+    let (far, edge_end) = memory_pair_for(device.clone(), &[model], edge.clone());
     let passed = Arc::new(Passed::default());
     tokio::spawn(carry(near, far, flip, Arc::clone(&passed)));
     (device_end, edge_end, passed)

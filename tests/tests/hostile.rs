@@ -78,8 +78,8 @@ impl Scene {
     async fn infer(&self, flip: Option<(Wire, Flip)>) -> (Result<Vec<f32>, DeviceError>, [usize; 2], bool) {
         let device = Role::device(DEVICE).expect("a name");
         let on = |w: fn(&Wire) -> bool| flip.filter(|(wire, _)| w(wire)).map(|(_, flip)| flip);
-        let (to_a, at_a, passed_a) = wire(&device, &Role::EdgeA, on(|w| matches!(w, Wire::A)));
-        let (to_b, at_b, passed_b) = wire(&device, &Role::EdgeB, on(|w| matches!(w, Wire::B)));
+        let (to_a, at_a, passed_a) = wire(&device, "tiny", &Role::EdgeA, on(|w| matches!(w, Wire::A)));
+        let (to_b, at_b, passed_b) = wire(&device, "tiny", &Role::EdgeB, on(|w| matches!(w, Wire::B)));
         tokio::spawn(Arc::clone(&self.a).serve(at_a));
         tokio::spawn(Arc::clone(&self.b).serve(at_b));
         let result = self.infer_over(to_a, to_b).await;

@@ -20,6 +20,8 @@ const BUNDLE_EXTENSION: &str = "twm";
 
 /// A model, ready to be computed.
 pub(crate) struct Model {
+    /// By which devices' certificates name it.
+    pub(crate) name: String,
     /// Name and version, for people: `squeezenet v1`.
     pub(crate) title: String,
     pub(crate) digest: Digest,
@@ -38,7 +40,7 @@ impl Model {
         let layers = layers.map(|(l, w)| kernel.prepare(plan.layer(l).geometry(), w, plan.k_of(l))).collect();
         let connected = |r: RoundId| plan.round_layers(r).all(|l| matches!(plan.layer(l).geometry(), Geometry::Fc(_)));
         let gathers = plan.round_ids().map(connected).collect();
-        Model { title, digest, plan, layers, gathers }
+        Model { name: bundle.model, title, digest, plan, layers, gathers }
     }
 }
 

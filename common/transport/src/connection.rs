@@ -28,8 +28,18 @@ pub struct Peer {
     pub serial: Vec<u8>,
     /// The end of its certificate's validity, seconds since 1970.
     pub not_after_s: i64,
+    /// Names of the models that its certificate lets a device use.
+    pub models: Vec<String>,
     /// Its address at the time of the handshake.
     pub address: SocketAddr,
+}
+
+impl Peer {
+    /// Whether its certificate names the model.
+    #[must_use]
+    pub fn may_use(&self, model: &str) -> bool {
+        self.models.iter().any(|m| m == model)
+    }
 }
 
 /// A handle to a connection; clones are handles to the same one. When the last handle and stream is dropped, the
@@ -54,8 +64,8 @@ impl Connection {
         facts: Facts,
         address: SocketAddr,
     ) -> Connection {
-        let Facts { role, key, serial, not_after_s, .. } = facts;
-        let peer = Peer { role, key_fingerprint: key, serial, not_after_s, address };
+        let Facts { role, key, serial, not_after_s, models, .. } = facts;
+        let peer = Peer { role, key_fingerprint: key, serial, not_after_s, models, address };
         Connection { peer: Arc::new(peer), link: Link::Quic(connection, endpoint) }
     }
 

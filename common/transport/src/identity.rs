@@ -171,6 +171,11 @@ impl Identity {
     pub fn not_after_s(&self) -> i64 {
         self.facts.not_after_s
     }
+
+    /// Names of the models that the own certificate lets a device use.
+    pub fn models(&self) -> &[String] {
+        &self.facts.models
+    }
 }
 
 impl fmt::Debug for Identity {

@@ -22,7 +22,7 @@ mod tls;
 mod twin;
 
 pub use bytes::Bytes;
-pub use certificate::{Facts, Fingerprint, utc};
+pub use certificate::{Facts, Fingerprint, model_uri, utc};
 pub use connection::{Connection, Peer};
 pub use error::{CloseReason, IdentityError, StreamError, TransportError};
 pub use identity::{CA_FILE, CERT_FILE, CRL_FILE, Identity, KEY_FILE, check_private_permissions, read_certificate};
@@ -31,4 +31,4 @@ pub use quic::Client;
 pub use role::{InvalidRole, MAX_DEVICE_NAME, Role};
 pub use server::Server;
 pub use stream::{RecvHalf, SendHalf};
-pub use twin::{memory_pair, sever};
+pub use twin::{memory_pair, memory_pair_for, sever};

@@ -8,17 +8,24 @@ use crate::memory;
 use crate::role::Role;
 
 /// Two ends of one connection in memory. The first belongs to `role_a`, so its [`Connection::peer`] is `role_b`, and
-/// the other way round. Fingerprints are made from the roles. No check of roles or keys is made.
+/// the other way round. Fingerprints are made from the roles, and no certificate names a model. No check of roles or
+/// keys is made.
 pub fn memory_pair(role_a: Role, role_b: Role) -> (Connection, Connection) {
-    let peer = |role: Role| Peer {
+    memory_pair_for(role_a, &[], role_b)
+}
+
+/// As [`memory_pair`], for a device whose certificate names `models`.
+pub fn memory_pair_for(device: Role, models: &[&str], edge: Role) -> (Connection, Connection) {
+    let peer = |role: Role, models: &[&str]| Peer {
         key_fingerprint: Fingerprint::of(role.uri().as_bytes()),
         role,
+        models: models.iter().map(|&m| m.to_owned()).collect(),
         serial: Vec::new(),
         not_after_s: i64::MAX,
         address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
     };
     let (a, b) = memory::ends();
-    (Connection::memory(peer(role_b), a), Connection::memory(peer(role_a), b))
+    (Connection::memory(peer(edge, &[]), a), Connection::memory(peer(device, models), b))
 }
 
 /// Cuts a connection in memory as if its network had gone: both ends see

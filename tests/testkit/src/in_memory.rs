@@ -11,7 +11,7 @@ use twinmask_owner_keygen::import::ImportRequest;
 use twinmask_owner_keygen::models::{ModelRequest, Source, add_model};
 use twinmask_owner_keygen::store::Store;
 use twinmask_owner_keygen::zoo::Arch;
-use twinmask_transport::{Connection, Role, memory_pair};
+use twinmask_transport::{Connection, Role, memory_pair_for};
 
 /// Name of the one device.
 const DEVICE: &str = "cam1";
@@ -75,7 +75,7 @@ impl InMemory {
         let (a, b) = (Arc::clone(&self.a), Arc::clone(&self.b));
         move |role| {
             let edge = if role == Role::EdgeA { &a } else { &b };
-            let (ours, theirs) = memory_pair(Role::device(DEVICE).expect("a good name"), role);
+            let (ours, theirs) = memory_pair_for(Role::device(DEVICE).expect("a good name"), &[MODEL], role);
             tokio::spawn(Arc::clone(edge).serve(theirs));
             ours
         }

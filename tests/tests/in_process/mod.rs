@@ -10,7 +10,7 @@ use twinmask_edge::{Config, Edge, Role};
 use twinmask_kernels::Kernel;
 use twinmask_masking::Integrity;
 use twinmask_tests::{DEVICE, Deployment, networks};
-use twinmask_transport::{Connection, RecvHalf, Role as Certified, SendHalf, memory_pair};
+use twinmask_transport::{Connection, RecvHalf, Role as Certified, SendHalf, memory_pair, memory_pair_for};
 use twinmask_wire::frame::{FrameHeader, HEADER_LEN};
 use twinmask_wire::{CodecChoice, FrameType};
 
@@ -69,7 +69,7 @@ impl Wire {
     fn connect(self: &Arc<Self>, edge: Arc<Edge>, certified: Certified) -> Connection {
         let device = || Certified::device(DEVICE).expect("a good name");
         let (ours, middle) = memory_pair(device(), certified.clone());
-        let (onward, edges) = memory_pair(device(), certified);
+        let (onward, edges) = memory_pair_for(device(), &[MODEL], certified);
         tokio::spawn(edge.serve(edges));
         let wire = Arc::clone(self);
         tokio::spawn(async move {
