@@ -61,7 +61,7 @@ pub fn add_device(store: &mut Store, request: &DeviceRequest) -> Result<PathBuf,
     let dir = store.device_dir(&request.name);
     batch.folder(&dir.join("models"))?;
     create_private_dir(&dir)?;
-    stage_bundle(store, &mut batch, request, version)?;
+    stage_bundle(store, &mut batch, request, version, registry.next_issue())?;
     register(&mut registry, &request.name, (request.model.clone(), version));
     if standing == Standing::Unknown || !holds_identity(store, &role, &registry) {
         registry.issue(&store.ca()?, &mut batch, &role, &store.identity_dir(&role))?;
@@ -81,9 +81,15 @@ fn holds_identity(store: &Store, role: &Role, registry: &Registry) -> bool {
     Identity::load(&store.identity_dir(role)).is_ok_and(fits)
 }
 
-fn stage_bundle(store: &Store, batch: &mut Batch, request: &DeviceRequest, version: u32) -> Result<(), OwnerError> {
+fn stage_bundle(
+    store: &Store,
+    batch: &mut Batch,
+    request: &DeviceRequest,
+    version: u32,
+    issued: u64,
+) -> Result<(), OwnerError> {
     let path = store.device_dir(&request.name).join("models").join(format!("{}.twm", request.model));
-    Ok(batch.private(&path, &device_bundle(store, request, version)?.write(&store.sign_key()?))?)
+    Ok(batch.private(&path, &device_bundle(store, request, version, issued)?.write(&store.sign_key()?))?)
 }
 
 /// Fresh masking keys, sample rows and Freivalds secrets for all models of `device`, in their newest versions and with
@@ -113,7 +119,7 @@ pub fn rotate_keys(store: &mut Store, device: &str) -> Result<Vec<(String, u32)>
             all_weights: old.has_all_weights(),
             sample_rows: old.rows.iter().map(|r| r.channels.len()).max().unwrap_or(SAMPLE_ROWS),
         };
-        stage_bundle(store, &mut batch, &request, version)?;
+        stage_bundle(store, &mut batch, &request, version, registry.next_issue())?;
         register(&mut registry, device, (model.clone(), version));
         rotated.push((model.clone(), version));
     }
@@ -131,7 +137,12 @@ fn register(registry: &mut Registry, device: &str, model: (String, u32)) {
     devices[at].models.push(model);
 }
 
-fn device_bundle(store: &Store, request: &DeviceRequest, version: u32) -> Result<DeviceBundle, OwnerError> {
+fn device_bundle(
+    store: &Store,
+    request: &DeviceRequest,
+    version: u32,
+    issued: u64,
+) -> Result<DeviceBundle, OwnerError> {
     let owner = store.public_key()?;
     let dir = store.model_dir(&request.model, version);
     let read = |file: &str| {
@@ -156,7 +167,7 @@ fn device_bundle(store: &Store, request: &DeviceRequest, version: u32) -> Result
     };
     let projections = edge.plan.numbered_layers().zip(&edge.weights).map(project).collect();
     let rows = sample_rows(&edge, if request.all_weights { usize::MAX } else { request.sample_rows })?;
-    Ok(DeviceBundle { model, key, s_out, rows, projections })
+    Ok(DeviceBundle { model, issued, key, s_out, rows, projections })
 }
 
 /// Up to `n` weight rows of each layer, drawn from the operating system's randomness: the edges must not know which.

@@ -56,6 +56,9 @@ pub struct Registry {
     /// Revocation lists.
     #[serde(default)]
     pub lists: Lists,
+    /// Number of the newest bundle that was issued to a device, which every later one exceeds; 0 before there is any.
+    #[serde(default)]
+    pub issued: u64,
 }
 
 /// Revocation lists that the owner has made.
@@ -193,8 +196,7 @@ impl Registry {
         self.identities.iter().any(|i| i.serial == serial && i.revoked_s.is_none())
     }
 
-    /// A new revocation list (PEM), with a number higher than any before: one more, or the second of the clock, which is
-    /// higher than what a registry restored from a backup has forgotten. Certificates that have expired need no place on
+    /// A new revocation list (PEM), with a number higher than any before. Certificates that have expired need no place on
     /// it.
     pub(crate) fn revocations(&mut self, ca: &Ca) -> Result<String, OwnerError> {
         let mut list = Vec::new();
@@ -206,7 +208,7 @@ impl Registry {
                 list.push((serial, since_s));
             }
         }
-        self.lists.number = now_s().unsigned_abs().max(self.lists.number + 1);
+        self.lists.number = above(self.lists.number);
         Ok(ca.revocations(&list, self.lists.number, Validity::days(self.lists.days))?)
     }
 
@@ -233,8 +235,20 @@ impl Registry {
         Ok(())
     }
 
+    /// The number of the next bundle for a device.
+    pub(crate) fn next_issue(&mut self) -> u64 {
+        self.issued = above(self.issued);
+        self.issued
+    }
+
     /// As a file.
     pub(crate) fn json(&self) -> Vec<u8> {
         serde_json::to_vec_pretty(self).expect("plain data has a JSON form")
     }
+}
+
+/// A number above `last`: one more, or the second of the clock, which is above what a registry restored from a backup has
+/// forgotten.
+fn above(last: u64) -> u64 {
+    now_s().unsigned_abs().max(last.saturating_add(1))
 }
