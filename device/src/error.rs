@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use twinmask_masking::{IntegrityError, MaskError};
 use twinmask_model::container::ContainerError;
+use twinmask_model::seen::SeenError;
 use twinmask_model::shapes::ShapeError;
 use twinmask_ring::fixed::NotFinite;
 use twinmask_ring::pack::PackError;
@@ -153,6 +154,9 @@ pub enum FileError {
     /// A bundle that does not verify.
     #[error(transparent)]
     Bundle(#[from] ContainerError),
+    /// A bundle that is older than one that was used.
+    #[error(transparent)]
+    Older(#[from] SeenError),
     /// Anything else, and the mend.
     #[error("{0}")]
     Content(String),

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use twinmask_model::bundle::DeviceBundle;
+use twinmask_model::seen::{Seen, SeenError};
 use twinmask_transport::owner_key::{self, OWNER_FILE};
 use twinmask_transport::{Identity, check_private_permissions};
 use zeroize::Zeroizing;
@@ -56,7 +57,7 @@ impl DeviceDir {
     /// Loads and verifies the model `name`, or the only one there is.
     ///
     /// # Errors
-    /// When there is no such model, or its bundle is off in any way.
+    /// When there is no such model, or its bundle is off in any way, or older than one that was used here.
     pub fn load(&self, name: Option<&str>) -> Result<DeviceBundle, DeviceError> {
         let models = self.models()?;
         let name = match (name, models.as_slice()) {
@@ -76,6 +77,41 @@ impl DeviceDir {
         let file = self.path.join("models").join(format!("{name}.twm"));
         check_private_permissions(&file, 0o600)?;
         let bytes = Zeroizing::new(std::fs::read(&file).map_err(|e| DeviceError::file(&file, e))?);
-        DeviceBundle::read(&bytes, &self.owner).map_err(|e| DeviceError::file(&file, e))
+        let bundle = DeviceBundle::read(&bytes, &self.owner).map_err(|e| DeviceError::file(&file, e))?;
+        if bundle.model.model != name {
+            let text = format!("is a bundle of the model {}: copy the folder from the owner anew", bundle.model.model);
+            return Err(DeviceError::file(file, text));
+        }
+        self.check_newest(&bundle).map_err(|e| DeviceError::file(file, e))?;
+        Ok(bundle)
+    }
+
+    /// Refuses a bundle that was issued before one that this device has used, and writes down which that is.
+    fn check_newest(&self, bundle: &DeviceBundle) -> Result<(), SeenError> {
+        let mut seen = Seen::open(&self.path)?;
+        seen.device(&bundle.model.model, bundle.model.version, bundle.issued)?;
+        let file = seen.file().display().to_string();
+        if let Err(error) = seen.save() {
+            tracing::warn!(%error, file, "cannot write down which bundle was used: an older one will not be noticed");
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use twinmask_testkit::{InMemory, read_only};
+
+    /// If this fails, a device whose folder is not to be written does nothing at all.
+    #[test]
+    fn a_read_only_folder_does_and_remembers_nothing() {
+        let deployment = std::cell::OnceCell::new();
+        let test = "store::tests::a_read_only_folder_does_and_remembers_nothing";
+        let folder = || deployment.get_or_init(InMemory::lenet).device_dir();
+        let Some(dir) = read_only(test, folder) else { return };
+        std::fs::write(dir.join("probe"), "").expect_err("read-only");
+        DeviceDir::open(&dir).expect("a device's folder").load(None).expect("a good bundle");
+        assert!(!dir.join(twinmask_model::seen::SEEN_FILE).exists());
     }
 }

@@ -8,9 +8,8 @@ use twinmask_masking::freivalds::Secrets;
 use twinmask_masking::keys;
 use twinmask_model::bundle::{DeviceBundle, DeviceModel, EdgeBundle, Rows, short};
 use twinmask_model::plan::Layer;
-use twinmask_transport::mask_key::MASK_KEY_FILE;
 use twinmask_transport::owner_key::OWNER_FILE;
-use twinmask_transport::{CERT_FILE, Role};
+use twinmask_transport::{Identity, Role};
 use zeroize::Zeroizing;
 
 use crate::error::{OwnerError, UsageError};
@@ -21,6 +20,9 @@ use crate::store::{Store, check_name};
 
 /// Weight rows per layer that a device holds for spot checks unless told otherwise.
 pub const SAMPLE_ROWS: usize = 64;
+
+/// Models that one device may have: its certificate names them, and has to fit in a handshake.
+const MOST_MODELS: usize = 100;
 
 /// What `add-device` is asked for.
 #[derive(Debug, Clone)]
@@ -35,8 +37,8 @@ pub struct DeviceRequest {
     pub sample_rows: usize,
 }
 
-/// Issues a model to a device: fresh masking keys, secret sample rows, and an identity if it has none. Returns the
-/// device's folder.
+/// Issues a model to a device: fresh masking keys, secret sample rows, and an identity if it has none whose certificate
+/// names the model. Certificates that it had stay valid. Returns the device's folder.
 ///
 /// # Errors
 /// [`OwnerError`]; the deployment is as it was then.
@@ -51,29 +53,43 @@ pub fn add_device(store: &mut Store, request: &DeviceRequest) -> Result<PathBuf,
     if standing == Standing::Revoked {
         return Err(OwnerError::Revoked(request.name.clone()));
     }
+    let issued = store.registry.models_of(&role);
+    if issued.len() >= MOST_MODELS && !issued.contains(&request.model) {
+        return Err(UsageError::TooManyModels { device: request.name.clone(), most: MOST_MODELS }.into());
+    }
     let (mut batch, mut registry) = (Batch::default(), store.registry.clone());
     let dir = store.device_dir(&request.name);
     batch.folder(&dir.join("models"))?;
     create_private_dir(&dir)?;
-    stage_bundle(store, &mut batch, request, version)?;
-    if standing == Standing::Unknown || !has_identity(store, &role) {
+    stage_bundle(store, &mut batch, request, version, registry.next_issue())?;
+    register(&mut registry, &request.name, (request.model.clone(), version));
+    if standing == Standing::Unknown || !holds_identity(store, &role, &registry) {
         registry.issue((&store.ca()?, &store.mask_key()?), &mut batch, &role, &store.identity_dir(&role))?;
     }
     batch.public(&dir.join(OWNER_FILE), hex_line(&store.public_key()?).as_bytes())?;
-    register(&mut registry, &request.name, (request.model.clone(), version));
-    store.commit(batch, registry)?;
+    store.commit(Batch::default(), registry, batch)?;
     Ok(dir)
 }
 
-/// Whether the device's identity folder holds what an identity consists of today.
-fn has_identity(store: &Store, role: &Role) -> bool {
-    let dir = store.identity_dir(role);
-    [CERT_FILE, MASK_KEY_FILE].iter().all(|file| dir.join(file).exists())
+/// Whether the folder of `role` has an identity that is whole, valid, on record, and for all models that were issued. One
+/// that was cut short half way is not.
+fn holds_identity(store: &Store, role: &Role, registry: &Registry) -> bool {
+    let fits = |i: Identity| {
+        let named = registry.models_of(role).iter().all(|m| i.models().contains(m));
+        i.role() == role && registry.knows(i.serial()) && i.mask_key().is_ok() && named
+    };
+    Identity::load(&store.identity_dir(role)).is_ok_and(fits)
 }
 
-fn stage_bundle(store: &Store, batch: &mut Batch, request: &DeviceRequest, version: u32) -> Result<(), OwnerError> {
+fn stage_bundle(
+    store: &Store,
+    batch: &mut Batch,
+    request: &DeviceRequest,
+    version: u32,
+    issued: u64,
+) -> Result<(), OwnerError> {
     let path = store.device_dir(&request.name).join("models").join(format!("{}.twm", request.model));
-    Ok(batch.private(&path, &device_bundle(store, request, version)?.write(&store.sign_key()?))?)
+    Ok(batch.private(&path, &device_bundle(store, request, version, issued)?.write(&store.sign_key()?))?)
 }
 
 /// Fresh masking keys, sample rows and Freivalds secrets for all models of `device`, in their newest versions and with
@@ -103,11 +119,11 @@ pub fn rotate_keys(store: &mut Store, device: &str) -> Result<Vec<(String, u32)>
             all_weights: old.has_all_weights(),
             sample_rows: old.rows.iter().map(|r| r.channels.len()).max().unwrap_or(SAMPLE_ROWS),
         };
-        stage_bundle(store, &mut batch, &request, version)?;
+        stage_bundle(store, &mut batch, &request, version, registry.next_issue())?;
         register(&mut registry, device, (model.clone(), version));
         rotated.push((model.clone(), version));
     }
-    store.commit(batch, registry)?;
+    store.commit(Batch::default(), registry, batch)?;
     Ok(rotated)
 }
 
@@ -121,7 +137,12 @@ fn register(registry: &mut Registry, device: &str, model: (String, u32)) {
     devices[at].models.push(model);
 }
 
-fn device_bundle(store: &Store, request: &DeviceRequest, version: u32) -> Result<DeviceBundle, OwnerError> {
+fn device_bundle(
+    store: &Store,
+    request: &DeviceRequest,
+    version: u32,
+    issued: u64,
+) -> Result<DeviceBundle, OwnerError> {
     let owner = store.public_key()?;
     let dir = store.model_dir(&request.model, version);
     let read = |file: &str| {
@@ -146,7 +167,7 @@ fn device_bundle(store: &Store, request: &DeviceRequest, version: u32) -> Result
     };
     let projections = edge.plan.numbered_layers().zip(&edge.weights).map(project).collect();
     let rows = sample_rows(&edge, if request.all_weights { usize::MAX } else { request.sample_rows })?;
-    Ok(DeviceBundle { model, key, s_out, rows, projections })
+    Ok(DeviceBundle { model, issued, key, s_out, rows, projections })
 }
 
 /// Up to `n` weight rows of each layer, drawn from the operating system's randomness: the edges must not know which.

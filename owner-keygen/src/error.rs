@@ -107,6 +107,14 @@ pub enum UsageError {
     /// Preprocessing that there is not.
     #[error(transparent)]
     Preset(PreprocessError),
+    /// A device with more models than its certificate can name.
+    #[error("device {device} has {most} models, and its certificate names no more: add another device")]
+    TooManyModels {
+        /// The device.
+        device: String,
+        /// How many there may be.
+        most: usize,
+    },
     /// A device name that is none.
     #[error(transparent)]
     Role(#[from] InvalidRole),

@@ -17,7 +17,7 @@ use crate::error::{OwnerError, UsageError};
 use crate::hex;
 use crate::import::ImportRequest;
 use crate::predict::Costs;
-use crate::store::Store;
+use crate::store::{model_dir, read_registry};
 
 /// One layer of a report.
 #[derive(Debug, Clone, Serialize)]
@@ -135,8 +135,8 @@ fn read(path: &Path, import: Option<&ImportRequest>) -> Result<Vec<NetworkReport
         return Err(UsageError::Divided(path.into()).into());
     }
     if path.is_dir() {
-        let store = Store::open(path)?;
-        let dirs = store.registry.models.iter().map(|m| store.model_dir(&m.name, m.version).join("model.twm"));
+        let models = read_registry(path)?.models;
+        let dirs = models.iter().map(|m| model_dir(path, &m.name, m.version).join("model.twm"));
         return dirs.map(|p| bundle(&p)).collect();
     }
     match extension {

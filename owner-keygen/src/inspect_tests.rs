@@ -13,6 +13,7 @@ use super::*;
 use crate::devices::{DeviceRequest, add_device};
 use crate::models::{ModelRequest, Source, add_model};
 use crate::partition::Offload;
+use crate::store::Store;
 use crate::zoo::{self, Arch};
 
 /// What `inspect` reports of a zoo network, through the importer but without a file.

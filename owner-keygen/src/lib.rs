@@ -7,6 +7,8 @@ mod hex;
 pub mod identities;
 pub mod import;
 pub mod inspect;
+#[cfg(all(test, unix))]
+mod killed_tests;
 pub mod list;
 pub mod models;
 pub mod partition;

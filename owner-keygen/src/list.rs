@@ -21,6 +21,8 @@ pub struct IdentityRow {
     pub not_after: String,
     /// Since when it is revoked, UTC.
     pub revoked: Option<String>,
+    /// Models that it lets a device use.
+    pub models: Vec<String>,
 }
 
 /// One model on one device.
@@ -62,9 +64,24 @@ pub struct ModelRow {
     pub status: &'static str,
 }
 
+/// The newest revocation list.
+#[derive(Debug, Clone, Serialize)]
+pub struct ListRow {
+    /// Its number; 0 without one.
+    pub number: u64,
+    /// Certificates that are revoked.
+    pub revoked: usize,
+    /// When every host is to have got another, UTC; none before any was handed out to all.
+    pub due: Option<String>,
+    /// Whether that time has passed.
+    pub overdue: bool,
+}
+
 /// All of it.
 #[derive(Debug, Clone, Serialize)]
 pub struct Listing {
+    /// Revocations.
+    pub revocations: ListRow,
     /// Certificates, oldest first.
     pub identities: Vec<IdentityRow>,
     /// Devices.
@@ -88,6 +105,7 @@ pub fn list(registry: &Registry) -> Listing {
             not_before: utc(entry.not_before_s),
             not_after: utc(entry.not_after_s),
             revoked: entry.revoked_s.map(utc),
+            models: entry.models.clone(),
         }
     };
     let status = |entry: &ModelEntry| match registry.newest(&entry.name) {
@@ -110,7 +128,15 @@ pub fn list(registry: &Registry) -> Listing {
     };
     let device =
         |entry: &DeviceEntry| DeviceRow { name: entry.name.clone(), models: entry.models.iter().map(issued).collect() };
+    let lists = registry.lists;
+    let revocations = ListRow {
+        number: lists.number,
+        revoked: registry.identities.iter().filter(|i| i.revoked_s.is_some()).count(),
+        due: (lists.until_s > 0).then(|| utc(lists.until_s)),
+        overdue: lists.until_s < now_s,
+    };
     Listing {
+        revocations,
         identities: registry.identities.iter().enumerate().map(identity).collect(),
         devices: registry.devices.iter().map(device).collect(),
         models: registry.models.iter().map(model).collect(),
@@ -122,7 +148,7 @@ pub fn list(registry: &Registry) -> Listing {
 pub fn text(listing: &Listing) -> String {
     let identities = listing.identities.iter().map(|i| {
         let status = i.revoked.as_ref().map_or_else(|| i.status.to_owned(), |since| format!("revoked {since}"));
-        vec![i.role.clone(), status, i.not_before.clone(), i.not_after.clone(), i.serial.clone()]
+        vec![i.role.clone(), status, i.not_before.clone(), i.not_after.clone(), i.serial.clone(), i.models.join(", ")]
     });
     let devices = listing.devices.iter().flat_map(|d| {
         d.models.iter().map(|m| vec![d.name.clone(), m.model.clone(), m.version.to_string(), m.status.to_owned()])
@@ -133,10 +159,19 @@ pub fn text(listing: &Listing) -> String {
         let version = m.version.to_string();
         vec![m.name.clone(), version, digest, m.ring.clone(), threshold, m.status.to_owned(), m.source.clone()]
     });
-    let identities = table(&["identity", "status", "valid from", "valid to", "serial"], identities);
+    let identities = table(&["identity", "status", "valid from", "valid to", "serial", "models"], identities);
     let devices = table(&["device", "model", "version", "status"], devices);
     let models = table(&["model", "version", "digest", "ring", "threshold", "status", "source"], models);
-    format!("{identities}\n{devices}\n{models}")
+    format!("{identities}\n{}\n{devices}\n{models}", revocations(&listing.revocations))
+}
+
+fn revocations(list: &ListRow) -> String {
+    let due = match &list.due {
+        None => "none was handed out to every host: run `owner-keygen refresh-revocations DIR`".to_owned(),
+        Some(due) if list.overdue => format!("was due by {due}: run `owner-keygen refresh-revocations DIR`"),
+        Some(due) => format!("the next one is due by {due}: `owner-keygen refresh-revocations DIR`"),
+    };
+    format!("revocation list {}, {} revoked; {due}\n", list.number, list.revoked)
 }
 
 fn table(header: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {

@@ -10,7 +10,7 @@ use crate::error::{OwnerError, UsageError};
 use crate::hex::hex;
 use crate::import::ImportRequest;
 use crate::registry::{DeviceEntry, ModelEntry};
-use crate::secure_file::Batch;
+use crate::secure_file::{self, Batch};
 use crate::store::{Store, check_name};
 use crate::zoo::{self, Arch};
 
@@ -95,7 +95,7 @@ pub fn add_model(store: &mut Store, request: ModelRequest) -> Result<(ModelEntry
     let entry = ModelEntry { name: request.name, version, digest, source, ring, threshold, withdrawn: false };
     let mut registry = store.registry.clone();
     registry.models.push(entry.clone());
-    store.commit(batch, registry)?;
+    store.commit(batch, registry, Batch::default())?;
     Ok((entry, warnings))
 }
 
@@ -124,12 +124,9 @@ pub fn withdraw_model(store: &mut Store, model: &str, version: u32) -> Result<Ve
         })?
         .withdrawn = true;
     for path in edge_bundles(store, model, version) {
-        match std::fs::remove_file(&path) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(OwnerError::file(path, e)),
-            _ => {}
-        }
+        secure_file::remove(&path)?;
     }
-    store.commit(Batch::default(), registry)?;
+    store.commit(Batch::default(), registry, Batch::default())?;
     let holds = |d: &&DeviceEntry| d.models.iter().any(|(name, v)| name == model && *v == version);
     Ok(store.registry.devices.iter().filter(holds).map(|d| d.name.clone()).collect())
 }
@@ -139,7 +136,8 @@ fn load(store: &Store, request: &ModelRequest) -> Result<Imported, OwnerError> {
         Source::Onnx(path) => Ok(request.import.read(path)?),
         Source::Zoo(arch, seed) => {
             // Through a file, as any network: the zoo gets no way in of its own.
-            let path = store.owner_dir().join(format!(".zoo-{}-{}.onnx", arch.name(), std::process::id()));
+            // The name is one that is swept up if this is cut short.
+            let path = store.owner_dir().join(format!(".zoo-{}.tmp", arch.name()));
             let imported = zoo::write_file(*arch, *seed, &path)
                 .map_err(OwnerError::from)
                 .and_then(|()| request.import.read(&path).map_err(OwnerError::from));

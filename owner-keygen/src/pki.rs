@@ -1,6 +1,7 @@
 //! The owner's certificate authority and the identities it issues (PROTOCOL.md, "Wire").
 //!
-//! All keys are ECDSA P-256. The role of an identity is a SAN URI; edges also carry the DNS name that TLS looks for.
+//! All keys are ECDSA P-256. The role of an identity is a SAN URI, as is each model that a device may use; edges also
+//! carry the DNS name that TLS looks for.
 
 use std::fmt;
 use std::path::Path;
@@ -11,11 +12,13 @@ use rcgen::{
     Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber,
 };
 use ring::rand::{SecureRandom, SystemRandom};
-use twinmask_transport::{CA_FILE, CERT_FILE, Identity, IdentityError, KEY_FILE, Role, check_private_permissions, utc};
+use twinmask_transport::{
+    CA_FILE, CERT_FILE, Identity, IdentityError, KEY_FILE, Role, check_private_permissions, model_uri, utc,
+};
 use zeroize::Zeroizing;
 
 use crate::hex::hex;
-use crate::secure_file::{Batch, WriteError, create_private_dir, write_private};
+use crate::secure_file::{Batch, WriteError};
 
 /// The CA's private key (PKCS #8, PEM), mode 0600, beside its certificate `ca.pem`.
 pub const CA_KEY_FILE: &str = "ca.key";
@@ -23,7 +26,8 @@ pub const CA_KEY_FILE: &str = "ca.key";
 /// Validity of the CA, years.
 const CA_YEARS: u32 = 10;
 const HOUR_S: i64 = 3600;
-const YEAR_S: i64 = 365 * 24 * HOUR_S;
+const DAY_S: i64 = 24 * HOUR_S;
+const YEAR_S: i64 = 365 * DAY_S;
 /// The last second that a certificate can name: end of the year 9999.
 const LAST_S: i64 = 253_402_300_799;
 
@@ -37,9 +41,6 @@ pub enum PkiError {
     /// A file of the CA could not be read, or others can access it.
     #[error(transparent)]
     Read(#[from] IdentityError),
-    /// There is a CA already: overwriting it would orphan all that it has issued.
-    #[error("{0} exists already: choose another folder, or delete it if no host uses its identities any more")]
-    Exists(String),
     /// The file of the CA's key holds none.
     #[error("{file}: holds no private key ({source}); restore the owner folder from a backup")]
     NoKey {
@@ -81,8 +82,17 @@ pub struct Validity {
 impl Validity {
     /// `years` of 365 days from now on, and the hour before now: clocks of hosts differ.
     pub fn years(years: u32) -> Validity {
+        Self::seconds(i64::from(years) * YEAR_S)
+    }
+
+    /// As [`years`](Self::years), for `days`.
+    pub fn days(days: u32) -> Validity {
+        Self::seconds(i64::from(days) * DAY_S)
+    }
+
+    fn seconds(seconds: i64) -> Validity {
         let now_s = now_s();
-        Validity { not_before_s: now_s - HOUR_S, not_after_s: now_s.saturating_add(i64::from(years) * YEAR_S) }
+        Validity { not_before_s: now_s - HOUR_S, not_after_s: now_s.saturating_add(seconds).min(LAST_S) }
     }
 
     fn apply(self, params: &mut CertificateParams) -> Result<(), PkiError> {
@@ -125,6 +135,8 @@ pub struct Ca {
 pub struct IssuedIdentity {
     /// Whose it is.
     pub role: Role,
+    /// The models that it names.
+    pub models: Vec<String>,
     /// The serial number of the certificate, big-endian.
     pub serial: [u8; 16],
     /// From when to when it is valid.
@@ -175,24 +187,18 @@ impl Ca {
 
     /// Certificate and key belong together if what the key signs is accepted by whoever trusts the certificate.
     fn prove(&self) -> Result<(), PkiError> {
-        let probe = self.issue(&Role::EdgeA, Validity::default())?;
+        let probe = self.issue(&Role::EdgeA, &[], Validity::default())?;
         Identity::from_pem(probe.cert_pem.as_bytes(), probe.key_pem.as_bytes(), self.cert_pem.as_bytes())?;
         Ok(())
     }
 
-    /// Writes `ca.pem` and `ca.key` (both 0600) to the folder `dir`, made with mode 0700.
+    /// Writes `ca.pem` and `ca.key` (both 0600) to the folder `dir`, which must be there.
     ///
     /// # Errors
-    /// [`PkiError::Exists`] if there is a CA key already, or [`PkiError::Write`].
-    pub fn save(&self, dir: &Path) -> Result<(), PkiError> {
-        let key_path = dir.join(CA_KEY_FILE);
-        if key_path.exists() {
-            return Err(PkiError::Exists(key_path.display().to_string()));
-        }
-        create_private_dir(dir)?;
-        write_private(&dir.join(CA_FILE), self.cert_pem.as_bytes())?;
-        write_private(&key_path, Zeroizing::new(self.key.serialize_pem()).as_bytes())?;
-        Ok(())
+    /// [`WriteError`].
+    pub fn stage(&self, batch: &mut Batch, dir: &Path) -> Result<(), WriteError> {
+        batch.private(&dir.join(CA_FILE), self.cert_pem.as_bytes())?;
+        batch.private(&dir.join(CA_KEY_FILE), Zeroizing::new(self.key.serialize_pem()).as_bytes())
     }
 
     /// The CA's certificate, PEM.
@@ -201,11 +207,12 @@ impl Ca {
     }
 
     /// A signed list (PEM) of the certificates that are no longer to be trusted: serial numbers, and since when in
-    /// seconds since 1970. It names no later time at which it would lose its force sooner than the CA does.
+    /// seconds since 1970. Whoever has seen a list with a higher `number` refuses it; by the end of `valid` there is to be
+    /// another.
     ///
     /// # Errors
     /// [`PkiError::Certificate`].
-    pub fn revocations(&self, revoked: &[(Vec<u8>, i64)]) -> Result<String, PkiError> {
+    pub fn revocations(&self, revoked: &[(Vec<u8>, i64)], number: u64, valid: Validity) -> Result<String, PkiError> {
         let epoch = rcgen::date_time_ymd(1970, 1, 1);
         let entry = |(serial, since_s): &(Vec<u8>, i64)| RevokedCertParams {
             serial_number: SerialNumber::from_slice(serial),
@@ -213,11 +220,10 @@ impl Ca {
             reason_code: None,
             invalidity_date: None,
         };
-        let Validity { not_before_s, not_after_s } = Validity::years(CA_YEARS);
         let list = CertificateRevocationListParams {
-            this_update: epoch + seconds(not_before_s),
-            next_update: epoch + seconds(not_after_s),
-            crl_number: SerialNumber::from(now_s().unsigned_abs()),
+            this_update: epoch + seconds(valid.not_before_s),
+            next_update: epoch + seconds(valid.not_after_s),
+            crl_number: SerialNumber::from(number),
             issuing_distribution_point: None,
             revoked_certs: revoked.iter().map(entry).collect(),
             key_identifier_method: KeyIdMethod::Sha256,
@@ -226,18 +232,20 @@ impl Ca {
         Ok(list.signed_by(&issuer)?.pem()?)
     }
 
-    /// A fresh key for `role`, with a certificate for it. Devices may only be TLS clients; edges both (edge A dials
-    /// edge B for `relay`).
+    /// A fresh key for `role`, with a certificate for it, which names the `models` that a device may use. Devices may only
+    /// be TLS clients; edges both (edge A dials edge B for `relay`).
     ///
     /// # Errors
     /// [`PkiError::Validity`], [`PkiError::Random`] or [`PkiError::Certificate`].
-    pub fn issue(&self, role: &Role, validity: Validity) -> Result<IssuedIdentity, PkiError> {
+    pub fn issue(&self, role: &Role, models: &[String], validity: Validity) -> Result<IssuedIdentity, PkiError> {
         let key = Zeroizing::new(KeyPair::generate()?);
         let mut params = CertificateParams::default();
         validity.apply(&mut params)?;
         let name = if let Role::Device(name) = role { name.clone() } else { role.to_string() };
         params.distinguished_name.push(DnType::CommonName, name);
-        params.subject_alt_names = vec![SanType::URI(role.uri().try_into()?)];
+        let uris = [role.uri()].into_iter().chain(models.iter().map(|m| model_uri(m)));
+        params.subject_alt_names =
+            uris.map(|uri| Ok(SanType::URI(uri.try_into()?))).collect::<Result<_, PkiError>>()?;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         if let Some(dns) = role.dns_name() {
@@ -250,6 +258,7 @@ impl Ca {
         let issuer = Issuer::from_ca_cert_pem(&self.cert_pem, &*self.key)?;
         Ok(IssuedIdentity {
             role: role.clone(),
+            models: models.to_vec(),
             serial,
             validity,
             cert_pem: params.signed_by(&*key, &issuer)?.pem(),

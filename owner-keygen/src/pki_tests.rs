@@ -16,7 +16,7 @@ fn device() -> Role {
 fn on_disk(ca: &Ca, role: &Role, validity: Validity) -> (TempDir, Result<Identity, IdentityError>) {
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().join("identity");
-    write_identity(&dir, &ca.issue(role, validity).unwrap()).unwrap();
+    write_identity(&dir, &ca.issue(role, &[], validity).unwrap()).unwrap();
     let loaded = Identity::load(&dir);
     (root, loaded)
 }
@@ -44,33 +44,37 @@ fn validity_is_what_was_asked_for() {
     let future = Validity { not_before_s: now_s + 1000, not_after_s: now_s + 2000 };
     assert!(matches!(on_disk(&ca, &device(), future).1, Err(IdentityError::NotYetValid { .. })));
     for (not_before_s, not_after_s) in [(-5, 5), (5, 5), (9, 5), (0, LAST_S + 1), (0, i64::MAX)] {
-        let bad = ca.issue(&device(), Validity { not_before_s, not_after_s });
+        let bad = ca.issue(&device(), &[], Validity { not_before_s, not_after_s });
         assert!(matches!(bad, Err(PkiError::Validity(_))), "{not_before_s} {not_after_s}");
     }
-    ca.issue(&device(), Validity { not_before_s: 0, not_after_s: LAST_S }).unwrap();
+    ca.issue(&device(), &[], Validity { not_before_s: 0, not_after_s: LAST_S }).unwrap();
+}
+
+/// The folder of a CA.
+fn save(ca: &Ca, dir: &Path) {
+    let mut batch = Batch::default();
+    batch.folder(dir).unwrap();
+    ca.stage(&mut batch, dir).unwrap();
+    batch.commit().unwrap();
 }
 
 #[test]
-fn a_saved_ca_goes_on_issuing_and_is_never_overwritten() {
+fn a_saved_ca_goes_on_issuing() {
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().join("owner");
     let ca = Ca::create().unwrap();
-    ca.save(&dir).unwrap();
+    save(&ca, &dir);
     let again = Ca::load(&dir).unwrap();
     assert_eq!(again.cert_pem(), ca.cert_pem());
     on_disk(&again, &Role::EdgeB, Validity::default()).1.unwrap();
-
-    let error = Ca::create().unwrap().save(&dir).unwrap_err();
-    assert!(matches!(&error, PkiError::Exists(_)) && error.to_string().contains("ca.key"), "{error}");
-    assert_eq!(Ca::load(&dir).unwrap().cert_pem(), ca.cert_pem());
 }
 
 #[test]
 fn a_key_of_another_ca_is_refused() {
     let root = tempfile::tempdir().unwrap();
     let (one, two) = (root.path().join("one"), root.path().join("two"));
-    Ca::create().unwrap().save(&one).unwrap();
-    Ca::create().unwrap().save(&two).unwrap();
+    save(&Ca::create().unwrap(), &one);
+    save(&Ca::create().unwrap(), &two);
     fs::copy(two.join(CA_KEY_FILE), one.join(CA_KEY_FILE)).unwrap();
     let error = Ca::load(&one).unwrap_err();
     assert!(error.to_string().contains("ca.key: does not belong to"), "{error}");
@@ -81,7 +85,7 @@ fn a_key_of_another_ca_is_refused() {
 #[test]
 fn nothing_secret_is_printed() {
     let ca = Ca::create().unwrap();
-    let issued = ca.issue(&device(), Validity::default()).unwrap();
+    let issued = ca.issue(&device(), &[], Validity::default()).unwrap();
     assert!(issued.key_pem.contains("PRIVATE KEY"));
     assert_eq!(format!("{ca:?} {issued:?}"), "Ca(..) IssuedIdentity(device/cam-1)");
 }
@@ -94,8 +98,8 @@ fn all_that_is_written_is_private_and_looser_modes_are_refused() {
     let root = tempfile::tempdir().unwrap();
     let (owner, host) = (root.path().join("owner"), root.path().join("edge-a"));
     let ca = Ca::create().unwrap();
-    ca.save(&owner).unwrap();
-    write_identity(&host, &ca.issue(&Role::EdgeA, Validity::default()).unwrap()).unwrap();
+    save(&ca, &owner);
+    write_identity(&host, &ca.issue(&Role::EdgeA, &[], Validity::default()).unwrap()).unwrap();
     for (dir, names) in [(&owner, vec![CA_FILE, CA_KEY_FILE]), (&host, vec![CA_FILE, CERT_FILE, KEY_FILE])] {
         assert_eq!(mode(dir), 0o700);
         let found: HashSet<_> = fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name()).collect();

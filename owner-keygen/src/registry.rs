@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use twinmask_ring::keys::MaskKey;
 use twinmask_transport::mask_key::MASK_KEY_FILE;
-use twinmask_transport::{CRL_FILE, Role};
+use twinmask_transport::{CRL_FILE, Facts, Role};
 
 use crate::error::OwnerError;
 use crate::hex;
@@ -55,6 +55,30 @@ pub struct Registry {
     /// Certificates, oldest first.
     #[serde(default)]
     pub identities: Vec<IdentityEntry>,
+    /// Revocation lists.
+    #[serde(default)]
+    pub lists: Lists,
+    /// Number of the newest bundle that was issued to a device, which every later one exceeds; 0 before there is any.
+    #[serde(default)]
+    pub issued: u64,
+}
+
+/// Revocation lists that the owner has made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lists {
+    /// Number of the newest, which every later one exceeds; 0 before there is any.
+    pub number: u64,
+    /// By when a list is to be followed by another, in days.
+    pub days: u32,
+    /// The second, since 1970, by which all hosts are to get others; 0 before they got any.
+    pub until_s: i64,
+}
+
+impl Default for Lists {
+    fn default() -> Self {
+        Self { number: 0, days: 90, until_s: 0 }
+    }
 }
 
 /// One certificate that the owner has issued.
@@ -65,6 +89,9 @@ pub struct IdentityEntry {
     pub role: String,
     /// Serial number, hex.
     pub serial: String,
+    /// Models that it lets a device use.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<String>,
     /// First second of its validity, since 1970.
     pub not_before_s: i64,
     /// Last second of its validity, since 1970.
@@ -77,8 +104,8 @@ pub struct IdentityEntry {
 impl IdentityEntry {
     fn of(issued: &IssuedIdentity) -> Self {
         let Validity { not_before_s, not_after_s } = issued.validity;
-        let serial = hex::hex(&issued.serial);
-        Self { role: issued.role.to_string(), serial, not_before_s, not_after_s, revoked_s: None }
+        let (serial, models) = (hex::hex(&issued.serial), issued.models.clone());
+        Self { role: issued.role.to_string(), serial, models, not_before_s, not_after_s, revoked_s: None }
     }
 
     /// `revoked`, `expired`, `not yet valid` or `valid` at the second `now_s`.
@@ -149,11 +176,31 @@ impl Registry {
         all.for_each(|i| i.revoked_s = i.revoked_s.or(Some(now_s())));
     }
 
-    /// The revocation list (PEM), if ever anything was revoked. Certificates that have expired need no place on it.
-    pub(crate) fn revocations(&self, ca: &Ca) -> Result<Option<String>, OwnerError> {
-        if self.identities.iter().all(|i| i.revoked_s.is_none()) {
-            return Ok(None);
-        }
+    /// Marks one certificate as revoked, which the registry may not have known so far.
+    pub(crate) fn revoke_certificate(&mut self, facts: &Facts) {
+        let serial = hex::hex(&facts.serial);
+        let at = self.identities.iter().position(|i| i.serial == serial).unwrap_or_else(|| {
+            let Facts { not_before_s, not_after_s, .. } = *facts;
+            let (role, models) = (facts.role.to_string(), facts.models.clone());
+            let entry = IdentityEntry { role, serial, models, not_before_s, not_after_s, revoked_s: None };
+            // Where it belongs by its age: the last of a role is what it stands with.
+            let at = self.identities.partition_point(|i| i.not_before_s < not_before_s);
+            self.identities.insert(at, entry);
+            at
+        });
+        let revoked = &mut self.identities[at].revoked_s;
+        *revoked = revoked.or(Some(now_s()));
+    }
+
+    /// Whether a certificate is on record and not revoked.
+    pub(crate) fn knows(&self, serial: &[u8]) -> bool {
+        let serial = hex::hex(serial);
+        self.identities.iter().any(|i| i.serial == serial && i.revoked_s.is_none())
+    }
+
+    /// A new revocation list (PEM), with a number higher than any before. Certificates that have expired need no place on
+    /// it.
+    pub(crate) fn revocations(&mut self, ca: &Ca) -> Result<String, OwnerError> {
         let mut list = Vec::new();
         for entry in self.identities.iter().filter(|i| now_s() <= i.not_after_s) {
             if let Some(since_s) = entry.revoked_s {
@@ -163,11 +210,20 @@ impl Registry {
                 list.push((serial, since_s));
             }
         }
-        Ok(Some(ca.revocations(&list)?))
+        self.lists.number = above(self.lists.number);
+        Ok(ca.revocations(&list, self.lists.number, Validity::days(self.lists.days))?)
     }
 
-    /// Issues `role` a fresh key with a certificate, into its identity folder `dir`, and with it the revocation list
-    /// that there is; a device also the mask key of that certificate, edge A the master key `mask`.
+    /// Names of the models that were issued to `role`.
+    pub(crate) fn models_of(&self, role: &Role) -> Vec<String> {
+        let device = self.devices.iter().find(|d| matches!(role, Role::Device(name) if *name == d.name));
+        let mut models: Vec<String> = device.into_iter().flat_map(|d| &d.models).map(|(m, _)| m.clone()).collect();
+        models.sort();
+        models
+    }
+
+    /// Issues `role` a fresh key with a certificate, which names a device's models, into its identity folder `dir`, and a
+    /// revocation list; a device also the mask key of that certificate, edge A the master key `mask`.
     ///
     /// # Errors
     /// [`OwnerError`].
@@ -178,8 +234,10 @@ impl Registry {
         role: &Role,
         dir: &Path,
     ) -> Result<(), OwnerError> {
-        let issued = ca.issue(role, Validity::default())?;
-        stage_identity(batch, dir, &issued)?;
+        let issued = ca.issue(role, &self.models_of(role), Validity::default())?;
+        // The certificate comes last: a folder that has it is whole.
+        batch.folder(dir)?;
+        batch.private(&dir.join(CRL_FILE), self.revocations(ca)?.as_bytes())?;
         let mask = match role {
             Role::Device(name) => Some(mask.of_device(name, &issued.serial)),
             Role::EdgeA => Some(mask.clone()),
@@ -188,10 +246,25 @@ impl Registry {
         if let Some(key) = mask {
             batch.private(&dir.join(MASK_KEY_FILE), hex::secret_line(key.expose()).as_bytes())?;
         }
-        if let Some(list) = self.revocations(ca)? {
-            batch.private(&dir.join(CRL_FILE), list.as_bytes())?;
-        }
+        stage_identity(batch, dir, &issued)?;
         self.identities.push(IdentityEntry::of(&issued));
         Ok(())
     }
+
+    /// The number of the next bundle for a device.
+    pub(crate) fn next_issue(&mut self) -> u64 {
+        self.issued = above(self.issued);
+        self.issued
+    }
+
+    /// As a file.
+    pub(crate) fn json(&self) -> Vec<u8> {
+        serde_json::to_vec_pretty(self).expect("plain data has a JSON form")
+    }
+}
+
+/// A number above `last`: one more, or the second of the clock, which is above what a registry restored from a backup has
+/// forgotten.
+fn above(last: u64) -> u64 {
+    now_s().unsigned_abs().max(last.saturating_add(1))
 }

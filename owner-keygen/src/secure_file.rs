@@ -6,11 +6,11 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A file or folder could not be written; a file that was there before is whole.
+/// A file or folder could not be written or removed; a file that was there before is whole.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write {}: {source}", path.display())]
 pub struct WriteError {
-    /// The file or folder that was to be written.
+    /// The file or folder.
     pub path: PathBuf,
     /// What the system said.
     pub source: io::Error,
@@ -37,6 +37,12 @@ impl Batch {
         create_private_dir(path)
     }
 
+    /// Puts what `later` holds behind what this one does.
+    pub fn append(&mut self, mut later: Batch) {
+        self.files.append(&mut later.files);
+        self.folders.splice(0..0, std::mem::take(&mut later.folders));
+    }
+
     /// A file of mode 0600.
     ///
     /// # Errors
@@ -59,29 +65,28 @@ impl Batch {
         let nameless = || failed(io::Error::new(io::ErrorKind::InvalidInput, "not a file name"));
         let name = path.file_name().ok_or_else(nameless)?;
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-        let temporary = format!(".{}.{}-{number}.tmp", name.to_string_lossy(), std::process::id());
+        let temporary = format!(".{}.{}-{number}{TEMPORARY}", name.to_string_lossy(), std::process::id());
         self.files.push((parent(path).join(temporary), path.to_owned()));
         fill(&self.files[self.files.len() - 1].0, bytes, mode).map_err(failed)
     }
 
-    /// Gives the files their names, in the order in which they were added. All are synced before.
+    /// Gives the files their names, in the order in which they were added. All are synced before, and each folder's
+    /// names before those of the next: what comes later may rely on what came before, whenever the process is killed.
     ///
     /// # Errors
     /// [`WriteError`]; files before the one it names have been replaced, the others are as they were. A full disk is no
     /// reason for that, as renaming takes no room.
     pub fn commit(mut self) -> Result<(), WriteError> {
-        let mut folders: Vec<PathBuf> = Vec::new();
         while let Some((temporary, path)) = self.files.first() {
             fs::rename(temporary, path).map_err(|source| WriteError { path: path.clone(), source })?;
-            folders.push(parent(path).to_owned());
+            fault::step();
             self.folders.clear();
-            self.files.remove(0);
+            let (_, done) = self.files.remove(0);
+            if self.files.first().is_none_or(|(_, next)| parent(next) != parent(&done)) {
+                sync_dir(parent(&done))?;
+            }
         }
-        folders.sort();
-        folders.dedup();
-        // The new names are only safe once their folders are.
-        let sync = |dir: &PathBuf| File::open(dir)?.sync_all();
-        folders.into_iter().try_for_each(|path| sync(&path).map_err(|source| WriteError { path, source }))
+        Ok(())
     }
 }
 
@@ -94,6 +99,67 @@ impl Drop for Batch {
             let _ = fs::remove_dir(folder);
         }
     }
+}
+
+/// How temporary names end; they begin with a dot.
+const TEMPORARY: &str = ".tmp";
+
+/// Removes files under temporary names in the folder `path` and below: what a process that was killed has left. Nobody
+/// may be writing there.
+///
+/// # Errors
+/// [`WriteError`], naming what cannot be read or removed; a folder that is not there is none.
+pub fn sweep(path: &Path) -> Result<(), WriteError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        |source| WriteError { path, source }
+    };
+    let entries = match fs::read_dir(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(failed(path))?,
+    };
+    for entry in entries {
+        let entry = entry.map_err(failed(path))?;
+        let (path, name) = (entry.path(), entry.file_name());
+        if entry.file_type().map_err(failed(&path))?.is_dir() {
+            sweep(&path)?;
+        } else if name.to_str().is_some_and(|n| n.starts_with('.') && n.ends_with(TEMPORARY)) {
+            fs::remove_file(&path).map_err(failed(&path))?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes the file `path`, if there is one.
+///
+/// # Errors
+/// [`WriteError`]; it is still there then.
+pub fn remove(path: &Path) -> Result<(), WriteError> {
+    match fs::remove_file(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(WriteError { path: path.to_owned(), source }),
+        _ => {
+            fault::step();
+            Ok(())
+        }
+    }
+}
+
+/// Gives the folder `from` the name `to` beside it.
+///
+/// # Errors
+/// [`WriteError`]; `from` is as it was then.
+pub fn rename_dir(from: &Path, to: &Path) -> Result<(), WriteError> {
+    fs::rename(from, to).map_err(|source| WriteError { path: to.to_owned(), source })?;
+    fault::step();
+    sync_dir(parent(to))
+}
+
+/// Makes the names in a folder safe.
+fn sync_dir(path: &Path) -> Result<(), WriteError> {
+    let sync = || File::open(path)?.sync_all();
+    sync().map_err(|source| WriteError { path: path.to_owned(), source })?;
+    fault::step();
+    Ok(())
 }
 
 fn parent(path: &Path) -> &Path {
@@ -133,6 +199,7 @@ pub fn create_private_dir(path: &Path) -> Result<(), WriteError> {
     builder.create(path).map_err(failed)?;
     #[cfg(unix)]
     fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o700)).map_err(failed)?;
+    fault::step();
     Ok(())
 }
 
@@ -144,8 +211,39 @@ fn fill(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     #[cfg(not(unix))]
     let _ = mode;
     let mut file = options.open(path)?;
+    fault::step();
     file.write_all(bytes)?;
-    file.sync_all()
+    file.sync_all()?;
+    fault::step();
+    Ok(())
+}
+
+#[cfg(not(test))]
+mod fault {
+    pub(super) const fn step() {}
+}
+
+/// Where a test lets its process die.
+#[cfg(test)]
+pub(crate) mod fault {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// Exit code of a process that was killed.
+    pub(crate) const KILLED: i32 = 86;
+
+    static LEFT: AtomicUsize = AtomicUsize::new(usize::MAX);
+
+    /// Lets this process die at the change of a file or folder with this number, from 1.
+    pub(crate) fn kill_at(number: usize) {
+        LEFT.store(number, Ordering::SeqCst);
+    }
+
+    /// Called after each change. Ends the process like a kill, without dropping anything.
+    pub(super) fn step() {
+        if LEFT.fetch_sub(1, Ordering::SeqCst) == 1 {
+            std::process::exit(KILLED);
+        }
+    }
 }
 
 #[cfg(all(test, unix))]

@@ -1,6 +1,8 @@
 //! The owner's folder (docs/cli.md): `owner/` holds the CA, the signing key, the registry and every model
 //! version; `edge-a/`, `edge-b/` and `devices/NAME/` are each all that their host needs.
 
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use ring::rand::{SecureRandom, SystemRandom};
@@ -13,75 +15,99 @@ use zeroize::Zeroizing;
 
 use crate::error::OwnerError;
 use crate::hex::{self, hex_line};
-use crate::pki::Ca;
+use crate::pki::{Ca, Validity};
 use crate::registry::Registry;
-use crate::secure_file::{Batch, create_private_dir, write_private, write_public};
+use crate::secure_file::{Batch, create_private_dir, rename_dir, sweep};
 
+const OWNER: &str = "owner";
+/// What `owner/` is called until it is whole.
+const UNFINISHED: &str = "owner.new";
 const SIGN_KEY: &str = "sign.key";
 const REGISTRY: &str = "registry.json";
+const DEVICES: &str = "devices";
+/// Who holds the lock on this file of `owner/` may change the deployment.
+const LOCK: &str = "lock";
 
-/// The owner's folder, opened.
+/// The owner's folder, opened to be changed: nobody else may until this is dropped.
 #[derive(Debug)]
 pub struct Store {
     root: PathBuf,
     /// What was issued so far.
     pub registry: Registry,
+    _lock: File,
 }
 
 impl Store {
-    /// Makes a new deployment at `root`: CA, signing key, identities of both edges.
+    /// Makes a new deployment at `root`: CA, signing key, identities of both edges. `owner/` gets its name last, so that
+    /// what was cut short is made anew, with another CA.
     ///
     /// # Errors
     /// When there is one already, or a file cannot be written.
     pub fn init(root: &Path) -> Result<Self, OwnerError> {
-        let mut store = Self { root: root.into(), registry: Registry::default() };
-        if store.owner_dir().exists() {
-            return Err(OwnerError::Exists(store.owner_dir()));
+        let (owner, unfinished) = (root.join(OWNER), root.join(UNFINISHED));
+        let free = || if owner.exists() { Err(OwnerError::Exists(owner.clone())) } else { Ok(()) };
+        free()?;
+        create_private_dir(&unfinished)?;
+        let lock = lock(&unfinished);
+        // Somebody else may have come first.
+        if let Err(exists) = free() {
+            let _ = std::fs::remove_dir_all(&unfinished);
+            return Err(exists);
         }
-        let ca = Ca::create()?;
-        create_private_dir(&store.owner_dir())?;
-        ca.save(&store.owner_dir())?;
+        let mut store = Self { root: root.into(), registry: Registry::default(), _lock: lock? };
+        store.sweep()?;
+        let (ca, mut batch, mut registry) = (Ca::create()?, Batch::default(), Registry::default());
+        ca.stage(&mut batch, &unfinished)?;
         let key = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).map_err(|_| OwnerError::Random)?;
-        write_private(&store.owner_dir().join(SIGN_KEY), Zeroizing::new(key.as_ref().to_vec()).as_ref())?;
-        let mask = store.mask_key()?;
-        let public = store.public_key()?;
-        write_public(&store.owner_dir().join(OWNER_FILE), hex_line(&public).as_bytes())?;
-        let (mut batch, mut registry) = (Batch::default(), Registry::default());
+        let key = Zeroizing::new(key.as_ref().to_vec());
+        batch.private(&unfinished.join(SIGN_KEY), &key)?;
+        let mask = new_mask_key()?;
+        batch.private(&unfinished.join(MASK_KEY_FILE), hex::secret_line(mask.expose()).as_bytes())?;
+        let public = hex_line(&public_key(&signing(&unfinished.join(SIGN_KEY), &key)?));
+        batch.public(&unfinished.join(OWNER_FILE), public.as_bytes())?;
         for (role, dir) in [(Role::EdgeA, store.edge_dir("edge-a")), (Role::EdgeB, store.edge_dir("edge-b"))] {
             batch.folder(&dir.join("models"))?;
             create_private_dir(&dir)?;
             registry.issue((&ca, &mask), &mut batch, &role, &store.identity_dir(&role))?;
-            batch.public(&dir.join(OWNER_FILE), hex_line(&public).as_bytes())?;
+            batch.public(&dir.join(OWNER_FILE), public.as_bytes())?;
         }
-        // The registry comes last: a deployment without one was cut short and is refused.
-        store.commit(batch, registry)?;
+        registry.lists.until_s = Validity::days(registry.lists.days).not_after_s;
+        batch.private(&unfinished.join(REGISTRY), &registry.json())?;
+        batch.commit()?;
+        rename_dir(&unfinished, &owner)?;
+        store.registry = registry;
         Ok(store)
     }
 
-    /// Opens the deployment at `root`.
+    /// Opens the deployment at `root` to change it, as soon as nobody else does: a person is told of the wait. What
+    /// somebody who was killed has left half written is removed.
     ///
     /// # Errors
     /// When there is none, or others may read its keys.
     pub fn open(root: &Path) -> Result<Self, OwnerError> {
-        let mut store = Self { root: root.into(), registry: Registry::default() };
-        let path = store.owner_dir().join(REGISTRY);
-        if !path.exists() {
-            return Err(OwnerError::NoDeployment(root.into()));
-        }
-        let text = std::fs::read(&path).map_err(|e| OwnerError::file(&path, e))?;
-        store.registry = serde_json::from_slice(&text).map_err(|e| OwnerError::file(&path, e))?;
+        read_registry(root)?;
+        let lock = lock(&root.join(OWNER))?;
+        let store = Self { root: root.into(), registry: read_registry(root)?, _lock: lock };
         twinmask_transport::check_private_permissions(&store.owner_dir(), 0o700).map_err(crate::pki::PkiError::from)?;
+        store.sweep()?;
         Ok(store)
     }
 
-    /// Gives the files of `batch` their names, and last the registry, which says from then on what was issued.
+    fn sweep(&self) -> Result<(), OwnerError> {
+        let folders = [OWNER, UNFINISHED, "edge-a", "edge-b", DEVICES];
+        Ok(folders.iter().try_for_each(|folder| sweep(&self.root.join(folder)))?)
+    }
+
+    /// Gives the files of `before` their names, then the registry, then those of `after`. Certificates and keys belong
+    /// there: one that exists and is not on record could not be revoked, one on record that does not exist harms
+    /// nobody. What the registry says is there for others to use, like a model, belongs before it.
     ///
     /// # Errors
-    /// When something cannot be written; the deployment is as it was then.
-    pub fn commit(&mut self, mut batch: Batch, registry: Registry) -> Result<(), OwnerError> {
-        let text = serde_json::to_vec_pretty(&registry).expect("plain data has a JSON form");
-        batch.private(&self.owner_dir().join(REGISTRY), &text)?;
-        batch.commit()?;
+    /// When something cannot be written; the deployment is as it was if that is for want of room.
+    pub fn commit(&mut self, mut before: Batch, registry: Registry, after: Batch) -> Result<(), OwnerError> {
+        before.private(&self.owner_dir().join(REGISTRY), &registry.json())?;
+        before.append(after);
+        before.commit()?;
         self.registry = registry;
         Ok(())
     }
@@ -95,7 +121,7 @@ impl Store {
     /// `owner/`.
     #[must_use]
     pub fn owner_dir(&self) -> PathBuf {
-        self.root.join("owner")
+        self.root.join(OWNER)
     }
 
     /// `edge-a/` or `edge-b/`.
@@ -107,7 +133,7 @@ impl Store {
     /// `devices/NAME/`.
     #[must_use]
     pub fn device_dir(&self, name: &str) -> PathBuf {
-        self.root.join("devices").join(name)
+        self.root.join(DEVICES).join(name)
     }
 
     /// Folder of the identity of `role`.
@@ -123,7 +149,7 @@ impl Store {
     /// Folder of one version of a model in the owner's store.
     #[must_use]
     pub fn model_dir(&self, name: &str, version: u32) -> PathBuf {
-        self.owner_dir().join("models").join(format!("{name}-v{version}"))
+        model_dir(&self.root, name, version)
     }
 
     /// The certificate authority.
@@ -143,10 +169,10 @@ impl Store {
         if let Some(key) = mask_key::read(&self.owner_dir()).map_err(crate::pki::PkiError::from)? {
             return Ok(key);
         }
-        let mut key = Zeroizing::new([0; 32]);
-        SystemRandom::new().fill(key.as_mut()).map_err(|_| OwnerError::Random)?;
-        write_private(&self.owner_dir().join(MASK_KEY_FILE), hex::secret_line(&key).as_bytes())?;
-        Ok(MaskKey::new(*key))
+        let (key, mut batch) = (new_mask_key()?, Batch::default());
+        batch.private(&self.owner_dir().join(MASK_KEY_FILE), hex::secret_line(key.expose()).as_bytes())?;
+        batch.commit()?;
+        Ok(key)
     }
 
     /// The key that bundles are signed with.
@@ -157,7 +183,7 @@ impl Store {
         let path = self.owner_dir().join(SIGN_KEY);
         twinmask_transport::check_private_permissions(&path, 0o600).map_err(crate::pki::PkiError::from)?;
         let bytes = Zeroizing::new(std::fs::read(&path).map_err(|e| OwnerError::file(&path, e))?);
-        Ed25519KeyPair::from_pkcs8(&bytes).map_err(|e| OwnerError::file(&path, e.to_string()))
+        signing(&path, &bytes)
     }
 
     /// The public key that bundles are verified with.
@@ -165,9 +191,65 @@ impl Store {
     /// # Errors
     /// As [`sign_key`](Self::sign_key).
     pub fn public_key(&self) -> Result<[u8; 32], OwnerError> {
-        let key = self.sign_key()?;
-        Ok(key.public_key().as_ref().try_into().expect("ed25519 public keys have 32 bytes"))
+        self.sign_key().map(|key| public_key(&key))
     }
+}
+
+fn signing(path: &Path, pkcs8: &[u8]) -> Result<Ed25519KeyPair, OwnerError> {
+    Ed25519KeyPair::from_pkcs8(pkcs8).map_err(|e| OwnerError::file(path, e.to_string()))
+}
+
+fn public_key(key: &Ed25519KeyPair) -> [u8; 32] {
+    key.public_key().as_ref().try_into().expect("ed25519 public keys have 32 bytes")
+}
+
+/// What the deployment at `root` has issued, to be looked at: it may change at any time.
+///
+/// # Errors
+/// When there is no deployment, or its registry cannot be read.
+pub fn read_registry(root: &Path) -> Result<Registry, OwnerError> {
+    let path = root.join(OWNER).join(REGISTRY);
+    match std::fs::read(&path) {
+        Ok(text) => serde_json::from_slice(&text).map_err(|e| OwnerError::file(&path, e)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound && root.join(OWNER).exists() => {
+            Err(OwnerError::file(path, "is missing; restore the owner folder from a backup"))
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Err(OwnerError::NoDeployment(root.into())),
+        Err(e) => Err(OwnerError::file(path, e)),
+    }
+}
+
+/// Folder of one version of a model in the owner's store of the deployment at `root`.
+#[must_use]
+pub fn model_dir(root: &Path, name: &str, version: u32) -> PathBuf {
+    root.join(OWNER).join("models").join(format!("{name}-v{version}"))
+}
+
+/// The lock of the owner's folder `dir`, which ends with the process, however that ends.
+fn lock(dir: &Path) -> Result<File, OwnerError> {
+    let path = dir.join(LOCK);
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let failed = |e| OwnerError::file(&path, e);
+    let file = options.open(&path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            eprintln!("waiting for another owner-keygen that is at work in {}", dir.display());
+            file.lock().map_err(failed)?;
+        }
+        Err(TryLockError::Error(e)) => return Err(failed(e)),
+    }
+    Ok(file)
+}
+
+/// A fresh master key from the operating system.
+fn new_mask_key() -> Result<MaskKey, OwnerError> {
+    let mut key = Zeroizing::new([0; 32]);
+    SystemRandom::new().fill(key.as_mut()).map_err(|_| OwnerError::Random)?;
+    Ok(MaskKey::new(*key))
 }
 
 /// Checks a name of a model or device: it becomes a file name and part of a certificate.

@@ -156,7 +156,7 @@ fn bundle(name: &str, parts: Partitioned) -> DeviceBundle {
         threshold: None,
         labels: vec![],
     };
-    DeviceBundle { model, key: [0; 32].into(), s_out, rows, projections: vec![] }
+    DeviceBundle { model, issued: 0, key: [0; 32].into(), s_out, rows, projections: vec![] }
 }
 
 fn run_integers(case: &Case) -> Result<f32, String> {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use twinmask_kernels::UnknownKernel;
 use twinmask_model::container::ContainerError;
+use twinmask_model::seen::SeenError;
 use twinmask_settings::{FileError, LogError};
 use twinmask_transport::owner_key::OwnerKeyError;
 use twinmask_transport::{IdentityError, OutOfRange, TransportError};
@@ -73,6 +74,17 @@ pub enum StartError {
         /// What is wrong with it, completing the sentence.
         source: ContainerError,
     },
+    /// A model bundle is older than one that this edge has had.
+    #[error("the model bundle {} {source}", path.display())]
+    Older {
+        /// The file.
+        path: PathBuf,
+        /// Both versions and the mend, completing the sentence.
+        source: SeenError,
+    },
+    /// What this edge has seen cannot be read.
+    #[error(transparent)]
+    Seen(#[from] SeenError),
     /// The identity folder is no good.
     #[error(transparent)]
     Identity(#[from] IdentityError),

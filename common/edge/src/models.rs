@@ -10,6 +10,7 @@ use twinmask_kernels::{Kernel, Linear};
 use twinmask_layer::Geometry;
 use twinmask_model::bundle::{Digest, EdgeBundle, short};
 use twinmask_model::plan::Plan;
+use twinmask_model::seen::Seen;
 use twinmask_transport::owner_key::{self, OWNER_FILE, OwnerKeyError};
 
 use crate::error::StartError;
@@ -20,6 +21,8 @@ const BUNDLE_EXTENSION: &str = "twm";
 
 /// A model, ready to be computed.
 pub(crate) struct Model {
+    /// By which devices' certificates name it.
+    pub(crate) name: String,
     /// Name and version, for people: `squeezenet v1`.
     pub(crate) title: String,
     pub(crate) digest: Digest,
@@ -38,7 +41,7 @@ impl Model {
         let layers = layers.map(|(l, w)| kernel.prepare(plan.layer(l).geometry(), w, plan.k_of(l))).collect();
         let connected = |r: RoundId| plan.round_layers(r).all(|l| matches!(plan.layer(l).geometry(), Geometry::Fc(_)));
         let gathers = plan.round_ids().map(connected).collect();
-        Model { title, digest, plan, layers, gathers }
+        Model { name: bundle.model, title, digest, plan, layers, gathers }
     }
 }
 
@@ -50,15 +53,20 @@ impl Models {
     /// Reads every bundle in the folder `dir` of an edge. What `before` holds already is not prepared again.
     ///
     /// # Errors
-    /// An unreadable folder or owner key, and the first bundle that is not a good one of this owner.
+    /// An unreadable folder or owner key, and the first bundle that is not a good one of this owner, or an older one than
+    /// this edge has had.
     pub(crate) fn load(dir: &Path, kernel: &dyn Kernel, before: &Models) -> Result<Models, StartError> {
         let owner = owner_key(dir)?;
         let mut models = Models::default();
+        let (mut seen, mut loaded) = (Seen::open(dir)?, Vec::new());
         for path in bundles(dir)? {
             let bytes = read(dir, &path, |p| std::fs::read(p))?;
             let begun = Instant::now();
             let (bundle, digest) =
                 EdgeBundle::read(&bytes, &owner).map_err(|source| StartError::Bundle { path: path.clone(), source })?;
+            seen.edge(&bundle.model, bundle.version)
+                .map_err(|source| StartError::Older { path: path.clone(), source })?;
+            loaded.push((bundle.model.clone(), bundle.version));
             let model = match before.get(&digest) {
                 Some(model) => Arc::clone(model),
                 None => Arc::new(Model::prepare(bundle, digest, kernel)),
@@ -72,6 +80,11 @@ impl Models {
                 "model loaded"
             );
             models.0.insert(digest, model);
+        }
+        seen.loaded(loaded.iter().map(|(model, version)| (model.as_str(), *version)));
+        let file = seen.file().display().to_string();
+        if let Err(error) = seen.save() {
+            tracing::error!(%error, file, "cannot write down which versions were here: older ones will not be noticed");
         }
         Ok(models)
     }
@@ -135,6 +148,24 @@ mod tests {
         assert_eq!(first.list(), format!("tiny v1 {}", short(&digest)));
         let again = load(&folder, &first).expect("a good folder");
         assert!(Arc::ptr_eq(&first.0[&digest], &again.0[&digest]));
+    }
+
+    /// If this fails, an edge with its folder on a disk that is not to be written does not start.
+    #[test]
+    fn a_read_only_folder_serves_and_remembers_nothing() {
+        let folder = Folder::new();
+        let owners = || {
+            folder.add("one", &bundle());
+            folder.path().to_owned()
+        };
+        let test = "models::tests::a_read_only_folder_serves_and_remembers_nothing";
+        let Some(dir) = twinmask_testkit::read_only(test, owners) else { return };
+        std::fs::write(dir.join("probe"), "").expect_err("read-only");
+        for _ in 0..2 {
+            let models = Models::load(&dir, &*twinmask_kernels::default_kernel(), &Models::default());
+            assert_eq!(models.expect("a good folder").len(), 1);
+        }
+        assert!(!dir.join(twinmask_model::seen::SEEN_FILE).exists());
     }
 
     #[test]

@@ -18,7 +18,7 @@ use twinmask_testkit::{Gate, Hook, Layer, uniform, weights, wrapped};
 use twinmask_transport::frame_io::{Frame, read_frame, write_frame};
 use twinmask_transport::mask_key::MASK_KEY_FILE;
 use twinmask_transport::owner_key::OWNER_FILE;
-use twinmask_transport::{CloseReason, Connection, RecvHalf, SendHalf, memory_pair};
+use twinmask_transport::{CloseReason, Connection, RecvHalf, SendHalf, memory_pair, memory_pair_for};
 use twinmask_wire::message::{Answer, Claim, Claimed, End, Infer, Open, Opened, Prf, Round, Secret};
 use twinmask_wire::{CloseCode, Codec, CodecChoice, FrameType, payload};
 
@@ -217,7 +217,12 @@ impl TestEdge {
 
     /// The device's end of a connection that the edge serves.
     pub(crate) fn connect_as(&self, device: twinmask_transport::Role) -> Connection {
-        let (ours, edges) = memory_pair(device, self.edge.role.certified());
+        self.connect_naming(device, &[&self.bundle.model])
+    }
+
+    /// As a peer whose certificate names these models.
+    pub(crate) fn connect_naming(&self, device: twinmask_transport::Role, models: &[&str]) -> Connection {
+        let (ours, edges) = memory_pair_for(device, models, self.edge.role.certified());
         tokio::spawn(Arc::clone(&self.edge).serve(edges));
         ours
     }

@@ -77,7 +77,11 @@ fn world() -> World {
                 .project(&geometries[l as usize], &weights[l as usize])
         })
         .collect();
-    World { plan, weights, bundle: DeviceBundle { model, key: Zeroizing::new(key), s_out, rows, projections } }
+    World {
+        plan,
+        weights,
+        bundle: DeviceBundle { model, issued: 0, key: Zeroizing::new(key), s_out, rows, projections },
+    }
 }
 
 fn inputs(plan: &Plan, g: usize) -> Vec<i32> {

@@ -254,6 +254,9 @@ pub struct Rows {
 pub struct DeviceBundle {
     /// The device's part of the network.
     pub model: DeviceModel,
+    /// Above that of all bundles that the owner issued before: the second of its clock since 1970, or one more than the
+    /// last; 0 if it did not count.
+    pub issued: u64,
     /// Device key that `S_in` is expanded from (PROTOCOL.md, "Keys").
     pub key: Zeroizing<[u8; 32]>,
     /// `S_out = W·S_in mod 2^k` of each layer, packed.
@@ -270,6 +273,9 @@ impl DeviceBundle {
     pub fn write(&self, owner: &Ed25519KeyPair) -> Zeroizing<Vec<u8>> {
         let mut w = Writer::new(Kind::Device);
         self.model.put(&mut w);
+        if self.issued != 0 {
+            w.section("issued", Storage::Plain, &self.issued.to_le_bytes());
+        }
         w.section("key", Storage::Plain, self.key.as_ref());
         for (i, ((s_out, rows), projection)) in self.s_out.iter().zip(&self.rows).zip(&self.projections).enumerate() {
             let projection: Zeroizing<Vec<u8>> =
@@ -290,6 +296,12 @@ impl DeviceBundle {
     pub fn read(bytes: &[u8], owner: &[u8; 32]) -> Result<Self, ContainerError> {
         let reader = Reader::open(bytes, Kind::Device, owner)?;
         let model = DeviceModel::take(&reader)?;
+        let issued = match reader.names().any(|n| n == "issued") {
+            true => u64::from_le_bytes(
+                reader.section("issued")?.try_into().map_err(|_| malformed("issued", "has the wrong length"))?,
+            ),
+            false => 0,
+        };
         let mut key = Zeroizing::new([0u8; 32]);
         let stored = Zeroizing::new(reader.section("key")?);
         if stored.len() != key.len() {
@@ -306,7 +318,7 @@ impl DeviceBundle {
             rows.push(Self::take_rows(&reader, l, layer)?);
             projections.push(Self::take_projection(&reader, l, layer)?);
         }
-        Ok(Self { model, key, s_out, rows, projections })
+        Ok(Self { model, issued, key, s_out, rows, projections })
     }
 
     fn take_rows(reader: &Reader<'_>, l: LayerId, layer: &Layer) -> Result<Rows, ContainerError> {

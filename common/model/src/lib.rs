@@ -12,5 +12,6 @@ pub mod preprocess;
 pub mod range;
 pub mod ring_plan;
 pub mod rounds;
+pub mod seen;
 pub mod shapes;
 mod tagged;

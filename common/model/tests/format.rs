@@ -185,6 +185,7 @@ fn bundles() -> (EdgeBundle, DeviceBundle) {
     };
     let device = DeviceBundle {
         model,
+        issued: 0,
         key: Zeroizing::new(bytes(10, 32).try_into().unwrap()),
         s_out: vec![Zeroizing::new(bytes(11, 3 * 64)), Zeroizing::new(bytes(12, 3 * 3))],
         rows: (0..2).map(rows).collect(),
@@ -246,6 +247,16 @@ fn bundles_of_this_format_keep_loading() {
         for name in frozen.names() {
             assert_eq!(frozen.section(name).unwrap(), anew.section(name).unwrap(), "section {name}");
         }
+    }
+}
+
+/// If this fails, a device cannot tell an older bundle from a newer one.
+#[test]
+fn a_device_bundle_says_when_it_was_issued() {
+    let mut device = bundles().1;
+    for issued in [1, 1_795_201_325, u64::MAX] {
+        device.issued = issued;
+        assert_eq!(DeviceBundle::read(&device.write(&owner()), &public_key()).unwrap().issued, issued);
     }
 }
 

@@ -6,6 +6,15 @@ use x509_parser::prelude::{ASN1Time, CertificateRevocationList, FromDer, General
 
 use crate::role::Role;
 
+/// What precedes the name of a model in a SAN URI.
+const MODEL_SCHEME: &str = "twinmask-model:";
+
+/// The SAN URI by which a device's certificate names a model that the device may use: `twinmask-model:NAME`.
+#[must_use]
+pub fn model_uri(model: &str) -> String {
+    format!("{MODEL_SCHEME}{model}")
+}
+
 /// SHA-256 of the DER of a certificate's public key (SubjectPublicKeyInfo): two parties with equal fingerprints hold
 /// the same private key.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -32,20 +41,24 @@ impl fmt::Debug for Fingerprint {
     }
 }
 
-/// The facts of one certificate that matter here. Nothing in it is verified.
+/// The facts of one certificate that matter here.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Facts {
-    pub(crate) role: Role,
-    pub(crate) key: Fingerprint,
-    /// Big-endian, without leading zeros.
-    pub(crate) serial: Vec<u8>,
-    /// Seconds since 1970.
-    pub(crate) not_before_s: i64,
-    /// Seconds since 1970.
-    pub(crate) not_after_s: i64,
+pub struct Facts {
+    /// Whose it is.
+    pub role: Role,
+    /// Its public key.
+    pub key: Fingerprint,
+    /// Serial number, big-endian, without leading zeros.
+    pub serial: Vec<u8>,
+    /// First second of its validity, since 1970.
+    pub not_before_s: i64,
+    /// Last second of its validity, since 1970.
+    pub not_after_s: i64,
+    /// Names of the models that a device may use.
+    pub models: Vec<String>,
 }
 
-/// Reads the facts of a certificate in DER.
+/// Reads the facts of a certificate in DER. Nothing in it is verified.
 ///
 /// # Errors
 /// A text that completes "the certificate ...".
@@ -55,8 +68,10 @@ pub(crate) fn read(der: &[u8]) -> Result<Facts, String> {
         return Err("has trailing bytes".to_owned());
     }
     let validity = certificate.validity();
+    let uris = uris_of(&certificate)?;
     Ok(Facts {
-        role: role_of(&certificate)?,
+        role: role_of(&uris)?,
+        models: uris.iter().filter_map(|uri| uri.strip_prefix(MODEL_SCHEME)).map(str::to_owned).collect(),
         key: Fingerprint::of(certificate.public_key().raw),
         serial: trimmed(certificate.raw_serial()).to_vec(),
         not_before_s: validity.not_before.timestamp(),
@@ -78,13 +93,18 @@ fn trimmed(serial: &[u8]) -> &[u8] {
     &serial[serial.iter().take_while(|&&b| b == 0).count()..]
 }
 
-/// Exactly one twinmask URI: with two, two checks could each pick the one that suits them.
-fn role_of(certificate: &X509Certificate<'_>) -> Result<Role, String> {
+fn uris_of<'a>(certificate: &'a X509Certificate<'_>) -> Result<Vec<&'a str>, String> {
     let names = certificate.subject_alternative_name().map_err(|e| format!("has bad alternative names: {e}"))?;
-    let mut roles = names.iter().flat_map(|ext| &ext.value.general_names).filter_map(|name| match name {
-        GeneralName::URI(uri) => Role::from_uri(uri),
+    let uris = names.into_iter().flat_map(|ext| &ext.value.general_names).filter_map(|name| match name {
+        GeneralName::URI(uri) => Some(*uri),
         _ => None,
     });
+    Ok(uris.collect())
+}
+
+/// Exactly one twinmask URI: with two, two checks could each pick the one that suits them.
+fn role_of(uris: &[&str]) -> Result<Role, String> {
+    let mut roles = uris.iter().filter_map(|uri| Role::from_uri(uri));
     match (roles.next(), roles.next()) {
         (Some(role), None) => role.map_err(|e| format!("names a bad role: {e}")),
         (None, _) => Err("names no twinmask role".to_owned()),

@@ -28,14 +28,22 @@ pub struct Peer {
     pub serial: Vec<u8>,
     /// The end of its certificate's validity, seconds since 1970.
     pub not_after_s: i64,
+    /// Names of the models that its certificate lets a device use.
+    pub models: Vec<String>,
     /// Its address at the time of the handshake.
     pub address: SocketAddr,
 }
 
 impl Peer {
     pub(crate) fn of(facts: Facts, address: SocketAddr) -> Peer {
-        let Facts { role, key, serial, not_after_s, .. } = facts;
-        Peer { role, key_fingerprint: key, serial, not_after_s, address }
+        let Facts { role, key, serial, not_after_s, models, .. } = facts;
+        Peer { role, key_fingerprint: key, serial, not_after_s, models, address }
+    }
+
+    /// Whether its certificate names the model.
+    #[must_use]
+    pub fn may_use(&self, model: &str) -> bool {
+        self.models.iter().any(|m| m == model)
     }
 }
 

@@ -88,18 +88,8 @@ impl Identity {
     }
 
     fn parse(pem: [&[u8]; 3], [cert_file, key_file, ca_file]: [String; 3]) -> Result<Identity, IdentityError> {
-        let chain = certificates(pem[0], &cert_file)?;
         let wrong = |file: &String, problem: String| IdentityError::Content { file: file.clone(), problem };
-        let facts = certificate::read(&chain[0]).map_err(|e| wrong(&cert_file, format!("the certificate {e}")))?;
-
-        let mut ca = RootCertStore::empty();
-        for authority in certificates(pem[2], &ca_file)? {
-            ca.add(authority).map_err(|e| wrong(&ca_file, format!("is no usable CA certificate ({e})")))?;
-        }
-        let ca = Arc::new(ca);
-        verify(&chain, &ca, &[], &facts)
-            .map_err(|e| wrong(&cert_file, format!("was not issued by the CA in {CA_FILE} ({e})")))?;
-
+        let (chain, facts, ca) = issued_by([pem[0], pem[2]], [&cert_file, &ca_file])?;
         let mut key = PrivateKeyDer::from_pem_slice(pem[1])
             .map_err(|e| wrong(&key_file, format!("holds no private key in PEM ({e})")))?;
         let restart_key = Arc::new(ring::hmac::Key::new(ring::hmac::HMAC_SHA256, key.secret_der()));
@@ -198,12 +188,43 @@ impl Identity {
     pub fn not_after_s(&self) -> i64 {
         self.facts.not_after_s
     }
+
+    /// Names of the models that the own certificate lets a device use.
+    pub fn models(&self) -> &[String] {
+        &self.facts.models
+    }
 }
 
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Identity({}, {})", self.facts.role, self.facts.key)
     }
+}
+
+/// What the certificate (PEM) in `file` says, once it is seen to be one of the CA in `ca` (PEM). Neither its key is asked
+/// for nor the clock.
+///
+/// # Errors
+/// [`IdentityError::Content`].
+pub fn read_certificate(cert: &[u8], file: &str, ca: &[u8]) -> Result<Facts, IdentityError> {
+    issued_by([cert, ca], [file, CA_FILE]).map(|(_, facts, _)| facts)
+}
+
+type Issued = (Vec<CertificateDer<'static>>, Facts, Arc<RootCertStore>);
+
+/// A chain (PEM) with its facts and its authority (PEM), which has signed it.
+fn issued_by([cert, ca]: [&[u8]; 2], [cert_file, ca_file]: [&str; 2]) -> Result<Issued, IdentityError> {
+    let wrong = |file: &str, problem: String| IdentityError::Content { file: file.to_owned(), problem };
+    let chain = certificates(cert, cert_file)?;
+    let facts = certificate::read(&chain[0]).map_err(|e| wrong(cert_file, format!("the certificate {e}")))?;
+    let mut roots = RootCertStore::empty();
+    for authority in certificates(ca, ca_file)? {
+        roots.add(authority).map_err(|e| wrong(ca_file, format!("is no usable CA certificate ({e})")))?;
+    }
+    let roots = Arc::new(roots);
+    verify(&chain, &roots, &[], &facts)
+        .map_err(|e| wrong(cert_file, format!("was not issued by the CA in {CA_FILE} ({e})")))?;
+    Ok((chain, facts, roots))
 }
 
 /// Refuses a file or folder that others than its owner can access.

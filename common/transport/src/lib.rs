@@ -24,13 +24,13 @@ mod tls;
 mod twin;
 
 pub use bytes::Bytes;
-pub use certificate::{Fingerprint, utc};
+pub use certificate::{Facts, Fingerprint, model_uri, utc};
 pub use connection::{Connection, Peer};
 pub use error::{CloseReason, IdentityError, StreamError, TransportError};
-pub use identity::{CA_FILE, CERT_FILE, CRL_FILE, Identity, KEY_FILE, check_private_permissions};
+pub use identity::{CA_FILE, CERT_FILE, CRL_FILE, Identity, KEY_FILE, check_private_permissions, read_certificate};
 pub use limits::{OutOfRange, TransportLimits, TransportOverrides};
 pub use quic::Client;
 pub use role::{InvalidRole, MAX_DEVICE_NAME, Role};
 pub use server::Server;
 pub use stream::{RecvHalf, SendHalf};
-pub use twin::{memory_pair, memory_pair_as, sever};
+pub use twin::{memory_pair, memory_pair_as, memory_pair_for, sever};

@@ -14,7 +14,7 @@ use rustls::client::{ClientSessionStore, Resumption, Tls12ClientSessionValue, Tl
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
 use rustls::{NamedGroup, RootCertStore};
 use tokio::io::AsyncWriteExt;
-use twinmask_transport::{Client, CloseReason, Connection, Identity, Role, TransportError, TransportLimits};
+use twinmask_transport::{Client, CloseReason, Connection, Identity, Role, TransportError, TransportLimits, model_uri};
 
 type Outcome = Result<Connection, TransportError>;
 
@@ -121,6 +121,19 @@ async fn exactly_one_role_per_certificate() {
         let (_, accepted) = tokio::join!(call, server.accept());
         assert!(matches!(failure(accepted.unwrap(), words), TransportError::BadCertificate { .. }));
     }
+}
+
+/// If this fails, an edge lets a device use what the owner has not given it.
+#[tokio::test]
+async fn the_models_of_a_peer_are_those_of_its_certificate() {
+    let owner = Authority::new("owner");
+    let uris = [device().uri(), model_uri("net"), "https://elsewhere/net3".to_owned(), model_uri("net2")];
+    let own = owner.naming(&uris, &device(), &KeyPair::generate().unwrap(), (-1, 1));
+    assert_eq!(own.models(), ["net", "net2"]);
+    let (client, server) = meet(owner.issue(&Role::EdgeA), &own, &Role::EdgeA).await;
+    let (edge, peer) = (client.unwrap(), server.unwrap());
+    assert!(peer.peer().may_use("net") && peer.peer().may_use("net2") && !peer.peer().may_use("net3"));
+    assert!(edge.peer().models.is_empty());
 }
 
 #[tokio::test]

@@ -34,7 +34,7 @@ close_codes! {
     Done = 0,
     /// Frame version or ALPN that this side does not speak.
     Version = 1,
-    /// The edge does not hold the model digest that was asked for; the text names both.
+    /// The edge does not hold the model digest that was asked for, which the text names.
     UnknownModel = 2,
     /// A payload does not have the length that the plan says.
     BadShape = 3,
@@ -48,7 +48,7 @@ close_codes! {
     Protocol = 7,
     /// The session is older than 24 h.
     Expired = 8,
-    /// The role of the peer does not allow this.
+    /// The certificate of the peer does not allow this: its role, or the models that it names.
     Role = 9,
     /// Something failed inside the edge; its log says what.
     Internal = 10,

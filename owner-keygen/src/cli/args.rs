@@ -49,7 +49,7 @@ pub(super) enum Command {
     AddModel(AddModel),
     /// Issue keys and identity of a device.
     AddDevice(AddDevice),
-    /// Rounds, layers, bits and bytes of an ONNX file, a bundle, or a deployment's models.
+    /// Rounds, layers, bits and bytes of an ONNX file, a bundle or a deployment.
     Inspect(Inspect),
     /// Identities, devices and models of a deployment.
     List {
@@ -65,6 +65,16 @@ pub(super) enum Command {
     Rotate(Rotate),
     /// Take back an identity, or a version of a model.
     Revoke(Revoke),
+    /// Make a new revocation list for every host, before the last one ends.
+    ///
+    /// Hosts go on after its end, but say at every start that they may have missed a revocation.
+    RefreshRevocations {
+        /// The deployment.
+        dir: PathBuf,
+        /// Days until the next one is due, for this list and later ones [default: as before; at first 90].
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=3650))]
+        days: Option<u32>,
+    },
     /// Write a network of a known architecture with seeded random weights.
     Zoo {
         /// alexnet, alexnet227, facenet-nn1, facenet-irv1, resnet50, vgg16 or lenet.
@@ -222,7 +232,7 @@ pub(super) struct Rotate {
 }
 
 #[derive(Debug, Args)]
-#[command(group(ArgGroup::new("what").required(true).args(["device", "identity", "model"])))]
+#[command(group(ArgGroup::new("what").required(true).args(["device", "identity", "certificate", "model"])))]
 pub(super) struct Revoke {
     /// The deployment.
     pub(super) dir: PathBuf,
@@ -232,6 +242,9 @@ pub(super) struct Revoke {
     /// edge-a, edge-b or device/NAME.
     #[arg(long, value_name = "ROLE")]
     pub(super) identity: Option<Role>,
+    /// One certificate: a cert.pem, or the folder of a device or edge that holds it. It need not be on record.
+    #[arg(long, value_name = "PATH")]
+    pub(super) certificate: Option<PathBuf>,
     /// Model, of which one version is taken from the edges' folders.
     #[arg(long, value_name = "NAME", requires = "version")]
     pub(super) model: Option<String>,

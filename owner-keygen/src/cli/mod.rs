@@ -14,15 +14,15 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
-use twinmask_transport::Role;
+use twinmask_transport::{Role, utc};
 
 use args::{AddDevice, AddModel, Cli, Command, Inspect, Revoke, Rotate};
 
 use crate::devices::{DeviceRequest, add_device, rotate_keys};
 use crate::error::{OwnerError, UsageError};
-use crate::identities::{revoke_identity, rotate_identity};
+use crate::identities::{refresh_revocations, revoke_certificate, revoke_identity, rotate_identity};
 use crate::models::{ModelRequest, Source, add_model, read_labels, withdraw_model};
-use crate::store::Store;
+use crate::store::{Store, read_registry};
 use crate::zoo::{self, Arch};
 use crate::{inspect, list};
 
@@ -46,8 +46,14 @@ fn run(command: Command) -> Result<(), OwnerError> {
         Command::Inspect(args) => show(&args),
         Command::Rotate(args) => rotate(&args),
         Command::Revoke(args) => revoke(args),
+        Command::RefreshRevocations { dir, days } => {
+            let until_s = refresh_revocations(&mut Store::open(&dir)?, days)?;
+            say!("made a new revocation list for every host; the next one is due by {}", utc(until_s));
+            hand_out_revocations();
+            Ok(())
+        }
         Command::List { dir, json } => {
-            let listing = list::list(&Store::open(&dir)?.registry);
+            let listing = list::list(&read_registry(&dir)?);
             if json {
                 say!("{}", serde_json::to_string(&listing).expect("plain data has a JSON form"));
             } else {
@@ -137,6 +143,11 @@ fn revoke(args: Revoke) -> Result<(), OwnerError> {
     if let Some(role) = args.identity.map(Ok).or_else(|| args.device.map(device)).transpose()? {
         revoke_identity(&mut store, &role)?;
         say!("revoked {role}");
+        hand_out_revocations();
+    }
+    if let Some(path) = args.certificate {
+        let role = revoke_certificate(&mut store, &path)?;
+        say!("revoked the certificate of {role} in {}", path.display());
         hand_out_revocations();
     }
     if let (Some(model), Some(version)) = (args.model, args.version) {

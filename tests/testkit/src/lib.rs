@@ -7,11 +7,13 @@
 mod gate;
 #[cfg(feature = "in-memory")]
 mod in_memory;
+mod read_only;
 mod seeded;
 mod wrapped;
 
 pub use gate::Gate;
 #[cfg(feature = "in-memory")]
 pub use in_memory::InMemory;
+pub use read_only::read_only;
 pub use seeded::{numbers, uniform, weights};
 pub use wrapped::{Hook, Layer, wrapped};

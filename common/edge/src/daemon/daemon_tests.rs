@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use twinmask_codec::RoundId;
 use twinmask_kernels::default_kernel;
-use twinmask_transport::{Client, Connection, Identity, TransportError, TransportLimits};
+use twinmask_transport::{Client, Connection, Identity, TransportError, TransportLimits, model_uri};
 use twinmask_wire::message::{Open, Prf, Secret};
 use twinmask_wire::{CloseCode, Codec, CodecChoice, FrameType};
 
@@ -52,11 +52,12 @@ impl Authority {
         std::fs::write(dir.join("crl.pem"), list).expect("writes");
     }
 
-    /// Writes the identity folder `dir` of `role`.
-    fn issue(&self, role: &Certified, dir: &Path) {
+    /// Writes the identity folder `dir` of `role`, whose certificate names `models`.
+    fn issue(&self, role: &Certified, models: &[&str], dir: &Path) {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::default();
-        params.subject_alt_names = vec![SanType::URI(role.uri().as_str().try_into().expect("ASCII"))];
+        let uris = [role.uri()].into_iter().chain(models.iter().map(|m| model_uri(m)));
+        params.subject_alt_names = uris.map(|uri| SanType::URI(uri.try_into().expect("ASCII"))).collect();
         params.subject_alt_names.extend(role.dns_name().map(|n| SanType::DnsName(n.try_into().expect("ASCII"))));
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
         let cert = params.signed_by(&key, &self.0).expect("a certificate").pem();
@@ -67,6 +68,15 @@ impl Authority {
                 open.write(true).create(true).mode(0o600).truncate(true).open(dir.join(name)).expect("opens");
             std::io::Write::write_all(&mut file, text.as_bytes()).expect("writes");
         }
+    }
+}
+
+impl Authority {
+    fn device(&self, name: &str, models: &[&str]) -> Identity {
+        let folder = Folder::new();
+        let dir = folder.path().join("identity");
+        self.issue(&Certified::device(name).expect("a good name"), models, &dir);
+        Identity::load(&dir).expect("own identity")
     }
 }
 
@@ -83,16 +93,10 @@ struct Deployment {
 impl Deployment {
     fn new() -> Deployment {
         let (authority, a, b) = (Authority::new(), Folder::new(), Folder::new());
-        authority.issue(&Certified::EdgeA, &a.path().join("identity"));
+        authority.issue(&Certified::EdgeA, &[], &a.path().join("identity"));
         a.add_mask_key();
-        authority.issue(&Certified::EdgeB, &b.path().join("identity"));
-        let device = |name| {
-            let folder = Folder::new();
-            let dir = folder.path().join("identity");
-            authority.issue(&Certified::device(name).expect("a good name"), &dir);
-            Identity::load(&dir).expect("own identity")
-        };
-        let (device, other) = (device("cam"), device("other"));
+        authority.issue(&Certified::EdgeB, &[], &b.path().join("identity"));
+        let (device, other) = (authority.device("cam", &["tiny"]), authority.device("other", &["tiny"]));
         let digest = a.add("tiny", &bundle());
         b.add("tiny", &bundle());
         Deployment { authority, a, b, device, other, digest }
@@ -167,6 +171,24 @@ async fn both_edges_answer_over_quic_and_tell_how_they_are() {
         }
         soon(daemon.shutdown()).await;
         closed_with(&device.connection, CloseCode::Draining).await;
+    }
+}
+
+/// If this fails, what certificates say of models is not what edges go by.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_with_a_certificate_for_other_models_is_refused() {
+    let deployment = Deployment::new();
+    let strangers = [deployment.authority.device("cam", &["large"]), deployment.authority.device("cam", &[])];
+    for role in [Role::A, Role::B] {
+        let daemon = deployment.start(role).await;
+        for stranger in &strangers {
+            let connection = deployment.dial_as(&daemon, stranger).await.expect("a device of this owner");
+            let (mut send, _recv) = connection.open_bi().await.expect("connected");
+            write(&mut send, FrameType::Open, &deployment.open(role)).await;
+            let text = closed_with(&connection, CloseCode::Role).await;
+            assert!(text.contains("cam does not name the model tiny"), "{text}");
+        }
+        deployment.session(&daemon, role).await.infer_honestly(&bundle(), 0).await;
     }
 }
 
@@ -253,7 +275,7 @@ async fn a_reload_takes_a_new_identity_and_shows_revoked_devices_out() {
     .await;
     device.infer_honestly(&bundle(), 0).await;
 
-    deployment.authority.issue(&Certified::EdgeB, &identity);
+    deployment.authority.issue(&Certified::EdgeB, &[], &identity);
     deployment.authority.revoke(&deployment.device, &identity);
     tokio::task::block_in_place(|| daemon.reload()).expect("good files");
     let text = closed_with(&device.connection, CloseCode::Role).await;

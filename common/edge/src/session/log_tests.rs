@@ -105,7 +105,7 @@ async fn sessions_that_are_refused() {
     let (log, _guard) = Log::start();
     let edge = TestEdge::new(Role::A);
     for (open, code, words) in [
-        (Open { digest: [7; 32], ..edge.open_frame() }, CloseCode::UnknownModel, "no model 0707"),
+        (Open { digest: [7; 32], ..edge.open_frame() }, CloseCode::UnknownModel, "not hold model 0707"),
         (
             Open { prfs: Vec::new(), ..edge.open_frame() },
             CloseCode::Protocol,
@@ -118,6 +118,7 @@ async fn sessions_that_are_refused() {
         closed_with(&connection, code).await;
         log.says(&["session closed", code.name(), words]).await;
     }
+    log.says(&["asks for a model that is not here", "0707070707070707", "tiny v1"]).await;
     let stranger = edge.connect_as(twinmask_transport::Role::EdgeB);
     closed_with(&stranger, CloseCode::Role).await;
     log.says(&["session closed", "\"Role\"", "you are edge-b"]).await;

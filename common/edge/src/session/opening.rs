@@ -33,7 +33,7 @@ pub(super) struct Opening {
 pub(super) async fn open(edge: &Arc<Edge>, connection: &Connection, device: &str) -> Result<Opening, Fault> {
     let (mut send, mut recv) = connection.accept_bi().await.map_err(|_| Fault::Gone)?;
     let open: Open = read_frame(&mut recv, |h| h.expect(FrameType::Open, &[], "OPEN")).await?.body()?;
-    let (prf, model) = accept(edge, &open, device)?;
+    let (prf, model) = accept(edge, &open, device, connection.peer())?;
     let keys = open.seed.as_ref().map(|seed| agree(edge, connection.peer(), seed)).transpose()?;
     let facts = open.ticket.clone().map(|ticket| RelayOpen {
         session: open.session,
@@ -79,7 +79,7 @@ fn agree(edge: &Edge, device: &Peer, seed: &Secret) -> Result<(SessionKeys, Mask
 }
 
 /// The PRF and the model of the session that `open` asks for.
-fn accept(edge: &Edge, open: &Open, device: &str) -> Result<(Prf, Arc<Model>), Fault> {
+fn accept(edge: &Edge, open: &Open, device: &str, peer: &Peer) -> Result<(Prf, Arc<Model>), Fault> {
     match (edge.role, &open.seed) {
         (Role::A, None) => return Err(refused(CloseCode::Protocol, "edge A needs a mask seed in OPEN")),
         (Role::B, Some(_)) => {
@@ -94,15 +94,26 @@ fn accept(edge: &Edge, open: &Open, device: &str) -> Result<(Prf, Arc<Model>), F
         refused(CloseCode::Protocol, text)
     })?;
     let models = edge.models();
+    let mend = |model: &str| {
+        format!(
+            "have the owner run `owner-keygen add-device DIR --name {device} --model {model}` and copy the device's folder \
+             to it anew"
+        )
+    };
     let model = models.get(&open.digest).cloned().ok_or_else(|| {
-        let text = format!(
-            "no model {} here; if it was replaced, have the owner run `owner-keygen add-device DIR --name {device} --model \
-             MODEL` and copy the device's folder to it anew; this edge holds: {}",
-            short(&open.digest),
-            models.list()
-        );
-        refused(CloseCode::UnknownModel, text)
+        let wanted = short(&open.digest);
+        // What else there is, is no business of a device.
+        tracing::warn!(device, wanted, holds = models.list(), "a device asks for a model that is not here");
+        refused(
+            CloseCode::UnknownModel,
+            format!("this edge does not hold model {wanted}; if it was replaced, {}", mend("MODEL")),
+        )
     })?;
+    if !peer.may_use(&model.name) {
+        let name = &model.name;
+        let text = format!("the certificate of device {device} does not name the model {name}; {}", mend(name));
+        return Err(refused(CloseCode::Role, text));
+    }
     Ok((prf, model))
 }
 

@@ -124,7 +124,11 @@ async fn wrong_opens_are_refused_with_a_reason() {
         let edge = TestEdge::new(role);
         let text = refused_open(&edge, CloseCode::UnknownModel, |o| o.digest = [0xab; 32]).await;
         let held = twinmask_model::bundle::short(&edge.digest);
-        assert!(text.contains("abababababababab") && text.contains(&held) && text.contains("tiny v1"), "{text}");
+        assert!(
+            text.contains("not hold model abababababababab") && text.contains("add-device DIR --name cam"),
+            "{text}"
+        );
+        assert!(!text.contains(&held) && !text.contains("tiny"), "what it holds is no business of a device: {text}");
         refused_open(&edge, CloseCode::Protocol, |o| o.prfs.clear()).await;
         let text = refused_open(&edge, CloseCode::Protocol, |o| {
             o.seed = match o.seed {
@@ -137,6 +141,25 @@ async fn wrong_opens_are_refused_with_a_reason() {
         let connection = edge.connect_as(twinmask_transport::Role::EdgeB);
         assert!(closed_with(&connection, CloseCode::Role).await.contains("edge-b"));
         edge.check_alive().await;
+    }
+}
+
+/// If this fails, a device's keys open every model of an edge.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_gets_the_models_that_its_certificate_names() {
+    for role in [Role::A, Role::B] {
+        let edge = TestEdge::new(role);
+        let device = || twinmask_transport::Role::device("cam").expect("a good name");
+        for models in [&[][..], &["tin", "tiny2", "TINY", ""]] {
+            let connection = edge.connect_naming(device(), models);
+            let (mut send, _recv) = connection.open_bi().await.expect("connected");
+            write(&mut send, FrameType::Open, &edge.open_frame()).await;
+            let text = closed_with(&connection, CloseCode::Role).await;
+            assert!(text.contains("device cam does not name the model tiny; have the owner run"), "{text}");
+            assert!(text.contains("add-device DIR --name cam --model tiny"), "{text}");
+        }
+        let connection = edge.connect_naming(device(), &["other", "tiny"]);
+        Device::open(connection, &edge.open_frame()).await.infer_honestly(&edge.bundle, 0).await;
     }
 }
 

@@ -42,7 +42,11 @@ impl Authority {
     }
 
     pub fn with_key(&self, role: &Role, key: &KeyPair, days: (i64, i64)) -> Identity {
-        let cert = self.certify(&[role.uri()], role.dns_name(), key, days);
+        self.naming(&[role.uri()], role, key, days)
+    }
+
+    pub fn naming(&self, uris: &[String], role: &Role, key: &KeyPair, days: (i64, i64)) -> Identity {
+        let cert = self.certify(uris, role.dns_name(), key, days);
         Identity::from_pem(cert.as_bytes(), key.serialize_pem().as_bytes(), self.pem.as_bytes()).unwrap()
     }
 
