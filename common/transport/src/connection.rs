@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::{Endpoint, VarInt};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::certificate::{Facts, Fingerprint};
 use crate::classify::close_reason;
@@ -42,21 +43,24 @@ pub struct Connection {
 
 #[derive(Clone)]
 enum Link {
-    /// With its endpoint on the client's side, which has one of its own.
-    Quic(quinn::Connection, Option<Endpoint>),
+    Quic(quinn::Connection, Hold),
     Memory(Arc<MemoryEnd>),
 }
 
+/// What lasts as long as the handles of a connection.
+#[derive(Clone)]
+pub(crate) enum Hold {
+    /// The client's endpoint: every connection has one of its own.
+    Endpoint(Endpoint),
+    /// A place among the connections of the server.
+    Place(#[expect(dead_code, reason = "is free when dropped")] Arc<OwnedSemaphorePermit>),
+}
+
 impl Connection {
-    pub(crate) fn quic(
-        connection: quinn::Connection,
-        endpoint: Option<Endpoint>,
-        facts: Facts,
-        address: SocketAddr,
-    ) -> Connection {
+    pub(crate) fn quic(connection: quinn::Connection, hold: Hold, facts: Facts, address: SocketAddr) -> Connection {
         let Facts { role, key, serial, not_after_s, .. } = facts;
         let peer = Peer { role, key_fingerprint: key, serial, not_after_s, address };
-        Connection { peer: Arc::new(peer), link: Link::Quic(connection, endpoint) }
+        Connection { peer: Arc::new(peer), link: Link::Quic(connection, hold) }
     }
 
     pub(crate) fn memory(peer: Peer, end: Arc<MemoryEnd>) -> Connection {
@@ -131,7 +135,7 @@ impl Connection {
     /// that is about to exit needs that.
     pub async fn shutdown(&self, code: u32, text: &str) {
         self.close(code, text);
-        if let Link::Quic(_, Some(endpoint)) = &self.link {
+        if let Link::Quic(_, Hold::Endpoint(endpoint)) = &self.link {
             let _ = tokio::time::timeout(SHUTDOWN_WAIT, endpoint.wait_idle()).await;
         }
     }

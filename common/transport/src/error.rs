@@ -118,10 +118,22 @@ pub enum TransportError {
         /// How long we waited, ms.
         waited_ms: u64,
     },
+    /// A block of addresses has more handshakes that come to nothing than one may have, or the server has.
+    #[error("handshakes from {block} are ignored: too many at a time, or too many that fail ([handshakes])")]
+    TooManyHandshakes {
+        /// The block, ADDRESS/BITS.
+        block: String,
+    },
     /// The server takes no more connections.
     #[error("{address} takes no new connections: it has reached its limit or is shutting down; try again later")]
     Busy {
         /// The host.
+        address: String,
+    },
+    /// A client was one too many after its handshake.
+    #[error("{address} found no place: as many connections as may be (max_sessions, and a few)")]
+    Full {
+        /// The client.
         address: String,
     },
     /// The peer's certificate is of another CA.

@@ -5,9 +5,11 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use rustls::client::WebPkiServerVerifier;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{CertificateError, RootCertStore};
 use zeroize::{Zeroize, Zeroizing};
@@ -43,8 +45,8 @@ pub struct Identity {
     facts: Facts,
     chain: Vec<CertificateDer<'static>>,
     pub(crate) certified: Arc<SingleCertAndKey>,
-    pub(crate) ca: Arc<RootCertStore>,
-    pub(crate) crls: Arc<Vec<CertificateRevocationListDer<'static>>>,
+    ca: Arc<RootCertStore>,
+    pub(crate) trust: Trust,
     /// Serial numbers on the lists.
     revoked: Arc<HashSet<Vec<u8>>>,
     /// Secret of this identity from which endpoints derive what must survive a restart.
@@ -93,7 +95,9 @@ impl Identity {
             ca.add(authority).map_err(|e| wrong(&ca_file, format!("is no usable CA certificate ({e})")))?;
         }
         let ca = Arc::new(ca);
-        verify(&chain, &ca, &[], &facts)
+        let trust = Trust::new(&ca, &[]);
+        let trust = trust
+            .and_then(|trust| trust.check_own(&chain, &facts).map(|()| trust))
             .map_err(|e| wrong(&cert_file, format!("was not issued by the CA in {CA_FILE} ({e})")))?;
 
         let mut key = PrivateKeyDer::from_pem_slice(pem[1])
@@ -104,8 +108,8 @@ impl Identity {
         let signing = signing.map_err(|e| wrong(&key_file, format!("holds no usable private key ({e})")))?;
         let certified = CertifiedKey::new(chain.clone(), signing);
         certified.keys_match().map_err(|e| wrong(&key_file, format!("does not belong to {cert_file} ({e})")))?;
-        let (crls, revoked) = (Arc::default(), Arc::default());
-        Ok(Identity { facts, chain, certified: Arc::new(certified.into()), ca, crls, revoked, restart_key })
+        let (certified, revoked) = (Arc::new(certified.into()), Arc::default());
+        Ok(Identity { facts, chain, certified, ca, trust, revoked, restart_key })
     }
 
     /// The same with the owner's revocation lists (PEM), read from `file`.
@@ -124,14 +128,14 @@ impl Identity {
         for list in &lists {
             revoked.extend(certificate::revoked_serials(list).map_err(|e| wrong(format!("the revocation list {e}")))?);
         }
-        match verify(&self.chain, &self.ca, &lists, &self.facts) {
-            Ok(()) => {}
+        let trust = Trust::new(&self.ca, &lists);
+        match trust.and_then(|trust| trust.check_own(&self.chain, &self.facts).map(|()| trust)) {
+            Ok(trust) => (self.trust, self.revoked) = (trust, Arc::new(revoked)),
             Err(rustls::Error::InvalidCertificate(CertificateError::Revoked)) => {
                 return Err(IdentityError::Revoked { role: self.facts.role });
             }
             Err(e) => return Err(wrong(format!("is not a revocation list of the CA in {CA_FILE} ({e})"))),
         }
-        (self.crls, self.revoked) = (Arc::new(lists), Arc::new(revoked));
         Ok(self)
     }
 
@@ -226,18 +230,30 @@ fn certificates(pem: &[u8], file: &str) -> Result<Vec<CertificateDer<'static>>, 
     if found.is_empty() { Err(wrong("holds no certificate".to_owned())) } else { Ok(found) }
 }
 
-/// Checks our own chain as a peer will do, in the middle of its validity: the clock is looked at elsewhere.
-fn verify(
-    chain: &[CertificateDer<'_>],
-    ca: &Arc<RootCertStore>,
-    crls: &[CertificateRevocationListDer<'static>],
-    facts: &Facts,
-) -> Result<(), rustls::Error> {
-    let verifier = WebPkiClientVerifier::builder_with_provider(ca.clone(), provider())
-        .with_crls(crls.iter().cloned())
-        .build()
-        .map_err(|e| rustls::Error::General(e.to_string()))?;
-    let middle_s = facts.not_before_s.midpoint(facts.not_after_s).max(0).unsigned_abs();
-    let middle = UnixTime::since_unix_epoch(std::time::Duration::from_secs(middle_s));
-    verifier.verify_client_cert(&chain[0], &chain[1..], middle).map(drop)
+/// The stock verifiers of an identity, made once: each holds the revocation list ready to be searched.
+#[derive(Clone)]
+pub(crate) struct Trust {
+    /// What servers ask of clients.
+    pub(crate) clients: Arc<dyn ClientCertVerifier>,
+    /// What clients ask of servers.
+    pub(crate) servers: Arc<WebPkiServerVerifier>,
+}
+
+impl Trust {
+    fn new(ca: &Arc<RootCertStore>, crls: &[CertificateRevocationListDer<'static>]) -> Result<Trust, rustls::Error> {
+        let unusable = |e: rustls::client::VerifierBuilderError| rustls::Error::General(e.to_string());
+        let clients = WebPkiClientVerifier::builder_with_provider(ca.clone(), provider());
+        let servers = WebPkiServerVerifier::builder_with_provider(ca.clone(), provider());
+        Ok(Trust {
+            clients: clients.with_crls(crls.iter().cloned()).build().map_err(unusable)?,
+            servers: servers.with_crls(crls.iter().cloned()).build().map_err(unusable)?,
+        })
+    }
+
+    /// Checks our own chain as a peer will do, in the middle of its validity: the clock is looked at elsewhere.
+    fn check_own(&self, chain: &[CertificateDer<'_>], facts: &Facts) -> Result<(), rustls::Error> {
+        let middle_s = facts.not_before_s.midpoint(facts.not_after_s).max(0).unsigned_abs();
+        let middle = UnixTime::since_unix_epoch(std::time::Duration::from_secs(middle_s));
+        self.clients.verify_client_cert(&chain[0], &chain[1..], middle).map(drop)
+    }
 }

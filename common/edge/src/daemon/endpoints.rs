@@ -3,17 +3,18 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use twinmask_kernels::Kernel;
-use twinmask_transport::{Identity, Server};
+use twinmask_transport::{Identity, Server, TransportError};
 use twinmask_wire::CloseCode;
 
 use crate::daemon::admin;
 use crate::daemon::config::Config;
+use crate::daemon::throttle::Throttle;
 use crate::edge::Edge;
 use crate::error::StartError;
 use crate::fault::GOING_DOWN;
@@ -122,16 +123,16 @@ fn load_identity(dir: &Path, role: Role) -> Result<Identity, StartError> {
 async fn accept(mut server: Server, edge: Arc<Edge>, mut draining: watch::Receiver<bool>) {
     let mut sessions = JoinSet::new();
     let mut identity = edge.identity.subscribe();
+    let refusals = Refusals::new();
+    let mut unsaid = tokio::time::interval(UPKEEP);
     loop {
         tokio::select! {
             accepted = server.accept() => match accepted {
                 Some(Ok(connection)) => drop(sessions.spawn(Arc::clone(&edge).serve(connection))),
-                Some(Err(error)) => {
-                    edge.meters.refused("Handshake");
-                    tracing::warn!(%error, "connection refused");
-                }
+                Some(Err(error)) => refusals.tell(&edge, &error),
                 None => return,
             },
+            _ = unsaid.tick() => refusals.tell_rest(),
             Some(ended) = sessions.join_next() => log_panic(ended),
             Ok(()) = identity.changed() => {
                 if let Some(identity) = identity.borrow_and_update().clone() {
@@ -154,6 +155,39 @@ async fn accept(mut server: Server, edge: Arc<Edge>, mut draining: watch::Receiv
         }
     }
     server.close(CloseCode::Draining as u32, GOING_DOWN).await;
+}
+
+/// Connections that did not come about: all are counted, some are told.
+struct Refusals {
+    /// Of those that were looked at.
+    refused: Throttle,
+    /// Of those that were not: a flood is not to hide the others.
+    ignored: Throttle,
+}
+
+impl Refusals {
+    fn new() -> Refusals {
+        let now = Instant::now();
+        Refusals { refused: Throttle::new(now), ignored: Throttle::new(now) }
+    }
+
+    fn tell(&self, edge: &Edge, error: &TransportError) {
+        let (reason, throttle) = match error {
+            TransportError::TooManyHandshakes { .. } => ("Flood", &self.ignored),
+            _ => ("Handshake", &self.refused),
+        };
+        edge.meters.refused(reason);
+        if let Some(left_out) = throttle.pass(Instant::now()) {
+            tracing::warn!(%error, left_out, "connection refused");
+        }
+    }
+
+    fn tell_rest(&self) {
+        let (refused, ignored) = (self.refused.rest(), self.ignored.rest());
+        if refused + ignored > 0 {
+            tracing::warn!(refused, ignored, "further connections refused");
+        }
+    }
 }
 
 fn log_panic(ended: Result<(), tokio::task::JoinError>) {

@@ -6,6 +6,7 @@ pub(crate) mod config;
 pub(crate) mod endpoints;
 pub(crate) mod meters;
 pub(crate) mod settings;
+pub(crate) mod throttle;
 
 #[cfg(test)]
 mod daemon_tests;
