@@ -19,9 +19,9 @@ use twinmask_wire::{CloseCode, Codec, CodecChoice, FrameType};
 use crate::test_support::*;
 use crate::{Config, Daemon, Role, StartError};
 
-type Certified = twinmask_transport::Role;
+pub(super) type Certified = twinmask_transport::Role;
 
-struct Authority(Issuer<'static, KeyPair>, String);
+pub(super) struct Authority(Issuer<'static, KeyPair>, String);
 
 impl Authority {
     fn new() -> Authority {
@@ -33,7 +33,7 @@ impl Authority {
     }
 
     /// Writes a revocation list with `identity` on it to the identity folder `dir`.
-    fn revoke(&self, identity: &Identity, dir: &Path) {
+    pub(super) fn revoke(&self, identity: &Identity, dir: &Path) {
         let entry = RevokedCertParams {
             serial_number: SerialNumber::from_slice(identity.serial()),
             revocation_time: rcgen::date_time_ymd(2026, 1, 1),
@@ -71,17 +71,17 @@ impl Authority {
 }
 
 /// Two edges' folders with one model, and two devices' identities.
-struct Deployment {
-    authority: Authority,
-    a: Folder,
-    b: Folder,
-    device: Identity,
+pub(super) struct Deployment {
+    pub(super) authority: Authority,
+    pub(super) a: Folder,
+    pub(super) b: Folder,
+    pub(super) device: Identity,
     other: Identity,
     digest: [u8; 32],
 }
 
 impl Deployment {
-    fn new() -> Deployment {
+    pub(super) fn new() -> Deployment {
         let (authority, a, b) = (Authority::new(), Folder::new(), Folder::new());
         authority.issue(&Certified::EdgeA, &a.path().join("identity"));
         authority.issue(&Certified::EdgeB, &b.path().join("identity"));

@@ -10,3 +10,5 @@ pub(crate) mod throttle;
 
 #[cfg(test)]
 mod daemon_tests;
+#[cfg(test)]
+mod descriptor_tests;
