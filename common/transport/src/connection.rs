@@ -8,9 +8,10 @@ use std::time::Duration;
 use quinn::{Endpoint, VarInt};
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::certificate::{Facts, Fingerprint};
+use crate::certificate::{Facts, Fingerprint, now_s};
 use crate::classify::close_reason;
-use crate::error::{CloseReason, TransportError};
+use crate::error::{CloseReason, Objection, TransportError};
+use crate::identity::Identity;
 use crate::memory::MemoryEnd;
 use crate::role::Role;
 use crate::stream::{RecvHalf, SendHalf};
@@ -37,8 +38,28 @@ pub struct Peer {
 /// connection closes with code 0.
 #[derive(Clone)]
 pub struct Connection {
-    peer: Arc<Peer>,
+    ends: Arc<Ends>,
     link: Link,
+}
+
+/// Whose certificates a connection was made with.
+struct Ends {
+    peer: Peer,
+    own: Own,
+}
+
+/// This end's certificate: another one may have come since.
+pub(crate) struct Own {
+    role: Role,
+    serial: Vec<u8>,
+    not_after_s: i64,
+}
+
+impl Own {
+    pub(crate) fn of(identity: &Identity) -> Own {
+        let (role, serial) = (identity.role().clone(), identity.serial().to_vec());
+        Own { role, serial, not_after_s: identity.not_after_s() }
+    }
 }
 
 #[derive(Clone)]
@@ -57,14 +78,47 @@ pub(crate) enum Hold {
 }
 
 impl Connection {
-    pub(crate) fn quic(connection: quinn::Connection, hold: Hold, facts: Facts, address: SocketAddr) -> Connection {
+    pub(crate) fn quic(
+        connection: quinn::Connection,
+        hold: Hold,
+        facts: Facts,
+        own: Own,
+        address: SocketAddr,
+    ) -> Connection {
         let Facts { role, key, serial, not_after_s, .. } = facts;
         let peer = Peer { role, key_fingerprint: key, serial, not_after_s, address };
-        Connection { peer: Arc::new(peer), link: Link::Quic(connection, hold) }
+        Connection { ends: Arc::new(Ends { peer, own }), link: Link::Quic(connection, hold) }
     }
 
-    pub(crate) fn memory(peer: Peer, end: Arc<MemoryEnd>) -> Connection {
-        Connection { peer: Arc::new(peer), link: Link::Memory(end) }
+    pub(crate) fn memory(peer: Peer, role: Role, end: Arc<MemoryEnd>) -> Connection {
+        let own = Own { role, serial: Vec::new(), not_after_s: i64::MAX };
+        Connection { ends: Arc::new(Ends { peer, own }), link: Link::Memory(end) }
+    }
+
+    /// Why it may stand no longer: a certificate of one of its ends has run out, or is on the owner's list as far as
+    /// `identity` knows it.
+    #[must_use]
+    pub fn objection(&self, identity: &Identity) -> Option<Objection> {
+        let Ends { peer, own } = &*self.ends;
+        for (role, serial, not_after_s) in
+            [(&own.role, &own.serial, own.not_after_s), (&peer.role, &peer.serial, peer.not_after_s)]
+        {
+            if identity.revokes(serial) {
+                return Some(Objection::Revoked { role: role.clone() });
+            }
+            if now_s() > not_after_s {
+                return Some(Objection::Expired { role: role.clone(), not_after_s });
+            }
+        }
+        None
+    }
+
+    /// How long the certificates of both its ends last, by this machine's clock.
+    #[must_use]
+    pub fn lasts(&self) -> Duration {
+        let Ends { peer, own } = &*self.ends;
+        let left_s = peer.not_after_s.min(own.not_after_s).saturating_sub(now_s()).saturating_add(1);
+        Duration::from_secs(u64::try_from(left_s).unwrap_or(0))
     }
 
     /// Cuts a connection in memory as if its network had gone; false, and nothing, for one over QUIC.
@@ -80,7 +134,7 @@ impl Connection {
 
     /// Who sits at the other end.
     pub fn peer(&self) -> &Peer {
-        &self.peer
+        &self.ends.peer
     }
 
     /// Opens a stream. The peer's [`Connection::accept_bi`] may not return before something was written to it.
@@ -119,7 +173,7 @@ impl Connection {
     }
 
     fn ended(&self, reason: CloseReason) -> TransportError {
-        TransportError::Closed { address: format!("{} at {}", self.peer.role, self.peer.address), reason }
+        TransportError::Closed { address: format!("{} at {}", self.peer().role, self.peer().address), reason }
     }
 
     /// Closes at once, with an application code and text for the peer (QUIC cuts a text that does not fit in a
@@ -187,6 +241,6 @@ impl Connection {
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Connection({} at {})", self.peer.role, self.peer.address)
+        write!(f, "Connection({} at {})", self.peer().role, self.peer().address)
     }
 }

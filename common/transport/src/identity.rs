@@ -1,6 +1,5 @@
 //! The folder that the owner gave to this host: certificate, key, CA.
 
-use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,9 +14,9 @@ use rustls::{CertificateError, RootCertStore};
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::certificate::{self, Facts, Fingerprint, now_s};
-use crate::connection::Peer;
 use crate::error::IdentityError;
 use crate::provider::provider;
+use crate::revocation::{RevocationList, SEEN_FILE, Seen};
 use crate::role::Role;
 
 /// The certificate chain of an identity folder, own certificate first.
@@ -38,46 +37,82 @@ const MAX_CRL: u64 = 4 * 1024 * 1024;
 /// Who we are, and whom we trust: the own certificate chain with its key, the owner's CA, and its revocation list.
 ///
 /// With a list, every certificate must be one that the list's issuer speaks for, and not on it. Without one, nothing
-/// is revoked. The end of a list's own validity is not looked at: the owner is offline, a list is as good as the day it
-/// was copied, and refusing everybody because nobody was revoked lately would help nobody.
+/// is revoked; but once a host has seen a list it takes none that is older, and does not go without. A list counts
+/// beyond the end of its own validity: the owner is offline, a list is as good as the day it was copied, and refusing
+/// everybody because nobody was revoked lately would help nobody. [`RevocationList::is_out_of_date`] is for people.
 #[derive(Clone)]
 pub struct Identity {
     facts: Facts,
     chain: Vec<CertificateDer<'static>>,
     pub(crate) certified: Arc<SingleCertAndKey>,
     ca: Arc<RootCertStore>,
+    authorities: Arc<Vec<CertificateDer<'static>>>,
     pub(crate) trust: Trust,
-    /// Serial numbers on the lists.
-    revoked: Arc<HashSet<Vec<u8>>>,
+    list: Option<Arc<RevocationList>>,
     /// Secret of this identity from which endpoints derive what must survive a restart.
     pub(crate) restart_key: Arc<ring::hmac::Key>,
 }
 
 impl Identity {
-    /// Loads `cert.pem`, `key.pem`, `ca.pem` and, if it is there, `crl.pem` from an identity folder.
+    /// Loads `cert.pem`, `key.pem`, `ca.pem` and, if it is there, `crl.pem` from an identity folder, and notes the number
+    /// of the list in [`SEEN_FILE`] there.
     ///
     /// # Errors
     /// Missing or malformed files, a key that does not belong to the certificate, a certificate that is not of the CA,
     /// access by others than the owner of the files to the folder or the key, a revocation list that is not the CA's,
-    /// and a certificate that is not valid now or was revoked.
+    /// or older than one that was seen here, or has gone, and a certificate that is not valid now or was revoked.
     pub fn load(dir: &Path) -> Result<Identity, IdentityError> {
+        let identity = Self::load_after(dir, None)?;
+        identity.check_standing()?;
+        Ok(identity)
+    }
+
+    /// As [`Identity::load`] for a process that runs with this identity: a list that is older than its own is refused,
+    /// and an identity that is itself no longer valid is returned, so that its list is known;
+    /// [`Identity::check_standing`] tells.
+    ///
+    /// # Errors
+    /// As [`Identity::load`].
+    pub fn load_anew(&self, dir: &Path) -> Result<Identity, IdentityError> {
+        Self::load_after(dir, Some(self))
+    }
+
+    fn load_after(dir: &Path, before: Option<&Identity>) -> Result<Identity, IdentityError> {
         check_private_permissions(dir, 0o700)?;
         check_private_permissions(&dir.join(KEY_FILE), 0o600)?;
         let read = |name: &str| read_bounded(&dir.join(name), MAX_FILE);
         let shown = |name: &str| dir.join(name).display().to_string();
         let (cert, key, ca) = (read(CERT_FILE)?, read(KEY_FILE)?, read(CA_FILE)?);
-        let identity = Self::parse([&cert, &key, &ca], [shown(CERT_FILE), shown(KEY_FILE), shown(CA_FILE)])?;
-        identity.check_validity()?;
-        let list = dir.join(CRL_FILE);
-        match list.try_exists() {
-            Ok(false) => Ok(identity),
-            Ok(true) => identity.with_revocations(&read_bounded(&list, MAX_CRL)?, &shown(CRL_FILE)),
-            Err(source) => Err(IdentityError::Read { path: list, source }),
+        let mut identity = Self::parse([&cert, &key, &ca], [shown(CERT_FILE), shown(KEY_FILE), shown(CA_FILE)])?;
+        let in_memory = before.filter(|before| before.authorities == identity.authorities);
+        let in_memory = in_memory.and_then(|before| before.list.as_ref()).map(|list| list.number().clone());
+        let on_disk = seen(dir)?.and_then(|seen| seen.number_of(&identity.authorities));
+        let (file, remembered) = (dir.join(CRL_FILE), on_disk.clone());
+        let newest = in_memory.max(on_disk);
+        match file.try_exists() {
+            Ok(false) => match newest {
+                None => return Ok(identity),
+                Some(seen) => return Err(IdentityError::ListGone { path: file, seen }),
+            },
+            Ok(true) => identity = identity.with_list(&read_bounded(&file, MAX_CRL)?, &shown(CRL_FILE))?,
+            Err(source) => return Err(IdentityError::Read { path: file, source }),
         }
+        if let Some(list) = identity.list.as_mut().map(Arc::make_mut) {
+            let found = list.number().clone();
+            match newest {
+                Some(seen) if found < seen => return Err(IdentityError::ListOlder { path: file, found, seen }),
+                _ if remembered.as_ref() == Some(&found) => {}
+                _ => {
+                    let written = Seen::new(found, &identity.authorities).write(dir);
+                    list.unremembered = written.err().map(|e| format!("{}: {e}", dir.join(SEEN_FILE).display()));
+                }
+            }
+        }
+        Ok(identity)
     }
 
     /// An identity from PEM texts, for those that do not come from a folder. Does not look at the clock: see
-    /// [`Identity::check_validity`].
+    /// [`Identity::check_standing`].
     ///
     /// # Errors
     /// As [`Identity::load`], without permissions and clock.
@@ -90,9 +125,10 @@ impl Identity {
         let wrong = |file: &String, problem: String| IdentityError::Content { file: file.clone(), problem };
         let facts = certificate::read(&chain[0]).map_err(|e| wrong(&cert_file, format!("the certificate {e}")))?;
 
+        let authorities = certificates(pem[2], &ca_file)?;
         let mut ca = RootCertStore::empty();
-        for authority in certificates(pem[2], &ca_file)? {
-            ca.add(authority).map_err(|e| wrong(&ca_file, format!("is no usable CA certificate ({e})")))?;
+        for authority in &authorities {
+            ca.add(authority.clone()).map_err(|e| wrong(&ca_file, format!("is no usable CA certificate ({e})")))?;
         }
         let ca = Arc::new(ca);
         let trust = Trust::new(&ca, &[]);
@@ -108,50 +144,55 @@ impl Identity {
         let signing = signing.map_err(|e| wrong(&key_file, format!("holds no usable private key ({e})")))?;
         let certified = CertifiedKey::new(chain.clone(), signing);
         certified.keys_match().map_err(|e| wrong(&key_file, format!("does not belong to {cert_file} ({e})")))?;
-        let (certified, revoked) = (Arc::new(certified.into()), Arc::default());
-        Ok(Identity { facts, chain, certified, ca, trust, revoked, restart_key })
+        let (certified, authorities) = (Arc::new(certified.into()), Arc::new(authorities));
+        Ok(Identity { facts, chain, certified, ca, authorities, trust, list: None, restart_key })
     }
 
-    /// The same with the owner's revocation lists (PEM), read from `file`.
+    /// The same with the owner's revocation list (PEM), read from `file`.
     ///
     /// # Errors
     /// Anything that is no list of the CA, or [`IdentityError::Revoked`] when the own certificate is on it.
-    pub fn with_revocations(mut self, pem: &[u8], file: &str) -> Result<Identity, IdentityError> {
+    pub fn with_revocations(self, pem: &[u8], file: &str) -> Result<Identity, IdentityError> {
+        let identity = self.with_list(pem, file)?;
+        if identity.revokes(identity.serial()) {
+            return Err(IdentityError::Revoked { role: identity.facts.role });
+        }
+        Ok(identity)
+    }
+
+    fn with_list(mut self, pem: &[u8], file: &str) -> Result<Identity, IdentityError> {
         let wrong = |problem: String| IdentityError::Content { file: file.to_owned(), problem };
-        let lists: Vec<CertificateRevocationListDer<'static>> = CertificateRevocationListDer::pem_slice_iter(pem)
-            .collect::<Result<_, _>>()
-            .map_err(|e| wrong(format!("is no revocation list in PEM ({e})")))?;
-        if lists.is_empty() {
-            return Err(wrong("holds no revocation list".to_owned()));
-        }
-        let mut revoked = HashSet::new();
-        for list in &lists {
-            revoked.extend(certificate::revoked_serials(list).map_err(|e| wrong(format!("the revocation list {e}")))?);
-        }
-        let trust = Trust::new(&self.ca, &lists);
-        match trust.and_then(|trust| trust.check_own(&self.chain, &self.facts).map(|()| trust)) {
-            Ok(trust) => (self.trust, self.revoked) = (trust, Arc::new(revoked)),
-            Err(rustls::Error::InvalidCertificate(CertificateError::Revoked)) => {
-                return Err(IdentityError::Revoked { role: self.facts.role });
-            }
-            Err(e) => return Err(wrong(format!("is not a revocation list of the CA in {CA_FILE} ({e})"))),
-        }
+        let (der, list) = RevocationList::read(pem).map_err(wrong)?;
+        let trust = Trust::new(&self.ca, &[der]);
+        let checked = trust.and_then(|trust| match trust.check_own(&self.chain, &self.facts) {
+            Err(rustls::Error::InvalidCertificate(CertificateError::Revoked)) | Ok(()) => Ok(trust),
+            Err(e) => Err(e),
+        });
+        let foreign = |e| wrong(format!("is not a revocation list of the CA in {CA_FILE} ({e})"));
+        (self.trust, self.list) = (checked.map_err(foreign)?, Some(Arc::new(list)));
         Ok(self)
     }
 
-    /// Whether the owner has revoked the certificate of `peer`, which may have been accepted before this identity's
-    /// list was there.
-    #[must_use]
-    pub fn revokes(&self, peer: &Peer) -> bool {
-        self.revoked.contains(&peer.serial)
+    /// Whether the owner's list names the certificate of this serial number.
+    pub(crate) fn revokes(&self, serial: &[u8]) -> bool {
+        self.list.as_ref().is_some_and(|list| list.names(serial))
     }
 
-    /// Checks that the own certificate is valid now, by this machine's clock.
+    /// The owner's revocation list, if there is one.
+    #[must_use]
+    pub fn revocation_list(&self) -> Option<&RevocationList> {
+        self.list.as_deref()
+    }
+
+    /// Checks that the own certificate is valid now, by this machine's clock, and not revoked.
     ///
     /// # Errors
-    /// [`IdentityError::Expired`] or [`IdentityError::NotYetValid`], with both times.
-    pub fn check_validity(&self) -> Result<(), IdentityError> {
+    /// [`IdentityError::Expired`] or [`IdentityError::NotYetValid`], with both times, or [`IdentityError::Revoked`].
+    pub fn check_standing(&self) -> Result<(), IdentityError> {
         let (role, now_s) = (self.facts.role.clone(), now_s());
+        if self.revokes(self.serial()) {
+            return Err(IdentityError::Revoked { role });
+        }
         if now_s > self.facts.not_after_s {
             return Err(IdentityError::Expired { role, not_after_s: self.facts.not_after_s, now_s });
         }
@@ -220,6 +261,19 @@ fn read_bounded(path: &Path, most: u64) -> Result<Zeroizing<Vec<u8>>, IdentityEr
         return Err(IdentityError::Content { file: path.display().to_string(), problem });
     }
     std::fs::read(path).map(Zeroizing::new).map_err(failed)
+}
+
+/// What stands in [`SEEN_FILE`] of the folder `dir`.
+fn seen(dir: &Path) -> Result<Option<Seen>, IdentityError> {
+    let path = dir.join(SEEN_FILE);
+    match path.try_exists() {
+        Ok(false) => return Ok(None),
+        Ok(true) => {}
+        Err(source) => return Err(IdentityError::Read { path, source }),
+    }
+    let problem = || "does not say which revocation list was seen here last".to_owned();
+    let unreadable = || IdentityError::Content { file: path.display().to_string(), problem: problem() };
+    Seen::parse(&read_bounded(&path, MAX_FILE)?).ok_or_else(unreadable).map(Some)
 }
 
 fn certificates(pem: &[u8], file: &str) -> Result<Vec<CertificateDer<'static>>, IdentityError> {

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use twinmask_wire::CloseCode;
 
 use crate::classify::handshake_error;
-use crate::connection::{Connection, Hold};
+use crate::connection::{Connection, Hold, Own};
 use crate::error::TransportError;
 use crate::gate::{Gate, Verdict};
 use crate::identity::Identity;
@@ -193,7 +193,10 @@ async fn handshake(
     let done = tokio::time::timeout(wait, connecting).await.map_err(|_| unanswered())?;
     match (done, check.take()) {
         (Ok(connection), Some(Ok(facts))) => match places.try_acquire_owned() {
-            Ok(place) => Ok(Connection::quic(connection, Hold::Place(Arc::new(place)), facts, peer)),
+            Ok(place) => {
+                let (hold, own) = (Hold::Place(Arc::new(place)), Own::of(&identity));
+                Ok(Connection::quic(connection, hold, facts, own, peer))
+            }
             Err(_) => {
                 connection.close(VarInt::from_u32(CloseCode::Limit as u32), FULL.as_bytes());
                 Err(TransportError::Full { address })

@@ -18,7 +18,7 @@ pub fn memory_pair(role_a: Role, role_b: Role) -> (Connection, Connection) {
         address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
     };
     let (a, b) = memory::ends();
-    (Connection::memory(peer(role_b), a), Connection::memory(peer(role_a), b))
+    (Connection::memory(peer(role_b.clone()), role_a.clone(), a), Connection::memory(peer(role_a), role_b, b))
 }
 
 /// Cuts a connection in memory as if its network had gone: both ends see

@@ -14,7 +14,7 @@ use rustls::client::{ClientSessionStore, Resumption, Tls12ClientSessionValue, Tl
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
 use rustls::{NamedGroup, RootCertStore};
 use tokio::io::AsyncWriteExt;
-use twinmask_transport::{Client, CloseReason, Connection, Identity, Role, TransportError, TransportLimits};
+use twinmask_transport::{Client, CloseReason, Connection, Identity, Objection, Role, TransportError, TransportLimits};
 
 type Outcome = Result<Connection, TransportError>;
 
@@ -166,7 +166,14 @@ async fn revoked_peers_are_refused_by_either_side() {
 
     let (client, server) = meet(knows(&edge, &[&lost]), &knows(&own, &[&lost]), &Role::EdgeA).await;
     let (client, server) = (client.unwrap(), server.unwrap());
-    assert!(!knows(&edge, &[&lost]).revokes(server.peer()) && knows(&edge, &[&own]).revokes(server.peer()));
+    // A connection that stands falls with the certificate of either of its ends, by either end's list.
+    assert_eq!(client.objection(&knows(&own, &[&lost])), None);
+    for (knowing, revoked) in [(&own, &edge), (&edge, &own)] {
+        let (list, role) = (knows(knowing, &[revoked]), revoked.role().clone());
+        for connection in [&client, &server] {
+            assert_eq!(connection.objection(&list), Some(Objection::Revoked { role: role.clone() }));
+        }
+    }
     assert_eq!((client.peer().serial.as_slice(), client.peer().not_after_s), (edge.serial(), edge.not_after_s()));
 }
 

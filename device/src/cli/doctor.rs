@@ -185,8 +185,26 @@ fn identity(settings: &Settings, dir: &DeviceDir, findings: &mut Findings) -> Op
     }
     let (validity, concern) = validity(identity.not_after_s(), &identity.role().to_string());
     findings.ok_but("identity", format!("{}, {validity}, not revoked as far as known here", identity.role()), concern);
+    revocations(&identity, findings);
     clock(settings, &identity, findings);
     Some(identity)
+}
+
+/// How good the owner's revocation list is.
+fn revocations(identity: &Identity, findings: &mut Findings) {
+    let Some(list) = identity.revocation_list() else {
+        findings.ok("revocations", "no list (identity/crl.pem): as far as known here, nobody is revoked");
+        return;
+    };
+    let text = format!("list number {}, {} certificates revoked", list.number(), list.len());
+    let late = list
+        .next_update_s()
+        .filter(|_| list.is_out_of_date())
+        .map(|due| format!("it should have been replaced by {}: have the owner send the newest crl.pem", utc(due)));
+    let forgotten = list
+        .unremembered()
+        .map(|problem| format!("its number cannot be noted, so an older list would pass after a restart ({problem})"));
+    findings.ok_but("revocations", text, late.or(forgotten));
 }
 
 /// How long a certificate lasts, and whether that is a concern.

@@ -99,7 +99,10 @@ fn answer(edge: &Edge, request: &Request<Incoming>) -> Response<String> {
     let (status, kind, body) = match (request.method(), request.uri().path()) {
         (&Method::GET | &Method::HEAD, "/livez") => (StatusCode::OK, TEXT, "ok\n".to_owned()),
         (&Method::GET | &Method::HEAD, "/readyz") => match edge.readiness() {
-            Ok(()) => (StatusCode::OK, TEXT, "ready\n".to_owned()),
+            Ok(()) => {
+                let concern = edge.concern().map_or_else(String::new, |concern| concern + "\n");
+                (StatusCode::OK, TEXT, format!("ready\n{concern}"))
+            }
             Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, TEXT, format!("{reason}\n")),
         },
         (&Method::GET | &Method::HEAD, "/metrics") => (StatusCode::OK, PROMETHEUS, edge.metrics()),

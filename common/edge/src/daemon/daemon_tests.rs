@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, ExtendedKeyUsagePurpose, IsCa, Issuer,
@@ -34,18 +34,23 @@ impl Authority {
 
     /// Writes a revocation list with `identity` on it to the identity folder `dir`.
     pub(super) fn revoke(&self, identity: &Identity, dir: &Path) {
-        let entry = RevokedCertParams {
+        self.list(1, 2036, &[identity], dir);
+    }
+
+    /// Writes the revocation list `number`, to be replaced in `next_year`, to the identity folder `dir`.
+    pub(super) fn list(&self, number: u64, next_year: i32, revoked: &[&Identity], dir: &Path) {
+        let entry = |identity: &&Identity| RevokedCertParams {
             serial_number: SerialNumber::from_slice(identity.serial()),
-            revocation_time: rcgen::date_time_ymd(2026, 1, 1),
+            revocation_time: rcgen::date_time_ymd(2020, 1, 1),
             reason_code: None,
             invalidity_date: None,
         };
         let list = CertificateRevocationListParams {
-            this_update: rcgen::date_time_ymd(2026, 1, 1),
-            next_update: rcgen::date_time_ymd(2036, 1, 1),
-            crl_number: SerialNumber::from(1),
+            this_update: rcgen::date_time_ymd(2020, 1, 1),
+            next_update: rcgen::date_time_ymd(next_year, 1, 1),
+            crl_number: SerialNumber::from(number),
             issuing_distribution_point: None,
-            revoked_certs: vec![entry],
+            revoked_certs: revoked.iter().map(entry).collect(),
             key_identifier_method: KeyIdMethod::Sha256,
         };
         let list = list.signed_by(&self.0).expect("a list").pem().expect("PEM");
@@ -53,9 +58,16 @@ impl Authority {
     }
 
     /// Writes the identity folder `dir` of `role`.
-    fn issue(&self, role: &Certified, dir: &Path) {
+    pub(super) fn issue(&self, role: &Certified, dir: &Path) {
+        self.issue_for(Duration::from_secs(24 * 3600), role, dir);
+    }
+
+    /// The same, valid for so long.
+    pub(super) fn issue_for(&self, lasts: Duration, role: &Certified, dir: &Path) {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::default();
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a clock");
+        params.not_after = rcgen::date_time_ymd(1970, 1, 1) + now + lasts;
         params.subject_alt_names = vec![SanType::URI(role.uri().as_str().try_into().expect("ASCII"))];
         params.subject_alt_names.extend(role.dns_name().map(|n| SanType::DnsName(n.try_into().expect("ASCII"))));
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
@@ -70,14 +82,24 @@ impl Authority {
     }
 }
 
+impl Authority {
+    /// The identity of a device, valid for so long.
+    pub(super) fn device(&self, name: &str, lasts: Duration) -> Identity {
+        let folder = Folder::new();
+        let dir = folder.path().join("identity");
+        self.issue_for(lasts, &Certified::device(name).expect("a good name"), &dir);
+        Identity::load(&dir).expect("own identity")
+    }
+}
+
 /// Two edges' folders with one model, and two devices' identities.
 pub(super) struct Deployment {
     pub(super) authority: Authority,
     pub(super) a: Folder,
     pub(super) b: Folder,
     pub(super) device: Identity,
-    other: Identity,
-    digest: [u8; 32],
+    pub(super) other: Identity,
+    pub(super) digest: [u8; 32],
 }
 
 impl Deployment {
@@ -85,19 +107,14 @@ impl Deployment {
         let (authority, a, b) = (Authority::new(), Folder::new(), Folder::new());
         authority.issue(&Certified::EdgeA, &a.path().join("identity"));
         authority.issue(&Certified::EdgeB, &b.path().join("identity"));
-        let device = |name| {
-            let folder = Folder::new();
-            let dir = folder.path().join("identity");
-            authority.issue(&Certified::device(name).expect("a good name"), &dir);
-            Identity::load(&dir).expect("own identity")
-        };
-        let (device, other) = (device("cam"), device("other"));
+        let day = Duration::from_secs(24 * 3600);
+        let (device, other) = (authority.device("cam", day), authority.device("other", day));
         let digest = a.add("tiny", &bundle());
         b.add("tiny", &bundle());
         Deployment { authority, a, b, device, other, digest }
     }
 
-    fn config(&self, role: Role) -> Config {
+    pub(super) fn config(&self, role: Role) -> Config {
         let folder = match role {
             Role::A => &self.a,
             Role::B => &self.b,
@@ -105,21 +122,21 @@ impl Deployment {
         Config { threads: 2, ..Config::new(folder.path(), role).on_loopback() }
     }
 
-    async fn start(&self, role: Role) -> Daemon {
+    pub(super) async fn start(&self, role: Role) -> Daemon {
         Daemon::start(self.config(role), role, default_kernel()).await.expect("a good folder")
     }
 
-    async fn dial(&self, daemon: &Daemon, role: Role) -> Connection {
+    pub(super) async fn dial(&self, daemon: &Daemon, role: Role) -> Connection {
         debug_assert_eq!(role, daemon.edge().role);
         self.dial_as(daemon, &self.device).await.expect("connects")
     }
 
-    async fn dial_as(&self, daemon: &Daemon, device: &Identity) -> Result<Connection, TransportError> {
+    pub(super) async fn dial_as(&self, daemon: &Daemon, device: &Identity) -> Result<Connection, TransportError> {
         let (address, role) = (daemon.addr().to_string(), daemon.edge().role.certified());
         Client::connect(&address, &role, device, &TransportLimits::lan(), SOON).await
     }
 
-    fn open(&self, role: Role) -> Open {
+    pub(super) fn open(&self, role: Role) -> Open {
         Open {
             session: [1; 16],
             digest: self.digest,
@@ -130,13 +147,13 @@ impl Deployment {
         }
     }
 
-    async fn session(&self, daemon: &Daemon, role: Role) -> Device {
+    pub(super) async fn session(&self, daemon: &Daemon, role: Role) -> Device {
         Device::open(self.dial(daemon, role).await, &self.open(role)).await
     }
 }
 
 /// Status and body of an administration page.
-async fn get(daemon: &Daemon, path: &str) -> (u16, String) {
+pub(super) async fn get(daemon: &Daemon, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(daemon.admin_addr()).await.expect("connects");
     let request = format!("GET {path} HTTP/1.1\r\nhost: edge\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.expect("writes");

@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use twinmask_kernels::Kernel;
-use twinmask_transport::{Identity, Server, TransportError};
+use twinmask_transport::{Identity, IdentityError, Server, TransportError};
 use twinmask_wire::CloseCode;
 
 use crate::daemon::admin;
@@ -24,6 +24,8 @@ use crate::role::Role;
 /// Folder of certificate, key and CA in an edge's folder.
 const IDENTITY_DIR: &str = "identity";
 const UPKEEP: Duration = Duration::from_secs(5);
+/// Pause after which what people should mend is said again.
+const AGAIN: Duration = Duration::from_secs(3600);
 
 /// A running edge. Dropped without [`Daemon::shutdown`] it is gone at once.
 pub struct Daemon {
@@ -44,7 +46,7 @@ impl Daemon {
     /// Anything that is wrong with the folder or the addresses.
     pub async fn start(config: Config, role: Role, kernel: Arc<dyn Kernel>) -> Result<Daemon, StartError> {
         let identity_dir = config.dir.join(IDENTITY_DIR);
-        let identity = load_identity(&identity_dir, role)?;
+        let identity = own(Identity::load(&identity_dir)?, &identity_dir, role)?;
         let listen_failed = |source| StartError::Listen { address: config.listen.clone(), source };
         let admin_failed = |source| StartError::Admin { address: config.admin.clone(), source };
         let server = Server::bind(&config.listen, identity.clone(), config.transport()).await.map_err(listen_failed)?;
@@ -52,7 +54,7 @@ impl Daemon {
         let admin = TcpListener::bind(&config.admin).await.map_err(admin_failed)?;
         let admin_addr = admin.local_addr().map_err(admin_failed)?;
         let edge = tokio::task::block_in_place(|| Edge::load(&config, role, kernel))?;
-        edge.identity.send_replace(Some(identity));
+        edge.take_identity(identity);
 
         let mut tasks = JoinSet::new();
         tasks.spawn(admin::serve(admin, Arc::clone(&edge)));
@@ -85,14 +87,28 @@ impl Daemon {
     }
 
     /// Reads identity, revocation list and models anew. New connections get the new identity; open ones stay, except
-    /// those of peers that the list names, which are closed at once. Blocks for the time that takes.
+    /// those that the list names at either end, which are closed at once. Blocks for the time that takes.
     ///
     /// # Errors
-    /// The first file that is no good; what belongs to it is served on as before, the rest is taken.
+    /// The first file that is no good; what belongs to it is served on as before, the rest is taken. With a certificate
+    /// that is itself revoked the edge serves nobody, until it is given another one.
     pub fn reload(&self) -> Result<(), StartError> {
-        let identity = load_identity(&self.identity_dir, self.edge.role);
-        let identity = identity.map(|i| drop(self.edge.identity.send_replace(Some(i))));
+        let identity = self.reload_identity();
         identity.and(self.edge.reload())
+    }
+
+    fn reload_identity(&self) -> Result<(), StartError> {
+        let before = self.edge.identity.borrow().clone();
+        let dir = &self.identity_dir;
+        let identity = before.map_or_else(|| Identity::load(dir), |before| before.load_anew(dir))?;
+        let identity = own(identity, dir, self.edge.role)?;
+        match identity.check_standing() {
+            Err(early @ IdentityError::NotYetValid { .. }) => Err(early.into()),
+            standing => {
+                self.edge.take_identity(identity);
+                Ok(standing?)
+            }
+        }
     }
 
     /// Takes no new sessions, finishes what runs, tells devices and ends; takes at most about 9 s.
@@ -111,8 +127,8 @@ impl Drop for Daemon {
     }
 }
 
-fn load_identity(dir: &Path, role: Role) -> Result<Identity, StartError> {
-    let identity = Identity::load(dir)?;
+/// `identity`, read from `dir`, if it is that of the edge `role`.
+fn own(identity: Identity, dir: &Path, role: Role) -> Result<Identity, StartError> {
     if *identity.role() != role.certified() {
         return Err(StartError::WrongIdentity { dir: dir.to_owned(), found: identity.role().clone(), own: role });
     }
@@ -198,8 +214,13 @@ fn log_panic(ended: Result<(), tokio::task::JoinError>) {
 
 async fn upkeep(edge: Arc<Edge>) {
     let mut every = tokio::time::interval(UPKEEP);
+    let mut said = Instant::now();
     loop {
         every.tick().await;
         edge.meters.upkeep();
+        if said.elapsed() >= AGAIN {
+            edge.voice_concern();
+            said = Instant::now();
+        }
     }
 }

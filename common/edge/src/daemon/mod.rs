@@ -12,3 +12,5 @@ pub(crate) mod throttle;
 mod daemon_tests;
 #[cfg(test)]
 mod descriptor_tests;
+#[cfg(test)]
+mod standing_tests;

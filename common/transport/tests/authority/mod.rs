@@ -50,8 +50,13 @@ impl Authority {
         self.with_key(role, &KeyPair::generate().unwrap(), days)
     }
 
-    /// The owner's list (PEM), out of its own time, with these certificates on it.
+    /// The owner's list number 1 (PEM), out of its own time, with these certificates on it.
     pub fn revocations(&self, revoked: &[&Identity]) -> String {
+        self.revocation_list(1, 2020, revoked)
+    }
+
+    /// The owner's list `number` (PEM), of which the next one was to come on the second day of the year.
+    pub fn revocation_list(&self, number: u64, next_year: i32, revoked: &[&Identity]) -> String {
         let entry = |identity: &&Identity| RevokedCertParams {
             serial_number: SerialNumber::from_slice(identity.serial()),
             revocation_time: rcgen::date_time_ymd(2020, 1, 1),
@@ -60,8 +65,8 @@ impl Authority {
         };
         let list = CertificateRevocationListParams {
             this_update: rcgen::date_time_ymd(2020, 1, 1),
-            next_update: rcgen::date_time_ymd(2020, 1, 2),
-            crl_number: SerialNumber::from(1),
+            next_update: rcgen::date_time_ymd(next_year, 1, 2),
+            crl_number: SerialNumber::from(number),
             issuing_distribution_point: None,
             revoked_certs: revoked.iter().map(entry).collect(),
             key_identifier_method: KeyIdMethod::Sha256,
