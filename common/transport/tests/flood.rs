@@ -3,6 +3,7 @@
 
 mod authority;
 mod flooder;
+mod stranger;
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -19,18 +20,8 @@ const OTHER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 /// A second is what is asked for; the machine may be busy.
 const SOON: Duration = Duration::from_secs(5);
 
-fn tls(owner: &Authority) -> rustls::ClientConfig {
-    let mut roots = rustls::RootCertStore::empty();
-    let ca = rustls::pki_types::pem::PemObject::from_pem_slice(owner.pem.as_bytes()).unwrap();
-    roots.add(rustls::pki_types::CertificateDer::into_owned(ca)).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    tls.alpn_protocols = vec![b"twinmask/1".to_vec()];
-    tls
+fn tls() -> rustls::ClientConfig {
+    stranger::client_tls(None, twinmask_wire::ALPN.as_bytes())
 }
 
 /// How long honest clients take to connect, one after the other, while the edge is flooded from `from`.
@@ -44,7 +35,7 @@ async fn honest_under_flood(kind: Kind, from: Ipv4Addr) -> Vec<Duration> {
             accepted.extend(outcome.ok());
         }
     });
-    let flood = Flood::start(kind, from, &address, tls(&owner));
+    let flood = Flood::start(kind, from, &address, tls());
     tokio::time::sleep(Duration::from_millis(700)).await;
     let own = owner.issue(&device());
     let mut took = Vec::new();
@@ -92,7 +83,7 @@ async fn connections_that_stand_outlive_a_flood_from_their_own_address() {
             }
         }
     });
-    let flood = Flood::start(Kind::ProvenHalf, Ipv4Addr::LOCALHOST, &address, tls(&owner));
+    let flood = Flood::start(Kind::ProvenHalf, Ipv4Addr::LOCALHOST, &address, tls());
     tokio::time::sleep(Duration::from_secs(2)).await;
     let (mut send, _recv) = standing.open_bi().await.unwrap();
     send.write_all(b"?").await.unwrap();
@@ -145,7 +136,7 @@ async fn failing_handshakes_of_one_address_are_few() {
     let owner = Authority::new("owner");
     let mut server = Server::bind("127.0.0.1:0", owner.issue(&Role::EdgeA), TransportLimits::lan()).await.unwrap();
     let address = server.local_addr().unwrap();
-    let config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls(&owner)).unwrap()));
+    let config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls()).unwrap()));
     let endpoint = quinn::Endpoint::client((OTHER, 0).into()).unwrap();
     let mut without_certificate = tokio::task::JoinSet::new();
     for _ in 0..16 {
