@@ -8,6 +8,7 @@ use twinmask_masking::Integrity;
 use twinmask_transport::{Connection, Role, TransportLimits};
 use twinmask_wire::CodecChoice;
 
+use crate::credentials::Credentials;
 use crate::device::{Device, Dial, Way};
 use crate::error::{DeviceError, SettingError};
 use crate::local::Local;
@@ -171,7 +172,7 @@ impl Builder {
             }
             None => {
                 let edges = self.addresses()?;
-                Way::Edges(Box::new((DeviceDir::open(&self.dir)?.identity()?, edges)))
+                Way::Edges(Box::new((Credentials::open(&DeviceDir::open(&self.dir)?)?, edges)))
             }
         };
         let bundle = DeviceDir::open(&self.dir)?.load(self.model.as_deref())?;

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex as AsyncMutex;
 use twinmask_ring::keys::MaskKey;
-use twinmask_transport::{Connection, Identity, Role};
+use twinmask_transport::{Connection, Role};
 
+use crate::credentials::Credentials;
 use crate::error::DeviceError;
 use crate::exec::Values;
 use crate::inference::{Inference, Times};
@@ -24,7 +25,7 @@ pub(crate) type Dial = dyn Fn(Role) -> Connection + Send + Sync;
 /// Where the linear layers are computed.
 pub(crate) enum Way {
     /// By two edges.
-    Edges(Box<(Identity, Edges)>),
+    Edges(Box<(Credentials, Edges)>),
     /// By two edges in this process.
     Memory { dial: Arc<Dial>, key: MaskKey, options: SessionOptions },
     /// On this device, one inference at a time.
@@ -88,17 +89,25 @@ impl Device {
         self.session().await.map(drop)
     }
 
-    /// The open session, opened now if there is none; none for a device that computes alone.
+    /// The open session, opened now if there is none; none for a device that computes alone. One that may go on no
+    /// longer, as an edge was revoked or a certificate has run out, is closed, and another one opened.
     ///
     /// # Errors
     /// [`DeviceError`] naming the edge.
     pub async fn session(&self) -> Result<Option<Session>, DeviceError> {
         let mut open = self.0.session.lock().await;
+        if let (Way::Edges(way), Some(session)) = (&self.0.way, &*open)
+            && let Some(objection) = way.0.objection(session)
+        {
+            tracing::warn!(%objection, "the session is closed");
+            session.close().await;
+            *open = None;
+        }
         if open.is_none() {
             let model = Arc::clone(&self.0.model);
             *open = match &self.0.way {
                 Way::Local(_) => None,
-                Way::Edges(way) => Some(Session::open(model, &way.0, &way.1).await?),
+                Way::Edges(way) => Some(Session::open(model, &way.0.current()?, &way.1).await?),
                 Way::Memory { dial, key, options } => {
                     let (a, b) = (dial(Role::EdgeA), dial(Role::EdgeB));
                     Some(Session::over(model, key, a, b, options.clone()).await?)

@@ -82,6 +82,7 @@ pub mod blocking;
 mod builder;
 #[cfg(feature = "cli")]
 pub mod cli;
+mod credentials;
 mod device;
 mod embedding;
 pub mod engine;

@@ -38,7 +38,12 @@ impl DeviceDir {
     /// # Errors
     /// When it is missing, expired, or others may read it.
     pub fn identity(&self) -> Result<Identity, DeviceError> {
-        Ok(Identity::load(&self.path.join("identity"))?)
+        Ok(Identity::load(&self.identity_dir())?)
+    }
+
+    /// Where that is.
+    pub(crate) fn identity_dir(&self) -> PathBuf {
+        self.path.join("identity")
     }
 
     /// Names of the models that the folder holds, sorted.

@@ -78,7 +78,7 @@ fn holds_identity(store: &Store, role: &Role, registry: &Registry) -> bool {
         let named = registry.models_of(role).iter().all(|m| i.models().contains(m));
         i.role() == role && registry.knows(i.serial()) && i.mask_key().is_ok() && named
     };
-    Identity::load(&store.identity_dir(role)).is_ok_and(fits)
+    Identity::load_bare(&store.identity_dir(role)).is_ok_and(fits)
 }
 
 fn stage_bundle(

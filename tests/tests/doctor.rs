@@ -31,6 +31,7 @@ fn a_healthy_device() {
         "folder",
         "owner key",
         "identity",
+        "revocations",
         "clock",
         "model lenet",
         "edge-a",

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use twinmask_kernels::Kernel;
 use twinmask_ring::keys::MaskKey;
 use twinmask_transport::mask_key::{self, MASK_KEY_FILE};
-use twinmask_transport::{Connection, Identity, Peer};
+use twinmask_transport::{Connection, Identity, utc};
 use twinmask_wire::CloseCode;
 
 use crate::budget::Budget;
@@ -23,10 +23,13 @@ use crate::fault::{Fault, refused};
 use crate::lock::locked;
 use crate::models::{MODELS_DIR, Models};
 use crate::relay::inbox::Inboxes;
+use crate::relay::line::Line;
 use crate::role::Role;
 
 /// Folder of certificate, keys and CA in an edge's folder.
 pub(crate) const IDENTITY_DIR: &str = "identity";
+/// Longest time between two looks at the clock of who waits for a certificate to end: clocks are set.
+const CLOCK: Duration = Duration::from_secs(60);
 
 /// Why devices may not come.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -35,6 +38,9 @@ pub enum NotReady {
     /// The edge takes no new sessions any more.
     #[error("going down")]
     GoingDown,
+    /// The edge's certificate is revoked or out of its time.
+    #[error("{0}")]
+    Certificate(String),
     /// The owner has added no model, or the folder was not copied anew.
     #[error("no models in {}", .0.display())]
     NoModels(PathBuf),
@@ -53,7 +59,7 @@ pub struct Edge {
     /// [`Daemon`](crate::Daemon).
     pub(crate) identity: watch::Sender<Option<Identity>>,
     /// Edge A: the connection to edge B while there is one.
-    pub(crate) peer: watch::Sender<Option<Connection>>,
+    pub(crate) peer: watch::Sender<Option<Arc<Line>>>,
     /// Edge B: sessions that edge A may introduce itself to.
     pub(crate) inboxes: Arc<Inboxes>,
     /// Edge B: room for corrections, by device.
@@ -133,21 +139,87 @@ impl Edge {
         Arc::clone(&self.models.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// At edge A: introduces sessions over this connection to edge B until it ends.
+    /// At edge A: introduces sessions over this connection to edge B until it ends, another one takes its place, or a
+    /// certificate of one of its ends has run out or was revoked.
     pub async fn connected(&self, connection: &Connection) {
-        self.peer.send_replace(Some(connection.clone()));
-        self.meters.peer.set(1);
-        connection.closed().await;
-        self.peer.send_replace(None);
-        self.meters.peer.set(0);
+        self.introduce_over(connection);
+        self.see_off(connection).await;
     }
 
-    /// Waits until the owner has revoked the certificate of `peer`, also if that was before it was accepted.
-    pub(crate) async fn revoked(&self, peer: &Peer) {
+    /// Introduces sessions over this connection from now on.
+    pub(crate) fn introduce_over(&self, connection: &Connection) {
+        self.peer.send_replace(Some(Arc::new(Line(connection.clone()))));
+        self.meters.peer.set(1);
+    }
+
+    /// Waits for the end of a connection that sessions are introduced over.
+    pub(crate) async fn see_off(&self, connection: &Connection) {
+        let reason = tokio::select! {
+            reason = connection.closed() => reason.to_string(),
+            objection = self.objection(connection) => {
+                connection.close(CloseCode::Role as u32, &objection);
+                objection
+            }
+        };
+        let over = |line: &Option<Arc<Line>>| line.as_ref().is_some_and(|line| line.0.close_reason().is_some());
+        let current = self.peer.send_if_modified(|line| over(line) && line.take().is_some());
+        if current {
+            self.meters.peer.set(0);
+            tracing::warn!(reason, "the connection to edge-b has ended; sessions get no relay");
+        }
+    }
+
+    /// Takes another identity: for connections to come, and to judge those that stand.
+    pub(crate) fn take_identity(&self, identity: Identity) {
+        self.meters.identity(&identity);
+        match identity.revocation_list() {
+            Some(list) => {
+                tracing::info!(number = %list.number(), revoked = list.len(), "revocation list loaded");
+                if let Some(problem) = list.unremembered() {
+                    tracing::warn!(
+                        problem,
+                        "cannot note the list's number: after a restart an older one would be taken"
+                    );
+                }
+            }
+            None => tracing::info!("no revocation list (crl.pem): nobody is revoked"),
+        }
+        self.identity.send_replace(Some(identity));
+        self.voice_concern();
+    }
+
+    /// What people should mend though the edge serves on.
+    pub(crate) fn concern(&self) -> Option<String> {
+        let identity = self.identity.borrow();
+        let list = identity.as_ref()?.revocation_list().filter(|list| list.is_out_of_date())?;
+        let (number, due) = (list.number(), utc(list.next_update_s()?));
+        Some(format!(
+            "the revocation list number {number} should have been replaced by {due}: it counts on, but whoever was \
+             revoked since is not on it; copy the newest crl.pem here and send SIGHUP"
+        ))
+    }
+
+    pub(crate) fn voice_concern(&self) {
+        if let Some(concern) = self.concern() {
+            tracing::warn!("{concern}");
+        }
+    }
+
+    /// Waits until `connection` may stand no longer, also if that was before it was accepted: a certificate of one of
+    /// its ends was revoked by the owner, or has run out.
+    pub(crate) async fn objection(&self, connection: &Connection) -> String {
         let mut identity = self.identity.subscribe();
-        let listed = |i: &Option<Identity>| i.as_ref().is_some_and(|i| i.revokes(peer));
-        if identity.wait_for(listed).await.is_err() {
-            std::future::pending::<()>().await; // the edge is gone, and nobody is left to revoke
+        loop {
+            let objection = identity.borrow_and_update().as_ref().and_then(|i| connection.objection(i));
+            if let Some(objection) = objection {
+                return objection.to_string();
+            }
+            tokio::select! {
+                changed = identity.changed() => if changed.is_err() {
+                    std::future::pending::<()>().await; // the edge is gone, and nobody is left to object
+                },
+                () = tokio::time::sleep(connection.lasts().min(CLOCK)) => {}
+            }
         }
     }
 
@@ -165,6 +237,8 @@ impl Edge {
         if *self.draining.borrow() {
             return Err(NotReady::GoingDown);
         }
+        let standing = self.identity.borrow().as_ref().map_or(Ok(()), Identity::check_standing);
+        standing.map_err(|error| NotReady::Certificate(error.to_string()))?;
         if self.models().len() == 0 {
             return Err(NotReady::NoModels(self.dir.join(MODELS_DIR)));
         }

@@ -211,8 +211,8 @@ impl TestEdge {
     /// Makes `connection` this edge A's to edge B.
     pub(crate) fn meet(&self, connection: Connection) {
         let edge = Arc::clone(&self.edge);
-        self.edge.peer.send_replace(Some(connection.clone()));
-        tokio::spawn(async move { edge.connected(&connection).await });
+        edge.introduce_over(&connection);
+        tokio::spawn(async move { edge.see_off(&connection).await });
     }
 
     /// The device's end of a connection that the edge serves.

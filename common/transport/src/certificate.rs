@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use x509_parser::prelude::{ASN1Time, CertificateRevocationList, FromDer, GeneralName, X509Certificate};
+use x509_parser::prelude::{ASN1Time, FromDer, GeneralName, X509Certificate};
 
 use crate::role::Role;
 
@@ -79,17 +79,8 @@ pub(crate) fn read(der: &[u8]) -> Result<Facts, String> {
     })
 }
 
-/// The serial numbers that a revocation list in DER names. Nothing in it is verified.
-///
-/// # Errors
-/// A text that completes "the revocation list ...".
-pub(crate) fn revoked_serials(der: &[u8]) -> Result<Vec<Vec<u8>>, String> {
-    let (_, list) = CertificateRevocationList::from_der(der).map_err(|e| format!("cannot be parsed: {e}"))?;
-    Ok(list.iter_revoked_certificates().map(|r| trimmed(r.raw_serial()).to_vec()).collect())
-}
-
 /// A number in DER may have a leading zero for its sign.
-fn trimmed(serial: &[u8]) -> &[u8] {
+pub(crate) fn trimmed(serial: &[u8]) -> &[u8] {
     &serial[serial.iter().take_while(|&&b| b == 0).count()..]
 }
 

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::{Endpoint, VarInt};
+use tokio::sync::OwnedSemaphorePermit;
 
-use crate::certificate::{Facts, Fingerprint};
+use crate::certificate::{Facts, Fingerprint, now_s};
 use crate::classify::close_reason;
-use crate::error::{CloseReason, TransportError};
+use crate::error::{CloseReason, Objection, TransportError};
+use crate::identity::Identity;
 use crate::memory::MemoryEnd;
 use crate::role::Role;
 use crate::stream::{RecvHalf, SendHalf};
@@ -51,29 +53,86 @@ impl Peer {
 /// connection closes with code 0.
 #[derive(Clone)]
 pub struct Connection {
-    peer: Arc<Peer>,
+    ends: Arc<Ends>,
     link: Link,
+}
+
+/// Whose certificates a connection was made with.
+struct Ends {
+    peer: Peer,
+    own: Own,
+}
+
+/// This end's certificate: another one may have come since.
+pub(crate) struct Own {
+    role: Role,
+    serial: Vec<u8>,
+    not_after_s: i64,
+}
+
+impl Own {
+    pub(crate) fn of(identity: &Identity) -> Own {
+        let (role, serial) = (identity.role().clone(), identity.serial().to_vec());
+        Own { role, serial, not_after_s: identity.not_after_s() }
+    }
 }
 
 #[derive(Clone)]
 enum Link {
-    /// With its endpoint on the client's side, which has one of its own.
-    Quic(quinn::Connection, Option<Endpoint>),
+    Quic(quinn::Connection, Hold),
     Memory(Arc<MemoryEnd>),
+}
+
+/// What lasts as long as the handles of a connection.
+#[derive(Clone)]
+pub(crate) enum Hold {
+    /// The client's endpoint: every connection has one of its own.
+    Endpoint(Endpoint),
+    /// A place among the connections of the server.
+    Place(#[expect(dead_code, reason = "is free when dropped")] Arc<OwnedSemaphorePermit>),
 }
 
 impl Connection {
     pub(crate) fn quic(
         connection: quinn::Connection,
-        endpoint: Option<Endpoint>,
+        hold: Hold,
         facts: Facts,
+        own: Own,
         address: SocketAddr,
     ) -> Connection {
-        Connection { peer: Arc::new(Peer::of(facts, address)), link: Link::Quic(connection, endpoint) }
+        let peer = Peer::of(facts, address);
+        Connection { ends: Arc::new(Ends { peer, own }), link: Link::Quic(connection, hold) }
     }
 
-    pub(crate) fn memory(peer: Peer, end: Arc<MemoryEnd>) -> Connection {
-        Connection { peer: Arc::new(peer), link: Link::Memory(end) }
+    pub(crate) fn memory(peer: Peer, role: Role, end: Arc<MemoryEnd>) -> Connection {
+        let own = Own { role, serial: Vec::new(), not_after_s: i64::MAX };
+        Connection { ends: Arc::new(Ends { peer, own }), link: Link::Memory(end) }
+    }
+
+    /// Why it may stand no longer: a certificate of one of its ends has run out, or is on the owner's list as far as
+    /// `identity` knows it.
+    #[must_use]
+    pub fn objection(&self, identity: &Identity) -> Option<Objection> {
+        let Ends { peer, own } = &*self.ends;
+        for (role, serial, not_after_s) in
+            [(&own.role, &own.serial, own.not_after_s), (&peer.role, &peer.serial, peer.not_after_s)]
+        {
+            if identity.revokes(serial) {
+                return Some(Objection::Revoked { role: role.clone() });
+            }
+            if now_s() > not_after_s {
+                return Some(Objection::Expired { role: role.clone(), not_after_s });
+            }
+        }
+        None
+    }
+
+    /// How long the certificates of both its ends last, by this machine's clock.
+    #[must_use]
+    pub fn lasts(&self) -> Duration {
+        let Ends { peer, own } = &*self.ends;
+        let left_s = peer.not_after_s.min(own.not_after_s).saturating_sub(now_s()).saturating_add(1);
+        Duration::from_secs(u64::try_from(left_s).unwrap_or(0))
     }
 
     /// Cuts a connection in memory as if its network had gone; false, and nothing, for one over QUIC.
@@ -89,7 +148,7 @@ impl Connection {
 
     /// Who sits at the other end.
     pub fn peer(&self) -> &Peer {
-        &self.peer
+        &self.ends.peer
     }
 
     /// Opens a stream. The peer's [`Connection::accept_bi`] may not return before something was written to it.
@@ -128,7 +187,7 @@ impl Connection {
     }
 
     fn ended(&self, reason: CloseReason) -> TransportError {
-        TransportError::Closed { address: format!("{} at {}", self.peer.role, self.peer.address), reason }
+        TransportError::Closed { address: format!("{} at {}", self.peer().role, self.peer().address), reason }
     }
 
     /// Closes at once, with an application code and text for the peer (QUIC cuts a text that does not fit in a
@@ -144,7 +203,7 @@ impl Connection {
     /// that is about to exit needs that.
     pub async fn shutdown(&self, code: u32, text: &str) {
         self.close(code, text);
-        if let Link::Quic(_, Some(endpoint)) = &self.link {
+        if let Link::Quic(_, Hold::Endpoint(endpoint)) = &self.link {
             let _ = tokio::time::timeout(SHUTDOWN_WAIT, endpoint.wait_idle()).await;
         }
     }
@@ -196,6 +255,6 @@ impl Connection {
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Connection({} at {})", self.peer.role, self.peer.address)
+        write!(f, "Connection({} at {})", self.peer().role, self.peer().address)
     }
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use twinmask_wire::ALPN;
 
 use crate::certificate::utc;
+use crate::revocation::ListNumber;
 use crate::role::Role;
 
 /// Why an identity folder could not be used.
@@ -61,6 +62,30 @@ pub enum IdentityError {
     Revoked {
         /// Whose certificate.
         role: Role,
+    },
+    /// The list that was there has gone.
+    #[error(
+        "{} is gone, and this host has seen the owner's revocation list number {seen}: copy crl.pem here anew from the \
+         owner's folder", path.display()
+    )]
+    ListGone {
+        /// Where the list was.
+        path: PathBuf,
+        /// The greatest number that was seen.
+        seen: ListNumber,
+    },
+    /// The list is older than one that was there.
+    #[error(
+        "{} is the owner's revocation list number {found}, and this host has seen number {seen}: copy the newest crl.pem \
+         here from the owner's folder", path.display()
+    )]
+    ListOlder {
+        /// The list.
+        path: PathBuf,
+        /// Its number.
+        found: ListNumber,
+        /// The greatest number that was seen.
+        seen: ListNumber,
     },
     /// The own certificate is not valid yet.
     #[error(
@@ -127,10 +152,22 @@ pub enum TransportError {
         /// How long we waited, ms.
         waited_ms: u64,
     },
+    /// A block of addresses has more handshakes that come to nothing than one may have, or the server has.
+    #[error("handshakes from {block} are ignored: too many at a time, or too many that fail ([handshakes])")]
+    TooManyHandshakes {
+        /// The block, ADDRESS/BITS.
+        block: String,
+    },
     /// The server takes no more connections.
     #[error("{address} takes no new connections: it has reached its limit or is shutting down; try again later")]
     Busy {
         /// The host.
+        address: String,
+    },
+    /// A client was one too many after its handshake.
+    #[error("{address} found no place: as many connections as may be (max_sessions, and a few)")]
+    Full {
+        /// The client.
         address: String,
     },
     /// The peer's certificate is of another CA.
@@ -246,6 +283,26 @@ pub enum TransportError {
     /// The TLS library refused the configuration made from an identity.
     #[error("TLS cannot be configured: {0}")]
     Tls(String),
+}
+
+/// Why a connection that stands may stand no longer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Objection {
+    /// The owner has revoked a certificate of one of its ends.
+    #[error("the certificate of {role} was revoked by the owner")]
+    Revoked {
+        /// Whose certificate.
+        role: Role,
+    },
+    /// A certificate of one of its ends has run out.
+    #[error("the certificate of {role} expired at {}", utc(*not_after_s))]
+    Expired {
+        /// Whose certificate.
+        role: Role,
+        /// End of its validity, seconds since 1970.
+        not_after_s: i64,
+    },
 }
 
 fn swap_hint(expected: &Role, found: &Role) -> &'static str {

@@ -7,6 +7,9 @@ use quinn::congestion::CubicConfig;
 use quinn::{AckFrequencyConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 use serde::{Deserialize, Serialize};
 
+use crate::handshakes::HandshakeLimits;
+use crate::range::OutOfRange;
+
 const MIB: u32 = 1024 * 1024;
 
 /// Bounds and tuning of an endpoint; every field can be changed after taking a preset.
@@ -37,13 +40,10 @@ pub struct TransportLimits {
     pub max_udp_payload: u16,
     /// Size of the socket's buffers in each direction, bytes; the system may grant less.
     pub socket_buffer: u32,
-    /// Servers: connections at a time, handshakes included.
+    /// Servers: connections at a time of clients that are who they may be.
     pub max_connections: usize,
-    /// Servers: handshakes at a time of clients not yet authenticated. From half of it on, a client first has to prove
-    /// its address (QUIC Retry).
-    pub max_handshakes: usize,
-    /// Servers: time a client has for its handshake, ms.
-    pub handshake_timeout_ms: u32,
+    /// Servers: what clients get before that.
+    pub handshakes: HandshakeLimits,
 }
 
 impl TransportLimits {
@@ -62,8 +62,7 @@ impl TransportLimits {
             max_udp_payload: 6500,
             socket_buffer: 4 * MIB,
             max_connections: 256,
-            max_handshakes: 32,
-            handshake_timeout_ms: 5000,
+            handshakes: HandshakeLimits::DEFAULT,
         }
     }
 
@@ -158,24 +157,11 @@ impl TransportOverrides {
         ];
         for (field, value, target, (least, most)) in fields {
             let Some(value) = value else { continue };
-            if !(least..=most).contains(&value) {
-                return Err(OutOfRange { field, value, least, most });
-            }
-            *target = value;
+            *target = OutOfRange::check("transport", field, value, least, most)?;
         }
         limits.max_udp_payload = u16::try_from(udp_payload).expect("the range of max_udp_payload is that of a u16");
         Ok(limits)
     }
-}
-
-/// A field of [`TransportOverrides`] that QUIC cannot be set to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("[transport] {field} is {value}: it must be from {least} to {most}")]
-pub struct OutOfRange {
-    field: &'static str,
-    value: u32,
-    least: u32,
-    most: u32,
 }
 
 impl Default for TransportLimits {

@@ -1,16 +1,20 @@
 //! The TLS library's cryptography.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustls::crypto::{CryptoProvider, ring::cipher_suite};
 
 /// The ring provider, with the cheapest cipher of this processor first: AES-128-GCM where it has the instructions,
 /// else ChaCha20-Poly1305.
 pub(crate) fn provider() -> Arc<CryptoProvider> {
-    let aes = cipher_suite::TLS13_AES_128_GCM_SHA256;
-    let chacha = cipher_suite::TLS13_CHACHA20_POLY1305_SHA256;
-    let cipher_suites = if has_aes() { vec![aes, chacha] } else { vec![chacha, aes] };
-    Arc::new(CryptoProvider { cipher_suites, ..rustls::crypto::ring::default_provider() })
+    static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
+    let provider = PROVIDER.get_or_init(|| {
+        let aes = cipher_suite::TLS13_AES_128_GCM_SHA256;
+        let chacha = cipher_suite::TLS13_CHACHA20_POLY1305_SHA256;
+        let cipher_suites = if has_aes() { vec![aes, chacha] } else { vec![chacha, aes] };
+        Arc::new(CryptoProvider { cipher_suites, ..rustls::crypto::ring::default_provider() })
+    });
+    provider.clone()
 }
 
 fn has_aes() -> bool {

@@ -10,7 +10,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::task::JoinSet;
 
 use crate::classify::handshake_error;
-use crate::connection::Connection;
+use crate::connection::{Connection, Hold, Own};
 use crate::error::TransportError;
 use crate::identity::Identity;
 use crate::limits::TransportLimits;
@@ -128,7 +128,10 @@ async fn attempt(call: &Call, peer: SocketAddr) -> Result<Connection, TransportE
         confirmed(&connection).await.map(|()| connection)
     };
     match (done.await, check.take()) {
-        (Ok(connection), Some(Ok(facts))) => Ok(Connection::quic(connection, Some(endpoint), facts, peer)),
+        (Ok(connection), Some(Ok(facts))) => {
+            let own = Own::of(&call.identity);
+            Ok(Connection::quic(connection, Hold::Endpoint(endpoint), facts, own, peer))
+        }
         (_, Some(Err(refused))) => Err(refused),
         (Err(error), _) => Err(handshake_error(&call.address, error, call.unanswered())),
         (Ok(_), None) => Err(TransportError::BadCertificate {

@@ -2,17 +2,20 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use quinn::crypto::rustls::QuicServerConfig;
 use quinn::{Endpoint, EndpointConfig, Incoming, VarInt};
 use quinn_proto::HashedConnectionIdGenerator;
 use ring::hmac;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use twinmask_wire::CloseCode;
 
 use crate::classify::handshake_error;
-use crate::connection::Connection;
+use crate::connection::{Connection, Hold, Own};
 use crate::error::TransportError;
+use crate::gate::{Gate, Verdict};
 use crate::identity::Identity;
 use crate::limits::TransportLimits;
 use crate::quic::{endpoint, resolve};
@@ -20,6 +23,10 @@ use crate::tls::{self, PeerCheck};
 
 /// Bytes kept of one client before its handshake begins, and of all such clients.
 const INCOMING_BUFFERS: (u64, u64) = (64 * 1024, 1024 * 1024);
+/// Clients whose first packet has come and about whom nothing is decided.
+const MOST_INCOMING: usize = 256;
+/// What the client is told that takes no place because others have come first.
+const FULL: &str = "this edge has as many connections as it may have; try again later";
 /// Longest wait for clients to learn that the server goes.
 const CLOSE_WAIT: Duration = Duration::from_secs(2);
 
@@ -28,7 +35,10 @@ pub struct Server {
     endpoint: Endpoint,
     config: quinn::ServerConfig,
     identity: Identity,
-    limits: TransportLimits,
+    wait: Duration,
+    gate: Gate,
+    /// Places for connections of clients that are who they may be.
+    places: Arc<Semaphore>,
     handshakes: JoinSet<Result<Connection, TransportError>>,
     draining: bool,
 }
@@ -46,7 +56,7 @@ impl Server {
             quinn::ServerConfig::with_crypto(crypto(&identity, PeerCheck::new(String::new(), &identity, None))?);
         config
             .transport_config(limits.quinn())
-            .max_incoming(limits.max_handshakes.saturating_mul(4))
+            .max_incoming(MOST_INCOMING)
             .incoming_buffer_size(INCOMING_BUFFERS.0)
             .incoming_buffer_size_total(INCOMING_BUFFERS.1);
         let mut bound = Err(TransportError::Tls("no address to listen on".to_owned()));
@@ -56,7 +66,16 @@ impl Server {
                 break;
             }
         }
-        Ok(Server { endpoint: bound?, config, identity, limits, handshakes: JoinSet::new(), draining: false })
+        Ok(Server {
+            endpoint: bound?,
+            config,
+            identity,
+            wait: Duration::from_millis(limits.handshakes.timeout_ms.into()),
+            gate: Gate::new(limits.handshakes, Instant::now()),
+            places: Arc::new(Semaphore::new(limits.max_connections.min(Semaphore::MAX_PERMITS))),
+            handshakes: JoinSet::new(),
+            draining: false,
+        })
     }
 
     /// The address that is really listened on.
@@ -72,15 +91,20 @@ impl Server {
         self.identity = identity;
     }
 
-    /// The next client that is who it may be, or the failure of one that is not (to be logged, not fatal); `None` once
-    /// the server is closed. Handshakes run side by side, and only while this is being awaited are new ones begun.
+    /// The next client that is who it may be, or the failure of one that is not (to be logged with a limit, not fatal);
+    /// `None` once the server is closed. Handshakes run side by side, within [`TransportLimits::handshakes`], and only
+    /// while this is being awaited are new ones begun.
     ///
     /// Cancel safe.
     pub async fn accept(&mut self) -> Option<Result<Connection, TransportError>> {
         loop {
-            let room = self.handshakes.len() < self.limits.max_handshakes.max(1);
             tokio::select! {
-                incoming = self.endpoint.accept(), if room => self.begin(incoming?),
+                // Always taken, also without a place for it: what waits in this queue keeps others out.
+                incoming = self.endpoint.accept() => {
+                    if let Err(error) = self.begin(incoming?) {
+                        return Some(Err(error));
+                    }
+                }
                 Some(done) = self.handshakes.join_next() => {
                     return Some(done.unwrap_or_else(|e| Err(TransportError::Tls(format!("handshake task: {e}")))));
                 }
@@ -88,14 +112,34 @@ impl Server {
         }
     }
 
-    fn begin(&mut self, incoming: Incoming) {
-        if self.draining || self.endpoint.open_connections() >= self.limits.max_connections {
+    fn begin(&mut self, incoming: Incoming) -> Result<(), TransportError> {
+        if self.draining || self.places.available_permits() == 0 {
             incoming.refuse();
-        } else if self.handshakes.len() * 2 >= self.limits.max_handshakes && incoming.may_retry() {
-            let _ = incoming.retry(); // cannot fail: may_retry() was true
-        } else {
-            let wait = Duration::from_millis(self.limits.handshake_timeout_ms.into());
-            self.handshakes.spawn(handshake(incoming, self.config.clone(), self.identity.clone(), wait));
+            return Ok(());
+        }
+        let proven = incoming.remote_address_validated();
+        match self.gate.ask(incoming.remote_address().ip(), proven, Instant::now()) {
+            Verdict::Begin(place) => {
+                let (config, places) = (self.config.clone(), self.places.clone());
+                let shaking = handshake(incoming, config, self.identity.clone(), self.wait, places);
+                self.handshakes.spawn(async move {
+                    let done = shaking.await;
+                    if done.is_ok() {
+                        place.succeeded();
+                    }
+                    done
+                });
+                Ok(())
+            }
+            Verdict::Prove => {
+                let _ = incoming.retry(); // cannot fail: the address was not proven
+                Ok(())
+            }
+            // No answer: an honest client sends its packet again until it is its turn.
+            Verdict::Ignore(block) => {
+                incoming.ignore();
+                Err(TransportError::TooManyHandshakes { block: block.to_string() })
+            }
         }
     }
 
@@ -135,6 +179,7 @@ async fn handshake(
     mut config: quinn::ServerConfig,
     identity: Identity,
     wait: Duration,
+    places: Arc<Semaphore>,
 ) -> Result<Connection, TransportError> {
     let peer = incoming.remote_address();
     let address = peer.to_string();
@@ -147,7 +192,16 @@ async fn handshake(
     let connecting = incoming.accept_with(Arc::new(config)).map_err(failed)?;
     let done = tokio::time::timeout(wait, connecting).await.map_err(|_| unanswered())?;
     match (done, check.take()) {
-        (Ok(connection), Some(Ok(facts))) => Ok(Connection::quic(connection, None, facts, peer)),
+        (Ok(connection), Some(Ok(facts))) => match places.try_acquire_owned() {
+            Ok(place) => {
+                let (hold, own) = (Hold::Place(Arc::new(place)), Own::of(&identity));
+                Ok(Connection::quic(connection, hold, facts, own, peer))
+            }
+            Err(_) => {
+                connection.close(VarInt::from_u32(CloseCode::Limit as u32), FULL.as_bytes());
+                Err(TransportError::Full { address })
+            }
+        },
         (_, Some(Err(refused))) => Err(refused),
         (Err(error), _) => Err(failed(error)),
         (Ok(_), None) => Err(TransportError::BadCertificate { address, problem: "was never presented".to_owned() }),

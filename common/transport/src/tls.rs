@@ -1,15 +1,16 @@
 //! TLS 1.3 on both sides: the stock verifier of the owner's CA, then the checks that are ours.
 //!
 //! The role and key checks sit inside the verifiers, so that a wrong peer fails in the handshake and never has a
-//! connection. One verifier serves one handshake: it keeps its typed finding, of which QUIC passes on only a text.
+//! connection. Each handshake has a verifier of its own, which keeps its typed finding, as QUIC passes on only a text;
+//! the stock verifier inside is one per identity, with the revocation list read once.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::NoServerSessionStorage;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 use twinmask_wire::ALPN;
 
@@ -108,10 +109,7 @@ fn unusable(error: impl std::fmt::Display) -> TransportError {
 
 /// The TLS side of one outgoing connection: no resumption, no 0-RTT.
 pub(crate) fn client(own: &Identity, check: Arc<PeerCheck>) -> Result<rustls::ClientConfig, TransportError> {
-    let stock = WebPkiServerVerifier::builder_with_provider(own.ca.clone(), provider())
-        .with_crls(own.crls.iter().cloned())
-        .build()
-        .map_err(unusable)?;
+    let stock = own.trust.servers.clone();
     let mut config = rustls::ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(unusable)?
@@ -126,10 +124,7 @@ pub(crate) fn client(own: &Identity, check: Arc<PeerCheck>) -> Result<rustls::Cl
 /// The TLS side of one incoming connection: a client certificate is demanded, and no tickets are sent, as a resumed
 /// session would let a certificate in that has expired since.
 pub(crate) fn server(own: &Identity, check: Arc<PeerCheck>) -> Result<rustls::ServerConfig, TransportError> {
-    let stock = WebPkiClientVerifier::builder_with_provider(own.ca.clone(), provider())
-        .with_crls(own.crls.iter().cloned())
-        .build()
-        .map_err(unusable)?;
+    let stock = own.trust.clients.clone();
     let mut config = rustls::ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(unusable)?
@@ -216,4 +211,31 @@ impl ClientCertVerifier for ClientCheck {
     }
 
     signatures_as_stock!();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rcgen::{CertificateParams, KeyPair, SanType};
+
+    #[test]
+    fn handshakes_share_the_verifier_of_their_identity() {
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = vec![SanType::URI(Role::EdgeA.uri().as_str().try_into().expect("ASCII"))];
+        params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+        let mut ca = CertificateParams::default();
+        ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let ca_key = KeyPair::generate().expect("a key");
+        let ca_pem = ca.self_signed(&ca_key).expect("a certificate").pem();
+        let cert = params.signed_by(&key, &rcgen::Issuer::new(ca, ca_key)).expect("a certificate").pem();
+        let own = Identity::from_pem(cert.as_bytes(), key.serialize_pem().as_bytes(), ca_pem.as_bytes())
+            .expect("an identity");
+        let before = Arc::strong_count(&own.trust.clients);
+        let check = || PeerCheck::new("x".to_owned(), &own, None);
+        let configs: Vec<_> = (0..5).map(|_| server(&own, check()).expect("a configuration")).collect();
+        assert_eq!(Arc::strong_count(&own.trust.clients), before + configs.len());
+        let configs: Vec<_> = (0..5).map(|_| client(&own, check()).expect("a configuration")).collect();
+        assert_eq!(Arc::strong_count(&own.trust.servers), before + configs.len());
+    }
 }

@@ -20,13 +20,15 @@ pub fn memory_pair(role_a: Role, role_b: Role) -> (Connection, Connection) {
 /// As [`memory_pair`], for a device whose certificate names `models`.
 pub fn memory_pair_for(device: Role, models: &[&str], edge: Role) -> (Connection, Connection) {
     let (a, b) = memory::ends();
-    (Connection::memory(peer(edge, &[]), a), Connection::memory(peer(device, models), b))
+    let (at_device, at_edge) = (peer(edge.clone(), &[]), peer(device.clone(), models));
+    (Connection::memory(at_device, device, a), Connection::memory(at_edge, edge, b))
 }
 
 /// As [`memory_pair`], the first end being held by who has `identity`: the other one sees its certificate.
 pub fn memory_pair_as(identity: &Identity, role_b: Role) -> (Connection, Connection) {
     let (a, b) = memory::ends();
-    (Connection::memory(peer(role_b, &[]), a), Connection::memory(Peer::of(identity.facts().clone(), ADDRESS), b))
+    let (at_a, at_b) = (peer(role_b.clone(), &[]), Peer::of(identity.facts().clone(), ADDRESS));
+    (Connection::memory(at_a, identity.role().clone(), a), Connection::memory(at_b, role_b, b))
 }
 
 fn peer(role: Role, models: &[&str]) -> Peer {

@@ -11,7 +11,7 @@ use std::path::Path;
 use authority::{Authority, device};
 use rcgen::KeyPair;
 use tempfile::TempDir;
-use twinmask_transport::{CA_FILE, CERT_FILE, CRL_FILE, Identity, IdentityError, KEY_FILE, Role};
+use twinmask_transport::{CA_FILE, CERT_FILE, CRL_FILE, Identity, IdentityError, KEY_FILE, Role, SEEN_FILE};
 
 fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
@@ -102,11 +102,95 @@ fn a_revocation_list_is_the_owners_and_counts_for_oneself() {
         write(&other.revocations(&[]));
         refused(&dir, "crl.pem: is not a revocation list of the CA in ca.pem");
     }
-    for (bad, words) in [("", "crl.pem: holds no revocation list"), (&owner.pem, "crl.pem: holds no revocation list")] {
+    let two = owner.revocations(&[]) + &owner.revocations(&[]);
+    for (bad, words) in [
+        ("", "crl.pem: holds no revocation list"),
+        (&owner.pem, "crl.pem: holds no revocation list"),
+        (&two, "crl.pem: holds 2 revocation lists"),
+    ] {
         write(bad);
         refused(&dir, words);
     }
     write(&owner.revocations(&[&own]));
     let error = refused(&dir, "the certificate of device/cam-1 was revoked by the owner");
     assert!(matches!(&error, IdentityError::Revoked { .. }) && error.to_string().contains("owner-keygen rotate"));
+}
+
+/// A host that has seen a list takes none that is older, and does not go without: neither a process that runs, nor one
+/// that is started anew.
+#[test]
+fn what_was_revoked_stays_revoked() {
+    let (owner, key) = (Authority::new("owner"), KeyPair::generate().unwrap());
+    let certificate = owner.certify(&[device().uri()], None, &key, (-1, 1));
+    let dir = folder(&certificate, &key, &owner.pem);
+    let (list, seen) = (dir.path().join(CRL_FILE), dir.path().join(SEEN_FILE));
+    let lost = owner.issue(&Role::EdgeB);
+    let write = |number| fs::write(&list, owner.revocation_list(number, 2999, &[&lost])).unwrap();
+    Identity::load(dir.path()).unwrap();
+    assert!(!seen.exists(), "nothing was seen");
+
+    write(256);
+    let running = Identity::load(dir.path()).unwrap();
+    assert_eq!(running.revocation_list().unwrap().number().to_string(), "256");
+    assert_eq!(fs::metadata(&seen).unwrap().permissions().mode() & 0o777, 0o600);
+    write(255);
+    let older = refused(&dir, "is the owner's revocation list number 255, and this host has seen number 256");
+    assert!(matches!(older, IdentityError::ListOlder { .. }));
+    fs::remove_file(&list).unwrap();
+    assert!(matches!(refused(&dir, "crl.pem is gone"), IdentityError::ListGone { .. }));
+    // Without the note of it the process that runs still knows.
+    fs::remove_file(&seen).unwrap();
+    assert!(matches!(running.load_anew(dir.path()), Err(IdentityError::ListGone { .. })));
+    write(255);
+    assert!(matches!(running.load_anew(dir.path()), Err(IdentityError::ListOlder { .. })));
+    write(256);
+    running.load_anew(dir.path()).unwrap();
+    write(1 << 40);
+    Identity::load(dir.path()).unwrap();
+    assert!(running.load_anew(dir.path()).is_ok());
+    write(256);
+    refused(&dir, "has seen number 1099511627776");
+
+    // Of another owner's lists nothing was seen here.
+    let (stranger, other) = (Authority::new("owner"), KeyPair::generate().unwrap());
+    fs::write(dir.path().join(CERT_FILE), stranger.certify(&[device().uri()], None, &other, (-1, 1))).unwrap();
+    fs::write(dir.path().join(KEY_FILE), other.serialize_pem()).unwrap();
+    fs::write(dir.path().join(CA_FILE), &stranger.pem).unwrap();
+    fs::write(&list, stranger.revocations(&[])).unwrap();
+    running.load_anew(dir.path()).unwrap();
+    fs::write(&seen, "rubbish").unwrap();
+    refused(&dir, "crl.seen: does not say which revocation list was seen here last");
+}
+
+#[test]
+fn a_list_that_cannot_be_remembered_counts_and_says_so() {
+    let owner = Authority::new("owner");
+    let key = KeyPair::generate().unwrap();
+    let dir = folder(&owner.certify(&[device().uri()], None, &key, (-1, 1)), &key, &owner.pem);
+    fs::write(dir.path().join(CRL_FILE), owner.revocations(&[])).unwrap();
+    // A folder in the place of the temporary file, as nothing else stops a test that runs as root.
+    let temporary = dir.path().join(format!(".{SEEN_FILE}.{}.tmp", std::process::id()));
+    fs::create_dir(&temporary).unwrap();
+    let identity = Identity::load(dir.path()).unwrap();
+    let list = identity.revocation_list().unwrap();
+    assert!(list.unremembered().unwrap().contains(SEEN_FILE), "{list:?}");
+    assert!(list.is_out_of_date() && list.is_empty(), "{list:?}");
+    fs::remove_dir(&temporary).unwrap();
+    fs::write(dir.path().join(CRL_FILE), owner.revocation_list(2, 2999, &[&owner.issue(&Role::EdgeA)])).unwrap();
+    let identity = Identity::load(dir.path()).unwrap();
+    let list = identity.revocation_list().unwrap();
+    assert_eq!((list.unremembered(), list.is_out_of_date(), list.len()), (None, false, 1));
+}
+
+/// A process that runs gets to know that it is itself revoked, with the list that says so.
+#[test]
+fn a_running_identity_learns_that_it_is_revoked() {
+    let (owner, key) = (Authority::new("owner"), KeyPair::generate().unwrap());
+    let dir = folder(&owner.certify(&[device().uri()], None, &key, (-1, 1)), &key, &owner.pem);
+    let running = Identity::load(dir.path()).unwrap();
+    running.check_standing().unwrap();
+    fs::write(dir.path().join(CRL_FILE), owner.revocations(&[&running])).unwrap();
+    let anew = running.load_anew(dir.path()).unwrap();
+    assert!(matches!(anew.check_standing(), Err(IdentityError::Revoked { .. })));
+    refused(&dir, "was revoked by the owner");
 }

@@ -2,19 +2,21 @@
 #![allow(clippy::unwrap_used)]
 
 mod authority;
+mod stranger;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use authority::{Authority, device, dial, listen, meet};
-use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use rcgen::KeyPair;
+use rustls::NamedGroup;
 use rustls::client::{ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
-use rustls::{NamedGroup, RootCertStore};
+use rustls::pki_types::ServerName;
 use tokio::io::AsyncWriteExt;
 use twinmask_transport::{Client, CloseReason, Connection, Identity, Role, TransportError, TransportLimits, model_uri};
+
+const ALPN: &[u8] = twinmask_wire::ALPN.as_bytes();
 
 type Outcome = Result<Connection, TransportError>;
 
@@ -88,7 +90,7 @@ async fn one_key_on_both_ends_is_refused_by_either() {
 
     let (mut server, address) = listen(edge, TransportLimits::lan()).await;
     let cert = owner.certify(&[device().uri()], None, &key, (-1, 1));
-    let call = stranger(&address, &owner, Some((&cert, &key)), twinmask_wire::ALPN.as_bytes());
+    let call = stranger::refused(&address, Some((&cert, &key)), ALPN);
     let (_, accepted) = tokio::join!(call, server.accept());
     assert!(matches!(failure(accepted.unwrap(), "same private key"), TransportError::SameIdentity { .. }));
 }
@@ -102,7 +104,7 @@ async fn only_the_right_roles_dial() {
     let (mut server, address) = listen(owner.issue(&Role::EdgeA), TransportLimits::lan()).await;
     let key = KeyPair::generate().unwrap();
     let cert = owner.certify(&[Role::EdgeB.uri()], None, &key, (-1, 1));
-    let call = stranger(&address, &owner, Some((&cert, &key)), twinmask_wire::ALPN.as_bytes());
+    let call = stranger::refused(&address, Some((&cert, &key)), ALPN);
     let (seen, accepted) = tokio::join!(call, server.accept());
     let error = failure(accepted.unwrap(), "edge-b, which has no business with edge-a");
     assert!(matches!(error, TransportError::RoleNotServed { .. }));
@@ -117,7 +119,7 @@ async fn exactly_one_role_per_certificate() {
     for (uris, words) in uris.into_iter().zip(["names no twinmask role", "more than one", "names a bad role"]) {
         let key = KeyPair::generate().unwrap();
         let cert = owner.certify(&uris, Some("cam-1"), &key, (-1, 1));
-        let call = stranger(&address, &owner, Some((&cert, &key)), twinmask_wire::ALPN.as_bytes());
+        let call = stranger::refused(&address, Some((&cert, &key)), ALPN);
         let (_, accepted) = tokio::join!(call, server.accept());
         assert!(matches!(failure(accepted.unwrap(), words), TransportError::BadCertificate { .. }));
     }
@@ -140,76 +142,9 @@ async fn the_models_of_a_peer_are_those_of_its_certificate() {
 async fn a_client_without_a_certificate_is_refused() {
     let owner = Authority::new("owner");
     let (mut server, address) = listen(owner.issue(&Role::EdgeA), TransportLimits::lan()).await;
-    let (seen, accepted) =
-        tokio::join!(stranger(&address, &owner, None, twinmask_wire::ALPN.as_bytes()), server.accept());
+    let (seen, accepted) = tokio::join!(stranger::refused(&address, None, ALPN), server.accept());
     assert!(accepted.unwrap().is_err());
     assert_eq!(seen, 0x100 + 116, "certificate_required");
-}
-
-#[tokio::test]
-async fn certificates_out_of_their_time_are_refused_with_the_times() {
-    let owner = Authority::new("owner");
-    let own = owner.issue(&device());
-    let (client, _) = meet(owner.lasting(&Role::EdgeA, (-9, -2)), &own, &Role::EdgeA).await;
-    let error = failure(client, "UTC, and this machine's clock says");
-    let TransportError::PeerExpired { not_after_s, now_s, .. } = error else { panic!("{error}") };
-    assert!((now_s - not_after_s - 2 * authority::DAY).abs() < 60, "{not_after_s} {now_s}");
-
-    let (client, _) = meet(owner.lasting(&Role::EdgeA, (2, 9)), &own, &Role::EdgeA).await;
-    assert!(matches!(failure(client, "is valid from"), TransportError::PeerNotYetValid { .. }));
-
-    let old = owner.lasting(&device(), (-9, -2));
-    let (client, server) = meet(owner.issue(&Role::EdgeA), &old, &Role::EdgeA).await;
-    assert!(matches!(failure(client, "expired"), TransportError::RefusedUs { .. }));
-    assert!(matches!(failure(server, "expired at"), TransportError::PeerExpired { .. }));
-}
-
-#[tokio::test]
-async fn revoked_peers_are_refused_by_either_side() {
-    let owner = Authority::new("owner");
-    let (edge, own, lost) = (owner.issue(&Role::EdgeA), owner.issue(&device()), owner.issue(&device()));
-    let knows = |identity: &Identity, revoked: &[&Identity]| {
-        identity.clone().with_revocations(owner.revocations(revoked).as_bytes(), "crl.pem").unwrap()
-    };
-    // The list is years out of date, and counts.
-    let (client, server) = meet(knows(&edge, &[&lost]), &lost, &Role::EdgeA).await;
-    assert!(matches!(failure(client, "it was revoked by the owner"), TransportError::RefusedUs { .. }));
-    assert!(matches!(failure(server, "was revoked by the owner"), TransportError::PeerRevoked { .. }));
-    let (client, _) = meet(edge.clone(), &knows(&own, &[&edge]), &Role::EdgeA).await;
-    assert!(matches!(failure(client, "was revoked by the owner"), TransportError::PeerRevoked { .. }));
-
-    let (client, server) = meet(knows(&edge, &[&lost]), &knows(&own, &[&lost]), &Role::EdgeA).await;
-    let (client, server) = (client.unwrap(), server.unwrap());
-    assert!(!knows(&edge, &[&lost]).revokes(server.peer()) && knows(&edge, &[&own]).revokes(server.peer()));
-    assert_eq!((client.peer().serial.as_slice(), client.peer().not_after_s), (edge.serial(), edge.not_after_s()));
-}
-
-#[tokio::test]
-async fn another_application_protocol_is_a_version_error_on_both_sides() {
-    let owner = Authority::new("owner");
-    let key = KeyPair::generate().unwrap();
-    let (mut server, address) = listen(owner.issue(&Role::EdgeA), TransportLimits::lan()).await;
-    let cert = owner.certify(&[device().uri()], None, &key, (-1, 1));
-    let call = stranger(&address, &owner, Some((&cert, &key)), b"twinmask/9");
-    let (seen, accepted) = tokio::join!(call, server.accept());
-    assert_eq!(seen, 0x100 + 120, "no_application_protocol");
-    assert!(matches!(failure(accepted.unwrap(), "same version"), TransportError::Version { .. }));
-
-    let cert = owner.certify(&[Role::EdgeA.uri()], Role::EdgeA.dns_name(), &key, (-1, 1));
-    let mut tls = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![der(&cert)], private(&key))
-        .unwrap();
-    tls.alpn_protocols = vec![b"h3".to_vec()];
-    let config = quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls).unwrap()));
-    let other = quinn::Endpoint::server(config, "127.0.0.1:0".parse().unwrap()).unwrap();
-    let address = other.local_addr().unwrap().to_string();
-    let serve = async { other.accept().await.unwrap().await.err().unwrap() };
-    let own = owner.issue(&device());
-    let (_, client) = tokio::join!(serve, dial(&address, &Role::EdgeA, &own));
-    assert!(matches!(failure(client, "does not speak twinmask/2"), TransportError::Version { .. }));
 }
 
 #[tokio::test]
@@ -303,48 +238,6 @@ async fn a_restarted_edge_is_noticed_long_before_the_idle_timeout() {
     assert!(begun.elapsed() < Duration::from_secs(20));
 }
 
-fn der(pem: &str) -> CertificateDer<'static> {
-    CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()
-}
-
-fn private(key: &KeyPair) -> PrivateKeyDer<'static> {
-    PrivateKeyDer::try_from(key.serialize_der()).unwrap()
-}
-
-/// The TLS side of a client that is not ours.
-fn stranger_tls(owner: &Authority, cert: Option<(&str, &KeyPair)>, alpn: &[u8]) -> rustls::ClientConfig {
-    let mut roots = RootCertStore::empty();
-    roots.add(der(&owner.pem)).unwrap();
-    let builder = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .unwrap()
-        .with_root_certificates(roots);
-    let mut tls = match cert {
-        Some((pem, key)) => builder.with_client_auth_cert(vec![der(pem)], private(key)).unwrap(),
-        None => builder.with_no_client_auth(),
-    };
-    tls.alpn_protocols = vec![alpn.to_vec()];
-    tls
-}
-
-async fn call_edge_a(address: &str, tls: rustls::ClientConfig) -> Result<quinn::Connection, quinn::ConnectionError> {
-    let endpoint = quinn::Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
-    let config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls).unwrap()));
-    endpoint.connect_with(config, address.parse().unwrap(), Role::EdgeA.dns_name().unwrap()).unwrap().await
-}
-
-/// A client that is not ours calls edge A; returns the QUIC code with which it is refused.
-async fn stranger(address: &str, owner: &Authority, cert: Option<(&str, &KeyPair)>, alpn: &[u8]) -> u64 {
-    let error = match call_edge_a(address, stranger_tls(owner, cert, alpn)).await {
-        Ok(connection) => connection.closed().await,
-        Err(error) => error,
-    };
-    match error {
-        quinn::ConnectionError::ConnectionClosed(frame) => frame.error_code.into(),
-        other => panic!("{other}"),
-    }
-}
-
 /// Counts the session tickets that a server sends.
 #[derive(Debug, Default)]
 struct Tickets(AtomicUsize);
@@ -374,9 +267,9 @@ async fn no_session_tickets_are_given_out() {
     let key = KeyPair::generate().unwrap();
     let cert = owner.certify(&[device().uri()], None, &key, (-1, 1));
     let tickets = Arc::new(Tickets::default());
-    let mut tls = stranger_tls(&owner, Some((&cert, &key)), twinmask_wire::ALPN.as_bytes());
+    let mut tls = stranger::client_tls(Some((&cert, &key)), ALPN);
     tls.resumption = Resumption::store(tickets.clone());
-    let (called, accepted) = tokio::join!(call_edge_a(&address, tls), server.accept());
+    let (called, accepted) = tokio::join!(stranger::call(&address, tls), server.accept());
     let (called, accepted) = (called.unwrap(), accepted.unwrap().unwrap());
     // Tickets would come before any stream's data.
     accepted.open_bi().await.unwrap().0.write_all(b"!").await.unwrap();

@@ -185,8 +185,26 @@ fn identity(settings: &Settings, dir: &DeviceDir, findings: &mut Findings) -> Op
     }
     let (validity, concern) = validity(identity.not_after_s(), &identity.role().to_string());
     findings.ok_but("identity", format!("{}, {validity}, not revoked as far as known here", identity.role()), concern);
+    revocations(&identity, findings);
     clock(settings, &identity, findings);
     Some(identity)
+}
+
+/// How good the owner's revocation list is.
+fn revocations(identity: &Identity, findings: &mut Findings) {
+    let Some(list) = identity.revocation_list() else {
+        findings.ok("revocations", "no list (identity/crl.pem): as far as known here, nobody is revoked");
+        return;
+    };
+    let text = format!("list number {}, {} certificates revoked", list.number(), list.len());
+    let late = list
+        .next_update_s()
+        .filter(|_| list.is_out_of_date())
+        .map(|due| format!("it should have been replaced by {}: have the owner send the newest crl.pem", utc(due)));
+    let forgotten = list
+        .unremembered()
+        .map(|problem| format!("its number cannot be noted, so an older list would pass after a restart ({problem})"));
+    findings.ok_but("revocations", text, late.or(forgotten));
 }
 
 /// How long a certificate lasts, and whether that is a concern.
@@ -304,5 +322,51 @@ async fn try_out(model: &Arc<Model>, builder: Builder, findings: &mut Findings) 
         let ms = inference.times.total.as_secs_f64() * 1e3;
         findings
             .ok(&check, format!("random input, {ms:.1} ms, mode {}, every answer passed its check", inference.mode));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rcgen::{
+        BasicConstraints, CertificateParams, CertificateRevocationListParams, ExtendedKeyUsagePurpose, IsCa, Issuer,
+        KeyIdMethod, KeyPair, SanType, SerialNumber,
+    };
+
+    /// A device whose revocation list number 5 should have been replaced in `next_year`.
+    fn identity(next_year: i32) -> Identity {
+        let (mut ca, mut params) = (CertificateParams::default(), CertificateParams::default());
+        ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.subject_alt_names = vec![SanType::URI("twinmask://device/cam".try_into().expect("ASCII"))];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let (ca_key, key) = (KeyPair::generate().expect("a key"), KeyPair::generate().expect("a key"));
+        let ca_pem = ca.self_signed(&ca_key).expect("a certificate").pem();
+        let issuer = Issuer::new(ca, ca_key);
+        let cert = params.signed_by(&key, &issuer).expect("a certificate").pem();
+        let list = CertificateRevocationListParams {
+            this_update: rcgen::date_time_ymd(2020, 1, 1),
+            next_update: rcgen::date_time_ymd(next_year, 1, 1),
+            crl_number: SerialNumber::from(5),
+            issuing_distribution_point: None,
+            revoked_certs: Vec::new(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let list = list.signed_by(&issuer).expect("a list").pem().expect("PEM");
+        let identity = Identity::from_pem(cert.as_bytes(), key.serialize_pem().as_bytes(), ca_pem.as_bytes());
+        identity.and_then(|i| i.with_revocations(list.as_bytes(), "crl.pem")).expect("an identity")
+    }
+
+    #[test]
+    fn a_list_that_should_have_been_replaced_is_a_warning() {
+        for (next_year, status, words) in [
+            (2999, Status::Ok, "list number 5, 0 certificates revoked"),
+            (2021, Status::Warning, "should have been replaced by 2021-01-01"),
+        ] {
+            let mut findings = Findings { json: true, all: Vec::new(), worst: None };
+            revocations(&identity(next_year), &mut findings);
+            let [finding] = &findings.all[..] else { panic!("one finding") };
+            assert_eq!((&*finding.check, finding.status), ("revocations", status));
+            assert!(finding.text.contains(words), "{}", finding.text);
+        }
     }
 }

@@ -11,7 +11,7 @@ use twinmask_codec::{Counter, packed_parts_len};
 use twinmask_masking::mask::session_id;
 use twinmask_masking::{InferenceMasks, Masker, SessionSeed};
 use twinmask_ring::keys::{MaskKey, SessionKeys};
-use twinmask_transport::{Client, Connection, Identity, Role};
+use twinmask_transport::{Client, Connection, Identity, Objection, Role};
 use twinmask_wire::message::{Claim, Claimed, Infer, Open, Prefetch, Prf, Secret};
 use twinmask_wire::payload::Encoder;
 use twinmask_wire::session::DeviceSession;
@@ -121,6 +121,12 @@ impl Session {
     /// Whether both are handles of one session.
     pub(crate) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Why one of its connections may stand no longer, as far as `identity` knows.
+    pub(crate) fn objection(&self, identity: &Identity) -> Option<Objection> {
+        let (a, b) = (&self.0.a.connection, &self.0.b.connection);
+        a.objection(identity).or_else(|| b.objection(identity))
     }
 
     /// Kernels that the two edges compute with.

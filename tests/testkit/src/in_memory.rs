@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tempfile::TempDir;
-use twinmask_edge::{Config, Edge};
+use twinmask_edge::{Config, Daemon, Edge};
 use twinmask_kernels::{Kernel, default_kernel};
 use twinmask_owner_keygen::devices::{DeviceRequest, SAMPLE_ROWS, add_device};
+use twinmask_owner_keygen::identities::{revoke_identity, rotate_identity};
 use twinmask_owner_keygen::import::ImportRequest;
 use twinmask_owner_keygen::models::{ModelRequest, Source, add_model};
 use twinmask_owner_keygen::store::Store;
@@ -68,6 +69,38 @@ impl InMemory {
     #[must_use]
     pub fn device_dir(&self) -> PathBuf {
         self.root.path().join("deployment/devices").join(DEVICE)
+    }
+
+    /// The same two edges as daemons, over QUIC on loopback.
+    ///
+    /// # Panics
+    /// If they do not start.
+    pub async fn daemons(&self) -> (Daemon, Daemon) {
+        let start = async |name: &str, role| {
+            let config = Config::new(self.deployment().edge_dir(name), role).on_loopback();
+            Daemon::start(config, role, default_kernel()).await.expect("the edge starts")
+        };
+        (start("edge-a", twinmask_edge::Role::A).await, start("edge-b", twinmask_edge::Role::B).await)
+    }
+
+    /// Has the owner revoke the certificates of `role` so far; all folders get the list.
+    ///
+    /// # Panics
+    /// If it never had one.
+    pub fn revoke(&self, role: &Role) {
+        revoke_identity(&mut self.deployment(), role).expect("a role that is known");
+    }
+
+    /// The same, and a new certificate for it.
+    ///
+    /// # Panics
+    /// If it never had one.
+    pub fn replace(&self, role: &Role) {
+        rotate_identity(&mut self.deployment(), role, true).expect("a role that is known");
+    }
+
+    fn deployment(&self) -> Store {
+        Store::open(&self.root.path().join("deployment")).expect("the deployment")
     }
 
     /// Gives new connections to the two edges; must be called within a tokio runtime.

@@ -81,7 +81,7 @@ fn settings(cli: Cli) -> Result<Settings, StartError> {
     Ok(over_file(cli.settings, cli.config.as_deref())?)
 }
 
-fn serve(settings: Settings, role: Role, kernels: &Kernels) -> Result<(), StartError> {
+pub(super) fn serve(settings: Settings, role: Role, kernels: &Kernels) -> Result<(), StartError> {
     start_log(settings.log.as_deref(), LOG.into())?;
     std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
     let kernel = settings.kernel(kernels)?;

@@ -38,6 +38,8 @@ pub struct Limits {
     pub relay_total: usize,
     /// Edge B: time that an answer waits for its correction before it goes out without.
     pub relay_grace: Duration,
+    /// Edge A: age at which its connection to edge B gets a successor; it ends with the last session that it has then.
+    pub line_age: Duration,
     /// Edge A: bytes that one session may have computed ahead of time.
     pub ahead_session: usize,
     /// Edge A: the same for all sessions.
@@ -60,6 +62,7 @@ impl Default for Limits {
             relay_device: 64 * MIB,
             relay_total: 256 * MIB,
             relay_grace: Duration::from_millis(250),
+            line_age: Duration::from_secs(24 * 3600),
             ahead_session: 64 * MIB,
             ahead_total: 256 * MIB,
         }

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, ExtendedKeyUsagePurpose, IsCa, Issuer,
@@ -19,9 +19,11 @@ use twinmask_wire::{CloseCode, Codec, CodecChoice, FrameType};
 use crate::test_support::*;
 use crate::{Config, Daemon, Role, StartError};
 
-type Certified = twinmask_transport::Role;
+pub(super) type Certified = twinmask_transport::Role;
 
-struct Authority(Issuer<'static, KeyPair>, String);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+pub(super) struct Authority(Issuer<'static, KeyPair>, String);
 
 impl Authority {
     fn new() -> Authority {
@@ -33,19 +35,24 @@ impl Authority {
     }
 
     /// Writes a revocation list with `identity` on it to the identity folder `dir`.
-    fn revoke(&self, identity: &Identity, dir: &Path) {
-        let entry = RevokedCertParams {
+    pub(super) fn revoke(&self, identity: &Identity, dir: &Path) {
+        self.list(1, 2036, &[identity], dir);
+    }
+
+    /// Writes the revocation list `number`, to be replaced in `next_year`, to the identity folder `dir`.
+    pub(super) fn list(&self, number: u64, next_year: i32, revoked: &[&Identity], dir: &Path) {
+        let entry = |identity: &&Identity| RevokedCertParams {
             serial_number: SerialNumber::from_slice(identity.serial()),
-            revocation_time: rcgen::date_time_ymd(2026, 1, 1),
+            revocation_time: rcgen::date_time_ymd(2020, 1, 1),
             reason_code: None,
             invalidity_date: None,
         };
         let list = CertificateRevocationListParams {
-            this_update: rcgen::date_time_ymd(2026, 1, 1),
-            next_update: rcgen::date_time_ymd(2036, 1, 1),
-            crl_number: SerialNumber::from(1),
+            this_update: rcgen::date_time_ymd(2020, 1, 1),
+            next_update: rcgen::date_time_ymd(next_year, 1, 1),
+            crl_number: SerialNumber::from(number),
             issuing_distribution_point: None,
-            revoked_certs: vec![entry],
+            revoked_certs: revoked.iter().map(entry).collect(),
             key_identifier_method: KeyIdMethod::Sha256,
         };
         let list = list.signed_by(&self.0).expect("a list").pem().expect("PEM");
@@ -53,9 +60,16 @@ impl Authority {
     }
 
     /// Writes the identity folder `dir` of `role`, whose certificate names `models`.
-    fn issue(&self, role: &Certified, models: &[&str], dir: &Path) {
+    pub(super) fn issue(&self, role: &Certified, models: &[&str], dir: &Path) {
+        self.issue_for(DAY, role, models, dir);
+    }
+
+    /// The same, valid for so long.
+    pub(super) fn issue_for(&self, lasts: Duration, role: &Certified, models: &[&str], dir: &Path) {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::default();
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a clock");
+        params.not_after = rcgen::date_time_ymd(1970, 1, 1) + now + lasts;
         let uris = [role.uri()].into_iter().chain(models.iter().map(|m| model_uri(m)));
         params.subject_alt_names = uris.map(|uri| SanType::URI(uri.try_into().expect("ASCII"))).collect();
         params.subject_alt_names.extend(role.dns_name().map(|n| SanType::DnsName(n.try_into().expect("ASCII"))));
@@ -72,37 +86,39 @@ impl Authority {
 }
 
 impl Authority {
-    fn device(&self, name: &str, models: &[&str]) -> Identity {
+    /// The identity of a device that may use `models`, valid for so long.
+    pub(super) fn device(&self, name: &str, models: &[&str], lasts: Duration) -> Identity {
         let folder = Folder::new();
         let dir = folder.path().join("identity");
-        self.issue(&Certified::device(name).expect("a good name"), models, &dir);
+        self.issue_for(lasts, &Certified::device(name).expect("a good name"), models, &dir);
         Identity::load(&dir).expect("own identity")
     }
 }
 
 /// Two edges' folders with one model, and two devices' identities.
-struct Deployment {
-    authority: Authority,
-    a: Folder,
-    b: Folder,
-    device: Identity,
-    other: Identity,
-    digest: [u8; 32],
+pub(super) struct Deployment {
+    pub(super) authority: Authority,
+    pub(super) a: Folder,
+    pub(super) b: Folder,
+    pub(super) device: Identity,
+    pub(super) other: Identity,
+    pub(super) digest: [u8; 32],
 }
 
 impl Deployment {
-    fn new() -> Deployment {
+    pub(super) fn new() -> Deployment {
         let (authority, a, b) = (Authority::new(), Folder::new(), Folder::new());
         authority.issue(&Certified::EdgeA, &[], &a.path().join("identity"));
         a.add_mask_key();
         authority.issue(&Certified::EdgeB, &[], &b.path().join("identity"));
-        let (device, other) = (authority.device("cam", &["tiny"]), authority.device("other", &["tiny"]));
+        let device = |name| authority.device(name, &["tiny"], DAY);
+        let (device, other) = (device("cam"), device("other"));
         let digest = a.add("tiny", &bundle());
         b.add("tiny", &bundle());
         Deployment { authority, a, b, device, other, digest }
     }
 
-    fn config(&self, role: Role) -> Config {
+    pub(super) fn config(&self, role: Role) -> Config {
         let folder = match role {
             Role::A => &self.a,
             Role::B => &self.b,
@@ -110,21 +126,21 @@ impl Deployment {
         Config { threads: 2, ..Config::new(folder.path(), role).on_loopback() }
     }
 
-    async fn start(&self, role: Role) -> Daemon {
+    pub(super) async fn start(&self, role: Role) -> Daemon {
         Daemon::start(self.config(role), role, default_kernel()).await.expect("a good folder")
     }
 
-    async fn dial(&self, daemon: &Daemon, role: Role) -> Connection {
+    pub(super) async fn dial(&self, daemon: &Daemon, role: Role) -> Connection {
         debug_assert_eq!(role, daemon.edge().role);
         self.dial_as(daemon, &self.device).await.expect("connects")
     }
 
-    async fn dial_as(&self, daemon: &Daemon, device: &Identity) -> Result<Connection, TransportError> {
+    pub(super) async fn dial_as(&self, daemon: &Daemon, device: &Identity) -> Result<Connection, TransportError> {
         let (address, role) = (daemon.addr().to_string(), daemon.edge().role.certified());
         Client::connect(&address, &role, device, &TransportLimits::lan(), SOON).await
     }
 
-    fn open(&self, role: Role) -> Open {
+    pub(super) fn open(&self, role: Role) -> Open {
         Open {
             session: [1; 16],
             digest: self.digest,
@@ -135,14 +151,14 @@ impl Deployment {
         }
     }
 
-    async fn session(&self, daemon: &Daemon, role: Role) -> Device {
+    pub(super) async fn session(&self, daemon: &Daemon, role: Role) -> Device {
         let device = Device::open(self.dial(daemon, role).await, &self.open(role)).await;
         Device { serial: self.device.serial().to_vec(), ..device }
     }
 }
 
 /// Status and body of an administration page.
-async fn get(daemon: &Daemon, path: &str) -> (u16, String) {
+pub(super) async fn get(daemon: &Daemon, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(daemon.admin_addr()).await.expect("connects");
     let request = format!("GET {path} HTTP/1.1\r\nhost: edge\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.expect("writes");
@@ -178,7 +194,7 @@ async fn both_edges_answer_over_quic_and_tell_how_they_are() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_with_a_certificate_for_other_models_is_refused() {
     let deployment = Deployment::new();
-    let strangers = [deployment.authority.device("cam", &["large"]), deployment.authority.device("cam", &[])];
+    let strangers = [&["large"][..], &[]].map(|models| deployment.authority.device("cam", models, DAY));
     for role in [Role::A, Role::B] {
         let daemon = deployment.start(role).await;
         for stranger in &strangers {

@@ -3,17 +3,18 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use twinmask_kernels::Kernel;
-use twinmask_transport::{Identity, Server};
+use twinmask_transport::{Identity, IdentityError, Server, TransportError};
 use twinmask_wire::CloseCode;
 
 use crate::daemon::admin;
 use crate::daemon::config::Config;
+use crate::daemon::throttle::Throttle;
 use crate::edge::{Edge, IDENTITY_DIR};
 use crate::error::StartError;
 use crate::fault::GOING_DOWN;
@@ -21,6 +22,8 @@ use crate::relay::link;
 use crate::role::Role;
 
 const UPKEEP: Duration = Duration::from_secs(5);
+/// Pause after which what people should mend is said again.
+const AGAIN: Duration = Duration::from_secs(3600);
 
 /// A running edge. Dropped without [`Daemon::shutdown`] it is gone at once.
 pub struct Daemon {
@@ -41,7 +44,7 @@ impl Daemon {
     /// Anything that is wrong with the folder or the addresses.
     pub async fn start(config: Config, role: Role, kernel: Arc<dyn Kernel>) -> Result<Daemon, StartError> {
         let identity_dir = config.dir.join(IDENTITY_DIR);
-        let identity = load_identity(&identity_dir, role)?;
+        let identity = own(Identity::load(&identity_dir)?, &identity_dir, role)?;
         let listen_failed = |source| StartError::Listen { address: config.listen.clone(), source };
         let admin_failed = |source| StartError::Admin { address: config.admin.clone(), source };
         let server = Server::bind(&config.listen, identity.clone(), config.transport()).await.map_err(listen_failed)?;
@@ -49,7 +52,7 @@ impl Daemon {
         let admin = TcpListener::bind(&config.admin).await.map_err(admin_failed)?;
         let admin_addr = admin.local_addr().map_err(admin_failed)?;
         let edge = tokio::task::block_in_place(|| Edge::load(&config, role, kernel))?;
-        edge.identity.send_replace(Some(identity));
+        edge.take_identity(identity);
 
         let mut tasks = JoinSet::new();
         tasks.spawn(admin::serve(admin, Arc::clone(&edge)));
@@ -82,14 +85,28 @@ impl Daemon {
     }
 
     /// Reads identity, revocation list and models anew. New connections get the new identity; open ones stay, except
-    /// those of peers that the list names, which are closed at once. Blocks for the time that takes.
+    /// those that the list names at either end, which are closed at once. Blocks for the time that takes.
     ///
     /// # Errors
-    /// The first file that is no good; what belongs to it is served on as before, the rest is taken.
+    /// The first file that is no good; what belongs to it is served on as before, the rest is taken. With a certificate
+    /// that is itself revoked the edge serves nobody, until it is given another one.
     pub fn reload(&self) -> Result<(), StartError> {
-        let identity = load_identity(&self.identity_dir, self.edge.role);
-        let identity = identity.map(|i| drop(self.edge.identity.send_replace(Some(i))));
+        let identity = self.reload_identity();
         identity.and(self.edge.reload())
+    }
+
+    fn reload_identity(&self) -> Result<(), StartError> {
+        let before = self.edge.identity.borrow().clone();
+        let dir = &self.identity_dir;
+        let identity = before.map_or_else(|| Identity::load(dir), |before| before.load_anew(dir))?;
+        let identity = own(identity, dir, self.edge.role)?;
+        match identity.check_standing() {
+            Err(early @ IdentityError::NotYetValid { .. }) => Err(early.into()),
+            standing => {
+                self.edge.take_identity(identity);
+                Ok(standing?)
+            }
+        }
     }
 
     /// Takes no new sessions, finishes what runs, tells devices and ends; takes at most about 9 s.
@@ -108,8 +125,8 @@ impl Drop for Daemon {
     }
 }
 
-fn load_identity(dir: &Path, role: Role) -> Result<Identity, StartError> {
-    let identity = Identity::load(dir)?;
+/// `identity`, read from `dir`, if it is that of the edge `role`.
+fn own(identity: Identity, dir: &Path, role: Role) -> Result<Identity, StartError> {
     if *identity.role() != role.certified() {
         return Err(StartError::WrongIdentity { dir: dir.to_owned(), found: identity.role().clone(), own: role });
     }
@@ -120,16 +137,16 @@ fn load_identity(dir: &Path, role: Role) -> Result<Identity, StartError> {
 async fn accept(mut server: Server, edge: Arc<Edge>, mut draining: watch::Receiver<bool>) {
     let mut sessions = JoinSet::new();
     let mut identity = edge.identity.subscribe();
+    let refusals = Refusals::new();
+    let mut unsaid = tokio::time::interval(UPKEEP);
     loop {
         tokio::select! {
             accepted = server.accept() => match accepted {
                 Some(Ok(connection)) => drop(sessions.spawn(Arc::clone(&edge).serve(connection))),
-                Some(Err(error)) => {
-                    edge.meters.refused("Handshake");
-                    tracing::warn!(%error, "connection refused");
-                }
+                Some(Err(error)) => refusals.tell(&edge, &error),
                 None => return,
             },
+            _ = unsaid.tick() => refusals.tell_rest(),
             Some(ended) = sessions.join_next() => log_panic(ended),
             Ok(()) = identity.changed() => {
                 if let Some(identity) = identity.borrow_and_update().clone() {
@@ -154,6 +171,39 @@ async fn accept(mut server: Server, edge: Arc<Edge>, mut draining: watch::Receiv
     server.close(CloseCode::Draining as u32, GOING_DOWN).await;
 }
 
+/// Connections that did not come about: all are counted, some are told.
+struct Refusals {
+    /// Of those that were looked at.
+    refused: Throttle,
+    /// Of those that were not: a flood is not to hide the others.
+    ignored: Throttle,
+}
+
+impl Refusals {
+    fn new() -> Refusals {
+        let now = Instant::now();
+        Refusals { refused: Throttle::new(now), ignored: Throttle::new(now) }
+    }
+
+    fn tell(&self, edge: &Edge, error: &TransportError) {
+        let (reason, throttle) = match error {
+            TransportError::TooManyHandshakes { .. } => ("Flood", &self.ignored),
+            _ => ("Handshake", &self.refused),
+        };
+        edge.meters.refused(reason);
+        if let Some(left_out) = throttle.pass(Instant::now()) {
+            tracing::warn!(%error, left_out, "connection refused");
+        }
+    }
+
+    fn tell_rest(&self) {
+        let (refused, ignored) = (self.refused.rest(), self.ignored.rest());
+        if refused + ignored > 0 {
+            tracing::warn!(refused, ignored, "further connections refused");
+        }
+    }
+}
+
 fn log_panic(ended: Result<(), tokio::task::JoinError>) {
     if let Err(error) = ended {
         tracing::error!(%error, "the task of a session failed");
@@ -162,8 +212,13 @@ fn log_panic(ended: Result<(), tokio::task::JoinError>) {
 
 async fn upkeep(edge: Arc<Edge>) {
     let mut every = tokio::time::interval(UPKEEP);
+    let mut said = Instant::now();
     loop {
         every.tick().await;
         edge.meters.upkeep();
+        if said.elapsed() >= AGAIN {
+            edge.voice_concern();
+            said = Instant::now();
+        }
     }
 }

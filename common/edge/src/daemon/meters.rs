@@ -7,6 +7,7 @@ use metrics::{
     Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
 };
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use twinmask_transport::{Identity, RevocationList};
 
 use crate::role::Role;
 
@@ -33,6 +34,10 @@ pub(crate) struct Meters {
     pub(crate) misses: Counter,
     /// Whether the other edge is connected.
     pub(crate) peer: Gauge,
+    /// End of the edge's certificate, seconds since 1970.
+    not_after: Gauge,
+    /// When the revocation list should be replaced, seconds since 1970; 0 without a list.
+    next_update: Gauge,
     bytes_in: Counter,
     bytes_out: Counter,
     queue_wait: Histogram,
@@ -62,6 +67,11 @@ impl Meters {
                 "Rounds in relay that fell back: answered without a correction (edge B), or for that (edge A)."
             );
             describe_gauge!("twinmask_peer_connected", "Whether the other edge is connected.");
+            describe_gauge!("twinmask_certificate_not_after_seconds", "End of the edge's certificate, since 1970.");
+            describe_gauge!(
+                "twinmask_revocation_list_next_update_seconds",
+                "When the revocation list should be replaced by a newer one, since 1970; 0 without a list."
+            );
             describe_counter!("twinmask_bytes_total", "UDP payload bytes of sessions, by direction.");
             describe_histogram!("twinmask_queue_wait_seconds", "Time that a round waited for a compute thread.");
             describe_histogram!("twinmask_compute_seconds", "Time that a round was computed.");
@@ -83,6 +93,8 @@ impl Meters {
             relay_bytes: gauge!("twinmask_relay_bytes"),
             misses: counter!("twinmask_relay_misses_total"),
             peer: gauge!("twinmask_peer_connected"),
+            not_after: gauge!("twinmask_certificate_not_after_seconds"),
+            next_update: gauge!("twinmask_revocation_list_next_update_seconds"),
             bytes_in: counter!("twinmask_bytes_total", "direction" => "in"),
             bytes_out: counter!("twinmask_bytes_total", "direction" => "out"),
             queue_wait: histogram!("twinmask_queue_wait_seconds"),
@@ -99,6 +111,13 @@ impl Meters {
         metrics::with_local_recorder(&*self.recorder, || {
             counter!("twinmask_refused_total", "reason" => reason.to_owned()).increment(1);
         });
+    }
+
+    /// Tells the ends of a new identity.
+    pub(crate) fn identity(&self, identity: &Identity) {
+        self.not_after.set(identity.not_after_s() as f64);
+        let next_update_s = identity.revocation_list().and_then(RevocationList::next_update_s);
+        self.next_update.set(next_update_s.unwrap_or(0) as f64);
     }
 
     /// Counts one answered round.

@@ -6,6 +6,11 @@ pub(crate) mod config;
 pub(crate) mod endpoints;
 pub(crate) mod meters;
 pub(crate) mod settings;
+pub(crate) mod throttle;
 
 #[cfg(test)]
 mod daemon_tests;
+#[cfg(test)]
+mod descriptor_tests;
+#[cfg(test)]
+mod standing_tests;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use twinmask_kernels::{Kernel, Kernels};
 use twinmask_settings::Preset;
-use twinmask_transport::TransportOverrides;
+use twinmask_transport::{HandshakeOverrides, TransportOverrides};
 
 use crate::daemon::config::Config;
 use crate::error::StartError;
@@ -71,6 +71,9 @@ pub struct Settings {
     /// In the file only: what is to differ from the preset of the network.
     #[arg(skip)]
     pub transport: Option<TransportOverrides>,
+    /// In the file only: what clients get before they are authenticated.
+    #[arg(skip)]
+    pub handshakes: Option<HandshakeOverrides>,
 }
 
 impl Settings {
@@ -93,6 +96,7 @@ impl Settings {
             queue: NonZeroUsize::new(limits.queue),
             stall_timeout_ms: NonZeroUsize::new(limits.stall.as_millis() as usize),
             transport: None,
+            handshakes: None,
         }
     }
 
@@ -119,6 +123,7 @@ impl Settings {
         config.peer = self.peer;
         let preset = self.network.unwrap_or_default().limits().serving();
         config.transport = self.transport.unwrap_or_default().apply(preset)?;
+        config.transport.handshakes = self.handshakes.unwrap_or_default().apply(config.transport.handshakes)?;
         set(&mut config.threads, self.threads);
         let limits = &mut config.limits;
         set(&mut limits.max_sessions, self.max_sessions);
@@ -157,12 +162,14 @@ mod tests {
         let spelled_out = advanced.clone().config(Role::A).expect("a good configuration");
         let defaults = Config::new(advanced.dir.clone().expect("dir"), Role::A);
         assert_eq!(Config { threads: 0, ..spelled_out }, Config { threads: 0, ..defaults });
-        let Settings { dir, threads, transport, .. } = advanced.clone();
-        assert!(dir.is_some() && threads.is_some() && transport.is_some());
-        let defaults = Settings { dir, threads, transport, ..Settings::defaults(Role::A) };
+        let Settings { dir, threads, transport, handshakes, .. } = advanced.clone();
+        assert!(dir.is_some() && threads.is_some() && transport.is_some() && handshakes.is_some());
+        let defaults = Settings { dir, threads, transport, handshakes, ..Settings::defaults(Role::A) };
         assert_eq!(advanced, defaults, "a setting is missing, or its default is another");
         let overrides = Table::try_from(transport).expect("plain values").len();
         assert_eq!(overrides, 8, "the sample leaves a field of [transport] out");
+        let overrides = Table::try_from(handshakes).expect("plain values").len();
+        assert_eq!(overrides, 7, "the sample leaves a field of [handshakes] out");
     }
 
     #[test]
@@ -182,6 +189,7 @@ mod tests {
             ("threads = 0", "threads"),
             ("network = \"lte\"", "lte"),
             ("[transport]\nwindow = 1", "window"),
+            ("[handshakes]\nper_address = 1", "per_address"),
         ] {
             std::fs::write(&path, text).expect("writes");
             let error = read(&path).expect_err(text);
@@ -202,6 +210,9 @@ mod tests {
         let transport = toml::from_str("initial_rtt_ms = 0").expect("a table");
         let settings = Settings { transport: Some(transport), ..here() };
         assert!(refused(settings, Role::A).contains("initial_rtt_ms is 0"));
+        let handshakes = toml::from_str("ipv4_prefix = 33").expect("a table");
+        let settings = Settings { handshakes: Some(handshakes), ..here() };
+        assert!(refused(settings, Role::A).contains("[handshakes] ipv4_prefix is 33"));
         let unknown = Settings { kernel: Some("abacus".into()), ..here() };
         let error = unknown.kernel(&Kernels::native()).err().expect("no such kernel");
         assert!(error.to_string().contains("portable") && error.exit_code() == 3, "{error}");

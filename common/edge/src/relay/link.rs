@@ -15,6 +15,7 @@ use crate::budget::COUNTERS_AHEAD;
 use crate::edge::Edge;
 use crate::fault::{Fault, GOING_DOWN, ending, refused};
 use crate::relay::inbox::CorrectionInbox;
+use crate::relay::line::Line;
 use crate::relay::outbox::{Outbox, Outgoing};
 
 /// Time for a handshake between the edges.
@@ -25,21 +26,28 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_millis(200), Duration::fr
 const OPENING: Duration = Duration::from_secs(2);
 const ANSWERING: Duration = Duration::from_millis(2500);
 
-/// Edge A: keeps a connection to the edge B at `address`. Never ends.
+/// Edge A: keeps a connection to the edge B at `address`, and replaces one that has come of age. Never ends.
 pub(crate) async fn dial(edge: Arc<Edge>, address: String, limits: TransportLimits) {
     let role = twinmask_transport::Role::EdgeB;
     let mut pause = BACK_OFF.0;
+    let mut lines = JoinSet::new();
     loop {
-        let identity = edge.identity.borrow().clone();
+        let identity = edge.identity.borrow().clone().filter(|identity| identity.check_standing().is_ok());
         if let Some(identity) = identity {
             match Client::connect(&address, &role, &identity, &limits, DIAL).await {
                 Ok(connection) => {
                     tracing::info!(address, "connected to edge-b");
                     pause = BACK_OFF.0;
-                    edge.connected(&connection).await;
-                    tracing::warn!(address, reason = ending(&connection), "the connection to edge-b has ended");
+                    edge.introduce_over(&connection);
+                    let (seeing, line) = (Arc::clone(&edge), connection.clone());
+                    lines.spawn(async move { seeing.see_off(&line).await });
+                    while lines.try_join_next().is_some() {}
+                    if timeout(edge.limits.line_age, connection.closed()).await.is_err() {
+                        tracing::info!(address, "the connection to edge-b has come of age and gets a successor");
+                        continue;
+                    }
                 }
-                Err(error) => tracing::warn!(%error, "edge-b cannot be reached; sessions get no relay"),
+                Err(error) => tracing::warn!(%error, "edge-b cannot be reached"),
             }
         }
         sleep(pause).await;
@@ -53,17 +61,19 @@ pub(crate) struct Introduction {
     recv: RecvHalf,
     /// Bytes of the first `CREDIT`.
     pub(crate) credit: usize,
+    /// What it goes over, which ends with the last one.
+    _line: Arc<Line>,
 }
 
 /// Edge A: introduces a session to edge B; `None` when edge B does not have it, or is not there.
 pub(crate) async fn introduce(edge: &Edge, open: &RelayOpen) -> Option<Introduction> {
-    let connection = edge.peer.borrow().clone()?;
+    let line = edge.peer.borrow().clone()?;
     let introducing = async {
-        let (mut send, mut recv) = connection.open_bi().await.ok()?;
+        let (mut send, mut recv) = line.0.open_bi().await.ok()?;
         write_frame(&mut send, FrameType::RelayOpen, open, Codec::Packed, &[]).await.ok()?;
         let frame = read_frame(&mut recv, |h| h.expect(FrameType::Credit, &[], "CREDIT")).await.ok()?;
         let credit: Credit = frame.body().ok()?;
-        Some(Introduction { send, recv, credit: credit.bytes as usize })
+        Some(Introduction { send, recv, credit: credit.bytes as usize, _line: Arc::clone(&line) })
     };
     let introduced = timeout(ANSWERING, introducing).await.ok().flatten();
     if introduced.is_none() {
@@ -123,8 +133,8 @@ pub(crate) async fn serve(edge: &Arc<Edge>, connection: &Connection) {
                 Err(_) => break,
             },
             Some(_) = streams.join_next() => {}
-            () = edge.revoked(connection.peer()) => {
-                connection.close(CloseCode::Role as u32, "the certificate of edge-a was revoked");
+            objection = edge.objection(connection) => {
+                connection.close(CloseCode::Role as u32, &objection);
                 break;
             }
             _ = connection.closed() => break,

@@ -3,8 +3,9 @@
 
 pub(crate) mod answers;
 pub(crate) mod inbox;
+pub(crate) mod line;
 pub(crate) mod link;
 pub(crate) mod outbox;
 
 #[cfg(test)]
-mod relay_tests;
+pub(crate) mod relay_tests;

@@ -73,7 +73,7 @@ fn packed(plan: &Plan, r: usize, answers: &[Vec<u32>]) -> Vec<u8> {
     payload::encode(&parts, Codec::Packed)
 }
 
-async fn infer(device: &Device, counter: u64) -> (SendHalf, RecvHalf) {
+pub(crate) async fn infer(device: &Device, counter: u64) -> (SendHalf, RecvHalf) {
     let (mut send, recv) = device.connection.open_bi().await.expect("connected");
     write(&mut send, FrameType::Infer, &Infer { counter: Counter::new(counter), exact: true, relay: true }).await;
     (send, recv)
@@ -100,7 +100,13 @@ async fn miss_or_answer(recv: &mut RecvHalf, parts: &[Part]) -> Frame {
 }
 
 /// One round at edge B; whether it missed.
-async fn round(stream: &mut (SendHalf, RecvHalf), keys: &SessionKeys, bundle: &EdgeBundle, c: u64, r: usize) -> bool {
+pub(crate) async fn round(
+    stream: &mut (SendHalf, RecvHalf),
+    keys: &SessionKeys,
+    bundle: &EdgeBundle,
+    c: u64,
+    r: usize,
+) -> bool {
     let v = shares(&bundle.plan, r, &format!("v{c}"));
     upload(&mut stream.0, &bundle.plan, r, &v, Codec::Packed).await;
     let (answers, missed) = answer(&mut stream.1, &bundle.plan, r).await;

@@ -29,9 +29,7 @@ pub(crate) async fn serve(edge: &Arc<Edge>, connection: &Connection) {
             Ok(never) => match never {},
             Err(fault) => fault,
         },
-        () = edge.revoked(connection.peer()) => {
-            refused(CloseCode::Role, format!("the certificate of {device} was revoked by the owner"))
-        }
+        objection = edge.objection(connection) => refused(CloseCode::Role, objection),
     };
     // Closed first, so that the device hears the reason before its streams end.
     match fault {
