@@ -39,7 +39,10 @@ pub(crate) enum Want {
 }
 
 /// Where a session begins.
-const FIRST: (Counter, RoundId) = (Counter::new(0), RoundId::new(0));
+const FIRST: Place = (Counter::new(0), RoundId::new(0));
+
+/// A round of an inference.
+type Place = (Counter, RoundId);
 
 /// What one session has ahead.
 pub(crate) struct Ahead {
@@ -60,20 +63,20 @@ struct State {
     begun: Counter,
     /// One above the highest counter whose inference is over.
     finished: Counter,
-    /// Counters that are computed on demand or not at all any more; old ones leave.
+    /// Counters, from the oldest on, whose answers are computed on demand.
     settled: BTreeSet<Counter>,
-    /// Counters whose inference is over.
+    /// Counters, from the oldest on, whose inference is over.
     over: BTreeSet<Counter>,
     /// Where answers and corrections go on; corrections never go back, as each may be sent once.
-    answers: (Counter, RoundId),
-    corrections: (Counter, RoundId),
+    answers: Place,
+    corrections: Place,
     current: Option<Current>,
-    ready: BTreeMap<(Counter, RoundId), Ready>,
+    ready: BTreeMap<Place, Ready>,
 }
 
 /// What is being computed.
 struct Current {
-    at: (Counter, RoundId),
+    at: Place,
     started: Arc<AtomicBool>,
     cancelled: bool,
 }
@@ -86,8 +89,7 @@ struct Ready {
 
 /// One round to compute.
 pub(super) struct Task {
-    /// Counter and round.
-    pub(super) at: (Counter, RoundId),
+    pub(super) at: Place,
     pub(super) want: Want,
     pub(super) priority: Priority,
     grant: Grant<u64>,
@@ -110,7 +112,8 @@ impl Ahead {
         Ahead { state: Mutex::new(state), changed: Notify::new(), settled: Notify::new(), outbox }
     }
 
-    /// `c` was claimed or prefetched.
+    /// `c` was claimed or prefetched. As all counters that come here it was accepted before: within a window of the
+    /// highest, once.
     pub(crate) fn claim(&self, c: Counter) {
         let mut state = locked(&self.state);
         state.claimed = state.claimed.max(c.next());
@@ -125,7 +128,7 @@ impl Ahead {
         if want != Want::Relay {
             state.settled.insert(c);
         }
-        let oldest = state.begun.saturating_sub(2 * WINDOW);
+        let oldest = state.oldest();
         state.settled = state.settled.split_off(&oldest);
         state.over = state.over.split_off(&oldest);
         let unclaimed = state.begun.saturating_sub(WINDOW / 2);
@@ -140,7 +143,7 @@ impl Ahead {
         self.changed.notify_one();
     }
 
-    /// The inference `c` is over, however it ended.
+    /// The inference `c`, which has begun, is over, however it ended.
     pub(crate) fn end(&self, c: Counter) {
         let mut state = locked(&self.state);
         state.over.insert(c);
@@ -214,7 +217,7 @@ impl Ahead {
         let ((c, r), mut state) = (task.at, locked(&self.state));
         let cancelled = state.current.take().is_none_or(|current| current.cancelled);
         match done {
-            Some(Ok(done)) if !cancelled && !state.over.contains(&c) => {
+            Some(Ok(done)) if !cancelled && !state.is_done(c) => {
                 let (codec, payload) = done.value;
                 task.grant.shrink(payload.len());
                 match (task.want, &self.outbox) {
@@ -264,8 +267,18 @@ async fn down(outbox: Option<&Outbox>) {
 }
 
 impl State {
-    /// The next round to compute, and moves on to it.
-    fn next(&mut self, plan: &Plan, outbox: Option<&Outbox>) -> Option<((Counter, RoundId), Want, Priority)> {
+    /// The lowest counter that is kept account of.
+    fn oldest(&self) -> Counter {
+        self.begun.saturating_sub(2 * WINDOW)
+    }
+
+    /// Whether nothing of `c` is to be computed ahead any more.
+    fn is_done(&self, c: Counter) -> bool {
+        c < self.oldest() || self.over.contains(&c) || self.settled.contains(&c)
+    }
+
+    /// The next round to compute, and moves on to it. Looks at no more counters than may begin or are kept account of.
+    fn next(&mut self, plan: &Plan, outbox: Option<&Outbox>) -> Option<(Place, Want, Priority)> {
         let at_first = self.begun == Counter::new(0);
         let horizon = if at_first {
             Counter::new(COUNTERS_AT_FIRST).max(self.claimed)
@@ -273,6 +286,7 @@ impl State {
             let ahead = self.finished.saturating_add(COUNTERS_AHEAD);
             ahead.max(self.claimed.saturating_add(COUNTERS_SPARE))
         };
+        let horizon = horizon.min(self.begun.saturating_add(WINDOW));
         let relay = self.want == Want::Relay;
         let outbox = outbox.filter(|o| o.is_up());
         if relay && outbox.is_none() {
@@ -281,16 +295,14 @@ impl State {
         let rounds = plan.rounds().len();
         let fits =
             |r: RoundId| outbox.is_none_or(|o| !relay || packed_parts_len(&plan.answer_parts(r)) <= o.first_credit());
-        let (mut c, mut r) = if relay { self.corrections } else { self.answers };
-        loop {
-            if r.index() >= rounds || self.over.contains(&c) || self.settled.contains(&c) {
+        let from = if relay { self.corrections } else { self.answers };
+        let (mut c, mut r) = from.max((self.oldest(), RoundId::new(0)));
+        while c < horizon {
+            if r.index() >= rounds || self.is_done(c) {
                 (c, r) = (c.next(), RoundId::new(0));
             } else if !fits(r) {
                 r = r.next();
             } else {
-                break;
-            }
-            if c >= horizon {
                 break;
             }
         }

@@ -1,7 +1,7 @@
 //! Edge B's corrections of each session (PROTOCOL.md, "One inference, mode `relay`"), without I/O: what edge A may
 //! send, what is held, and what is told to whom.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, Weak};
 
 use tokio::sync::Notify;
@@ -29,7 +29,7 @@ pub(crate) struct CorrectionInbox {
 #[derive(Default)]
 struct State {
     introduced: bool,
-    over: bool,
+    closed: bool,
     /// What is set aside for this session while edge A is there.
     grant: Option<Grant<String>>,
     /// Bytes that edge A may still send.
@@ -38,17 +38,19 @@ struct State {
     owed: usize,
     /// One above the highest counter that was begun.
     next: Counter,
+    /// Counters within the window whose inference is over: what comes for them is discarded.
+    over: BTreeSet<Counter>,
+    /// Those that have begun, or that corrections have come for; none of them over.
     inferences: BTreeMap<Counter, Inference>,
 }
 
 #[derive(Default)]
 struct Inference {
-    /// Begun and not over.
+    /// Whether it has begun.
     runs: bool,
-    over: bool,
     /// Bytes that have room again, and that edge A is told of when the inference is over.
     kept: usize,
-    rounds: HashMap<RoundId, Round>,
+    rounds: BTreeMap<RoundId, Round>,
 }
 
 enum Round {
@@ -66,11 +68,19 @@ impl State {
 
     /// Discards what is held for `c`, and whatever comes for it.
     fn discard(&mut self, c: Counter) {
-        let inference = self.inferences.entry(c).or_default();
-        (inference.over, inference.runs) = (true, false);
-        let held: usize = inference.rounds.drain().map(|(_, r)| if let Round::Held(p) = r { p.len() } else { 0 }).sum();
-        let kept = std::mem::take(&mut inference.kept);
+        self.over.insert(c);
+        let Some(Inference { kept, rounds, .. }) = self.inferences.remove(&c) else { return };
+        let held: usize = rounds.into_values().map(|r| if let Round::Held(p) = r { p.len() } else { 0 }).sum();
         self.give_back(held + kept);
+    }
+
+    fn take(&mut self, c: Counter, r: RoundId, whole: usize) -> Option<Vec<u8>> {
+        let round = self.inferences.get_mut(&c)?.rounds.get_mut(&r)?;
+        let Round::Held(payload) = round else { return None };
+        let payload = std::mem::take(payload);
+        *round = Round::Gone;
+        self.used(c, payload.len(), whole);
+        Some(payload)
     }
 
     /// Bytes of the correction of a round of `c` have room again. While `c` runs alone and its corrections, `whole`
@@ -92,9 +102,19 @@ impl State {
         }
     }
 
-    /// Whether `c` is so old that it is no longer listed.
-    fn is_past(&self, c: Counter) -> bool {
-        c.saturating_add(2 * WINDOW) < self.next
+    /// The lowest counter that is listed.
+    fn oldest(&self) -> Counter {
+        self.next.saturating_sub(2 * WINDOW)
+    }
+
+    /// One above the highest counter that may be listed.
+    fn limit(&self) -> Counter {
+        self.next.saturating_add(2 * WINDOW)
+    }
+
+    /// Whether nothing is held for `c` any more.
+    fn is_over(&self, c: Counter) -> bool {
+        c < self.oldest() || self.over.contains(&c)
     }
 }
 
@@ -153,10 +173,10 @@ impl CorrectionInbox {
             .credit
             .checked_sub(payload.len())
             .ok_or_else(|| violation(format!("correction of {c}, {r} beyond the credit")))?;
-        if c >= state.next.saturating_add(2 * WINDOW) {
+        if c >= state.limit() {
             return Err(violation(format!("correction of counter {c} far beyond the session's")));
         }
-        if state.is_past(c) || state.inferences.get(&c).is_some_and(|i| i.over) {
+        if state.is_over(c) {
             state.give_back(payload.len());
         } else {
             let len = payload.len();
@@ -176,16 +196,18 @@ impl CorrectionInbox {
         Ok(())
     }
 
-    /// The inference `c` has begun.
+    /// The inference `c` has begun. As the session has accepted it, it is within a window of those before.
     pub(crate) fn begin(&self, c: Counter) {
         let mut state = locked(&self.state);
         state.next = state.next.max(c.next());
-        while let Some(oldest) = state.inferences.first_key_value().map(|(&c, _)| c).filter(|&c| state.is_past(c)) {
-            state.discard(oldest);
-            state.inferences.remove(&oldest);
+        let oldest = state.oldest();
+        while let Some((&old, _)) = state.inferences.first_key_value().filter(|&(&c, _)| c < oldest) {
+            state.discard(old);
         }
-        let inference = state.inferences.entry(c).or_default();
-        inference.runs = !inference.over;
+        state.over = state.over.split_off(&oldest);
+        if !state.is_over(c) {
+            state.inferences.entry(c).or_default().runs = true;
+        }
         state.tell_several();
         drop(state);
         self.owing.notify_one();
@@ -193,36 +215,35 @@ impl CorrectionInbox {
 
     /// Takes the correction of `(c, r)` if it is there.
     pub(crate) fn take(&self, c: Counter, r: RoundId) -> Option<Vec<u8>> {
-        let mut state = locked(&self.state);
-        let round = state.inferences.get_mut(&c)?.rounds.get_mut(&r)?;
-        let Round::Held(payload) = round else { return None };
-        let payload = std::mem::take(payload);
-        *round = Round::Gone;
-        state.used(c, payload.len(), self.whole());
-        drop(state);
+        let payload = locked(&self.state).take(c, r, self.whole())?;
         self.owing.notify_one();
         Some(payload)
     }
 
     /// As [`take`](Self::take); from here on the correction is discarded if it comes all the same.
     pub(crate) fn take_or_miss(&self, c: Counter, r: RoundId) -> Option<Vec<u8>> {
-        let taken = self.take(c, r);
-        if taken.is_none() {
-            locked(&self.state).inferences.entry(c).or_default().rounds.insert(r, Round::Missed);
+        let mut state = locked(&self.state);
+        let taken = state.take(c, r, self.whole());
+        if taken.is_none()
+            && let Some(inference) = state.inferences.get_mut(&c)
+        {
+            inference.rounds.insert(r, Round::Missed);
         }
+        drop(state);
+        self.owing.notify_one();
         taken
     }
 
-    /// Waits until the correction of `(c, r)` is there or can no longer come. Cancel safe.
+    /// Waits until the correction of `(c, r)`, of an inference that runs, is there or can no longer come. Cancel safe.
     pub(crate) async fn come(&self, c: Counter, r: RoundId) {
         loop {
             let mut arrived = std::pin::pin!(self.arrived.notified());
             arrived.as_mut().enable(); // from here on nothing is missed
             {
                 let state = locked(&self.state);
-                let inference = state.inferences.get(&c);
+                let settled = state.inferences.get(&c).is_none_or(|i| i.rounds.contains_key(&r));
                 let possible = state.grant.as_ref().is_some_and(|grant| self.lengths[r.index()] <= grant.bytes());
-                if !possible || inference.is_some_and(|i| i.over || i.rounds.contains_key(&r)) {
+                if !possible || settled {
                     return;
                 }
             }
@@ -233,7 +254,7 @@ impl CorrectionInbox {
     /// The inference `c` needs no corrections any more.
     pub(crate) fn discard(&self, c: Counter) {
         let mut state = locked(&self.state);
-        if !state.is_past(c) && c < state.next.saturating_add(2 * WINDOW) {
+        if (state.oldest()..state.limit()).contains(&c) {
             state.discard(c);
         }
         drop(state);
@@ -246,7 +267,7 @@ impl CorrectionInbox {
         loop {
             {
                 let mut state = locked(&self.state);
-                if state.over {
+                if state.closed {
                     return None;
                 }
                 let owed = std::mem::take(&mut state.owed);
@@ -269,7 +290,7 @@ impl CorrectionInbox {
     }
 
     fn close(&self) {
-        locked(&self.state).over = true;
+        locked(&self.state).closed = true;
         self.down();
         self.owing.notify_one();
     }

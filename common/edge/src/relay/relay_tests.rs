@@ -383,26 +383,51 @@ async fn credit_is_bounded_for_each_device_and_in_total() {
     until(|| gauge(&b, "twinmask_relay_bytes") == 100.0).await;
 }
 
+/// An edge B of `credit` bytes, by hand, and a session that edge A has introduced to it.
+async fn a_alone(a: &TestEdge, credit: impl FnOnce(&[usize]) -> usize) -> (Device, SendHalf, RecvHalf, Vec<usize>) {
+    let (at_a, at_b) = memory_pair(Certified::EdgeA, Certified::EdgeB);
+    a.meet(at_a);
+    let session = next_session();
+    let plan = &a.bundle.plan;
+    let introduced = async {
+        let (mut send, mut recv) = soon(at_b.accept_bi()).await.expect("edge A introduces its session");
+        let open: RelayOpen = read(&mut recv, FrameType::RelayOpen, &[]).await.body().expect("RELAY_OPEN");
+        assert!(open.matches(&facts(a, session)));
+        let lengths: Vec<usize> = plan.round_ids().map(|r| packed_parts_len(&plan.answer_parts(r))).collect();
+        write(&mut send, FrameType::Credit, &Credit { bytes: credit(&lengths) as u32 }).await;
+        (send, recv, lengths)
+    };
+    let opening = open(a, session);
+    let (device, (send, recv, lengths)) = tokio::join!(Device::open(a.connect(), &opening), introduced);
+    assert!(device.opened.relay);
+    (device, send, recv, lengths)
+}
+
+/// If this fails, one frame of one known device stops an edge: here edge A, which can send nothing ahead as edge B
+/// grants next to no credit, looks for what to compute below a counter that was never granted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_counter_that_was_never_granted_moves_nothing() {
+    for counter in [1 << 28, 1 << 62, u64::MAX] {
+        let limits = Limits { max_in_flight: 1, claim: Duration::from_millis(200), ..Limits::default() };
+        let a = TestEdge::with(Role::A, bundle(), limits, default_kernel());
+        let (mut device, _send, _recv, _) = a_alone(&a, |_| 1).await;
+        device.claim(0).await;
+        let _first = infer(&device, 0).await;
+        until(|| gauge(&a, "twinmask_inferences_in_flight") == 1.0).await;
+        let _second = infer(&device, counter).await; // while all places are taken
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        a.check_alive().await;
+        closed_with(&device.connection, CloseCode::CounterUsed).await;
+    }
+}
+
 /// What edge A sends is `z_A + T` and never `z_A`, in order, each once, within the credit, nothing for what is over.
 #[tokio::test(flavor = "multi_thread")]
 async fn edge_a_keeps_to_its_credit_and_masks_what_it_sends() {
     let a = TestEdge::new(Role::A);
     let plan = a.bundle.plan.clone();
-    let (at_a, at_b) = memory_pair(Certified::EdgeA, Certified::EdgeB);
-    a.meet(at_a);
-    let session = next_session();
-    let introduced = async {
-        let (mut send, mut recv) = soon(at_b.accept_bi()).await.expect("edge A introduces its session");
-        let open: RelayOpen = read(&mut recv, FrameType::RelayOpen, &[]).await.body().expect("RELAY_OPEN");
-        assert!(open.matches(&facts(&a, session)));
-        let lengths: Vec<usize> = (0..3).map(|r| packed_parts_len(&plan.answer_parts(RoundId::at(r)))).collect();
-        let bytes = lengths.iter().sum::<usize>() + lengths[0];
-        write(&mut send, FrameType::Credit, &Credit { bytes: bytes as u32 }).await;
-        (send, recv, lengths)
-    };
-    let opening = open(&a, session);
-    let (mut device, (mut send, mut recv, lengths)) = tokio::join!(Device::open(a.connect(), &opening), introduced);
-    assert!(device.opened.relay);
+    let credit = |lengths: &[usize]| lengths.iter().sum::<usize>() + lengths[0];
+    let (mut device, mut send, mut recv, lengths) = a_alone(&a, credit).await;
     for (c, r) in [(0, 0), (0, 1), (0, 2), (1, 0)] {
         let frame = correction_frame(&mut recv, &plan, (c, r)).await;
         assert!(frame.payload == packed(&plan, r, &corrections(&a.bundle, c, r)));

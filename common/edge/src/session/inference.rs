@@ -44,13 +44,12 @@ async fn run(session: &Arc<Session>, send: &mut SendHalf, recv: &mut RecvHalf) -
     let infer = within(stall, 0, read_frame(recv, |h| h.expect(FrameType::Infer, &[], "INFER"))).await?;
     let infer: Infer = infer.body()?;
     check(session, infer)?;
-    let place = Place::take(session);
-    let over = (session.edge().role == Role::A || place.is_some()).then(|| Over { session, counter: infer.counter });
-    let Some(place) = place else {
+    session.begin(infer.counter).await?;
+    let over = Over::of(session, infer);
+    let Some(place) = Place::take(session) else {
         drop(over);
         return busy(session, send, recv).await;
     };
-    session.begin(infer.counter).await?;
     let begun = Instant::now();
     if session.edge().role == Role::B {
         if answer_each(session, send, recv, infer).await? {
@@ -59,10 +58,6 @@ async fn run(session: &Arc<Session>, send: &mut SendHalf, recv: &mut RecvHalf) -
             await_end(stall, std::pin::pin!(ended(recv))).await?;
         }
         return Ok(());
-    }
-    let want = if infer.relay { Want::Relay } else { Want::Split { exact: infer.exact } };
-    if let Some(ahead) = &session.ahead {
-        ahead.begin(infer.counter, want);
     }
     if infer.relay {
         answers::fall_back(&session.rounds, send, recv, infer).await?;
@@ -93,12 +88,24 @@ fn check(session: &Session, infer: Infer) -> Result<(), Fault> {
     Ok(())
 }
 
-/// The end of an inference, however it comes: nothing more is computed ahead or held for it. A busy edge A ends it too,
-/// as its device goes elsewhere or takes another counter; what a busy edge B holds is kept for when the device comes
-/// again.
+/// An inference whose counter was accepted, to its end, however that comes: nothing more is computed ahead or held for
+/// it then. One that is told "busy" ends so, too; its device goes elsewhere or takes another counter.
 struct Over<'a> {
     session: &'a Session,
     counter: Counter,
+}
+
+impl<'a> Over<'a> {
+    fn of(session: &'a Session, infer: Infer) -> Over<'a> {
+        let want = if infer.relay { Want::Relay } else { Want::Split { exact: infer.exact } };
+        if let Some(ahead) = &session.ahead {
+            ahead.begin(infer.counter, want);
+        }
+        if let Some(inbox) = &session.inbox {
+            inbox.begin(infer.counter);
+        }
+        Over { session, counter: infer.counter }
+    }
 }
 
 impl Drop for Over<'_> {
@@ -188,9 +195,6 @@ async fn coming(session: &Arc<Session>, r: RoundId, infer: Infer) -> Result<Comi
 /// Edge B: each round as it is uploaded. `false` when the device ended the inference before its last round.
 async fn answer_each(session: &Session, send: &mut SendHalf, recv: &mut RecvHalf, infer: Infer) -> Result<bool, Fault> {
     let (rounds, inbox, stall) = (&session.rounds, session.inbox.as_deref(), session.edge().limits.stall);
-    if let Some(inbox) = inbox {
-        inbox.begin(infer.counter);
-    }
     let plan = &rounds.model.plan;
     let mut cursor = RoundCursor::new(plan.rounds().len());
     while let Some(r) = cursor.due() {

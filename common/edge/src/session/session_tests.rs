@@ -285,9 +285,11 @@ async fn a_session_above_its_inferences_is_told_to_come_again() {
 
     write(&mut first, FrameType::End, &End {}).await;
     idle(&edge).await;
-    let (mut again, mut answers) = device.infer(1).await;
+    let (mut again, mut answers) = device.infer(2).await; // that of an inference that was told "busy" is burnt
     upload(&mut again, &plan, 0, &shares(&plan, 0, "x"), Codec::Packed).await;
     read(&mut answers, FrameType::Answer, &plan.answer_parts(RoundId::at(0))).await;
+    let _stream = device.infer(1).await;
+    closed_with(&device.connection, CloseCode::CounterUsed).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
