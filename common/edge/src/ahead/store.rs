@@ -7,18 +7,17 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
-use twinmask_codec::{Counter, RoundId, packed_parts_len};
-use twinmask_model::plan::Plan;
+use twinmask_codec::{Counter, RoundId};
 use twinmask_wire::Codec;
 use twinmask_wire::session::WINDOW;
 
-use crate::budget::{COUNTERS_AHEAD, Grant};
+use crate::budget::{Budget, COUNTERS_AHEAD, Device, Grant};
 use crate::compute::payloads::Payload;
 use crate::compute::pool::Priority;
 use crate::compute::queue::{ComputeError, Done};
 use crate::lock::locked;
+use crate::models::Lengths;
 use crate::relay::outbox::Outbox;
-use crate::rounds::Rounds;
 
 /// Counters above the highest claimed one, when more inferences than that run at a time.
 const COUNTERS_SPARE: u64 = 2;
@@ -53,6 +52,11 @@ pub(crate) struct Ahead {
     settled: Notify,
     /// The way to edge B, in sessions that it was introduced to.
     pub(crate) outbox: Option<Outbox>,
+    device: Device,
+    /// Room for what is ahead.
+    budget: Arc<Budget>,
+    /// By round of the session's model.
+    lengths: Arc<[Lengths]>,
 }
 
 struct State {
@@ -84,7 +88,7 @@ struct Current {
 struct Ready {
     codec: Codec,
     payload: Vec<u8>,
-    _grant: Grant<u64>,
+    _grant: Grant,
 }
 
 /// One round to compute.
@@ -92,11 +96,17 @@ pub(super) struct Task {
     pub(super) at: Place,
     pub(super) want: Want,
     pub(super) priority: Priority,
-    grant: Grant<u64>,
+    grant: Grant,
 }
 
 impl Ahead {
-    pub(crate) fn new(outbox: Option<Outbox>) -> Ahead {
+    /// Of a session of `device` whose rounds have these `lengths`.
+    pub(crate) fn new(
+        outbox: Option<Outbox>,
+        device: &Device,
+        budget: &Arc<Budget>,
+        lengths: &Arc<[Lengths]>,
+    ) -> Ahead {
         let state = State {
             want: if outbox.is_some() { Want::Relay } else { Want::Split { exact: true } },
             claimed: Counter::new(0),
@@ -109,7 +119,15 @@ impl Ahead {
             current: None,
             ready: BTreeMap::new(),
         };
-        Ahead { state: Mutex::new(state), changed: Notify::new(), settled: Notify::new(), outbox }
+        Ahead {
+            state: Mutex::new(state),
+            changed: Notify::new(),
+            settled: Notify::new(),
+            outbox,
+            device: Arc::clone(device),
+            budget: Arc::clone(budget),
+            lengths: Arc::clone(lengths),
+        }
     }
 
     /// `c` was claimed or prefetched. As all counters that come here it was accepted before: within a window of the
@@ -180,22 +198,18 @@ impl Ahead {
     }
 
     /// Waits for something to compute. Cancel safe.
-    pub(super) async fn task(&self, rounds: &Rounds) -> Task {
-        let (budget, plan) = (&rounds.edge.ahead, &rounds.model.plan);
+    pub(super) async fn task(&self) -> Task {
         loop {
-            let mut freed = std::pin::pin!(budget.freed().notified());
+            let mut freed = std::pin::pin!(self.budget.freed().notified());
             freed.as_mut().enable(); // from here on nothing is missed
-            let next = locked(&self.state).next(plan, self.outbox.as_ref());
-            if let Some((at, want, priority)) = next {
-                // As many bytes as any codec takes.
-                let parts = plan.answer_parts(at.1);
-                let bytes = 64 + 4 * parts.iter().map(|p| p.len).sum::<usize>();
-                if let Some(grant) = budget.reserve(&rounds.session, bytes) {
-                    return Task { at, want, priority, grant };
-                }
+            let next = locked(&self.state).next(&self.lengths, self.outbox.as_ref());
+            if let Some((at, want, priority)) = next
+                && let Some(grant) = self.budget.reserve(&self.device, self.lengths[at.1.index()].answer)
+            {
+                return Task { at, want, priority, grant };
             }
             tokio::select! {
-                () = &mut freed => {}
+                () = &mut freed, if next.is_some() => {}
                 () = self.changed.notified() => {}
                 () = down(self.outbox.as_ref()) => {}
             }
@@ -278,7 +292,7 @@ impl State {
     }
 
     /// The next round to compute, and moves on to it. Looks at no more counters than may begin or are kept account of.
-    fn next(&mut self, plan: &Plan, outbox: Option<&Outbox>) -> Option<(Place, Want, Priority)> {
+    fn next(&mut self, lengths: &[Lengths], outbox: Option<&Outbox>) -> Option<(Place, Want, Priority)> {
         let at_first = self.begun == Counter::new(0);
         let horizon = if at_first {
             Counter::new(COUNTERS_AT_FIRST).max(self.claimed)
@@ -292,18 +306,14 @@ impl State {
         if relay && outbox.is_none() {
             return None;
         }
-        let rounds = plan.rounds().len();
-        let fits =
-            |r: RoundId| outbox.is_none_or(|o| !relay || packed_parts_len(&plan.answer_parts(r)) <= o.first_credit());
+        let fits = |at: &Lengths| outbox.is_none_or(|o| !relay || at.correction <= o.first_credit());
         let from = if relay { self.corrections } else { self.answers };
         let (mut c, mut r) = from.max((self.oldest(), RoundId::new(0)));
         while c < horizon {
-            if r.index() >= rounds || self.is_done(c) {
-                (c, r) = (c.next(), RoundId::new(0));
-            } else if !fits(r) {
-                r = r.next();
-            } else {
-                break;
+            match lengths.get(r.index()).filter(|_| !self.is_done(c)) {
+                None => (c, r) = (c.next(), RoundId::new(0)),
+                Some(at) if fits(at) => break,
+                Some(_) => r = r.next(),
             }
         }
         *(if relay { &mut self.corrections } else { &mut self.answers }) = (c, r);

@@ -51,6 +51,11 @@ pub(crate) fn correction(plan: &Plan, r: RoundId, masks: &Masks, z: &mut [Vec<u3
         t.as_mut_slice().zeroize();
         worker.recycle(t);
     }
+    packed(plan, r, z)
+}
+
+/// All bits of a round's answers, packed.
+pub(crate) fn packed(plan: &Plan, r: RoundId, z: &[Vec<u32>]) -> Vec<u8> {
     let parts: Vec<(&[u32], u32)> =
         z.iter().zip(plan.answer_parts(r)).map(|(z, part)| (z.as_slice(), part.bits)).collect();
     payload::encode(&parts, Codec::Packed)

@@ -1,6 +1,6 @@
 //! The compute threads: a fixed number of them for what somebody waits for, and as many of the lowest scheduling
 //! priority for what is computed ahead of time, which so takes only what the machine has left. Each kind has a bounded
-//! queue, in which sessions take turns. A job that finds other threads idle may call them in ([`Worker::call_in`]) to
+//! queue, in which devices take turns. A job that finds other threads idle may call them in ([`Worker::call_in`]) to
 //! divide its work.
 
 use std::any::Any;
@@ -18,6 +18,7 @@ use thread_priority::unix::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use twinmask_kernels::{Input, Scratch};
 
+use crate::budget::Device;
 use crate::lock::locked;
 
 type Job = Box<dyn FnOnce(&mut Worker) + Send>;
@@ -98,38 +99,38 @@ struct Queued {
     _place: OwnedSemaphorePermit,
 }
 
-/// Jobs by session; sessions take turns.
+/// Jobs by device; devices take turns, whatever the number of their sessions.
 #[derive(Default)]
 struct Turns {
-    /// Sessions with jobs, the one whose turn it is in front.
-    sessions: VecDeque<u64>,
-    jobs: HashMap<u64, VecDeque<Queued>>,
+    /// Devices with jobs, the one whose turn it is in front.
+    devices: VecDeque<Device>,
+    jobs: HashMap<Device, VecDeque<Queued>>,
     /// Jobs that were done before one that gathers though it was that one's turn.
     passed: usize,
 }
 
 impl Turns {
-    fn push(&mut self, session: u64, queued: Queued) {
-        let jobs = self.jobs.entry(session).or_default();
+    fn push(&mut self, device: Device, queued: Queued) {
+        let jobs = self.jobs.entry(Arc::clone(&device)).or_default();
         if jobs.is_empty() {
-            self.sessions.push_back(session);
+            self.devices.push_back(device);
         }
         jobs.push_back(queued);
     }
 
     /// The next job; its place in the queue is free at once.
     fn pop(&mut self) -> Option<Job> {
-        let gathers = |session| self.jobs.get(session).and_then(VecDeque::front).is_some_and(|q| q.gathers);
-        let other = self.sessions.iter().position(|session| !gathers(session));
+        let gathers = |device| self.jobs.get(device).and_then(VecDeque::front).is_some_and(|q| q.gathers);
+        let other = self.devices.iter().position(|device| !gathers(device));
         let at = other.filter(|_| self.passed < MOST_PASSED).unwrap_or(0);
-        let session = self.sessions.remove(at)?;
-        let jobs = self.jobs.get_mut(&session)?;
+        let device = self.devices.remove(at)?;
+        let jobs = self.jobs.get_mut(&device)?;
         let Queued { job, gathers, .. } = jobs.pop_front()?;
         self.passed = if gathers { 0 } else { self.passed + usize::from(at > 0) };
         if jobs.is_empty() {
-            self.jobs.remove(&session);
+            self.jobs.remove(&device);
         } else {
-            self.sessions.push_back(session);
+            self.devices.push_back(device);
         }
         Some(job)
     }
@@ -238,19 +239,19 @@ pub(crate) struct Place<'a> {
 
 impl Place<'_> {
     /// For a job that does together what others of its kind are to do: the later its turn, the more have gathered, so a
-    /// few jobs of other sessions are done first.
+    /// few jobs of other devices are done first.
     pub(crate) fn gathers(self) -> Self {
         Self { gathers: true, ..self }
     }
 
-    /// Puts a job of `session` there.
-    pub(crate) fn enqueue(self, session: u64, job: impl FnOnce(&mut Worker) + Send + 'static) {
+    /// Puts a job of `device` there.
+    pub(crate) fn enqueue(self, device: Device, job: impl FnOnce(&mut Worker) + Send + 'static) {
         let mut queues = locked(&self.pool.shared.queues);
         let turns = match self.priority {
             Priority::Normal => &mut queues.normal,
             Priority::Low => &mut queues.low,
         };
-        turns.push(session, Queued { job: Box::new(job), gathers: self.gathers, _place: self.permit });
+        turns.push(device, Queued { job: Box::new(job), gathers: self.gathers, _place: self.permit });
         wake(queues, self.priority);
     }
 }

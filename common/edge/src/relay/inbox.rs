@@ -31,7 +31,7 @@ struct State {
     introduced: bool,
     closed: bool,
     /// What is set aside for this session while edge A is there.
-    grant: Option<Grant<String>>,
+    grant: Option<Grant>,
     /// Bytes that edge A may still send.
     credit: usize,
     /// Bytes that have room again and that edge A has not been told of.
@@ -127,7 +127,7 @@ impl CorrectionInbox {
         CorrectionInbox { facts, lengths, state: Mutex::default(), arrived: Notify::new(), owing: Notify::new() }
     }
 
-    pub(crate) fn device(&self) -> &String {
+    pub(crate) fn device(&self) -> &str {
         &self.facts.device
     }
 
@@ -140,7 +140,7 @@ impl CorrectionInbox {
     ///
     /// # Errors
     /// What is wrong with the introduction, for the log.
-    pub(crate) fn introduce(&self, open: &RelayOpen, grant: Grant<String>) -> Result<(), &'static str> {
+    pub(crate) fn introduce(&self, open: &RelayOpen, grant: Grant) -> Result<(), &'static str> {
         if !open.matches(&self.facts) {
             return Err("device, model or ticket are not those of the session");
         }
@@ -340,9 +340,9 @@ pub(crate) struct OpenInbox {
 }
 
 impl std::ops::Deref for OpenInbox {
-    type Target = CorrectionInbox;
+    type Target = Arc<CorrectionInbox>;
 
-    fn deref(&self) -> &CorrectionInbox {
+    fn deref(&self) -> &Arc<CorrectionInbox> {
         &self.inbox
     }
 }

@@ -78,10 +78,12 @@ pub(crate) async fn send(edge: &Edge, outbox: &Outbox, mut stream: Introduction)
     let sending = async {
         while let Some(next) = outbox.next().await {
             let written = match next {
-                Outgoing::Correction { counter, round, payload } => {
+                Outgoing::Correction { counter, round, payload, room } => {
                     edge.meters.corrections.increment(1);
                     let body = Correction { counter, round };
-                    send_frame(&mut stream.send, FrameType::Correction, &body, Codec::Packed, payload).await
+                    let sent = send_frame(&mut stream.send, FrameType::Correction, &body, Codec::Packed, payload).await;
+                    drop(room);
+                    sent
                 }
                 Outgoing::Drop { counter } => {
                     let body = DropCorrections { counter };
@@ -113,6 +115,7 @@ pub(crate) async fn send(edge: &Edge, outbox: &Outbox, mut stream: Introduction)
 /// Edge B: serves the connection of edge A until it ends, or the edge is going down and the last session is over.
 pub(crate) async fn serve(edge: &Arc<Edge>, connection: &Connection) {
     tracing::info!(address = %connection.peer().address, "edge-a is connected");
+    edge.trust(connection);
     let mut streams = JoinSet::new();
     let mut draining = edge.draining.subscribe();
     loop {
@@ -176,7 +179,8 @@ async fn inbox(edge: &Edge, recv: &mut RecvHalf) -> Result<Arc<CorrectionInbox>,
     let inbox = timeout(OPENING, edge.inboxes.of(&open.session)).await.map_err(unknown)?;
     // No more than so many inferences take: edge A is that far ahead and no further.
     let most = inbox.whole().saturating_mul(COUNTERS_AHEAD as usize);
-    let grant = edge.corrections.grant(inbox.device(), edge.limits.relay_session.min(most));
+    let device = inbox.device().into();
+    let grant = edge.corrections.grant(&device, edge.limits.relay_session.min(most));
     inbox.introduce(&open, grant).map_err(|text| {
         let text = format!("introduction of a session of {}: {text}", open.device);
         refused(CloseCode::Protocol, text)

@@ -15,8 +15,16 @@ const MOST_WITHDRAWN: usize = 1024;
 
 /// What is sent next.
 pub(crate) enum Outgoing {
-    Correction { counter: Counter, round: RoundId, payload: Vec<u8> },
-    Drop { counter: Counter },
+    /// With the room that it takes until it is sent.
+    Correction {
+        counter: Counter,
+        round: RoundId,
+        payload: Vec<u8>,
+        room: Grant,
+    },
+    Drop {
+        counter: Counter,
+    },
 }
 
 /// Corrections in order, sent within the credit that edge B grants.
@@ -38,7 +46,7 @@ struct Correction {
     counter: Counter,
     round: RoundId,
     payload: Vec<u8>,
-    _grant: Grant<u64>,
+    room: Grant,
 }
 
 impl Outbox {
@@ -69,10 +77,10 @@ impl Outbox {
         }
     }
 
-    pub(crate) fn push(&self, counter: Counter, round: RoundId, payload: Vec<u8>, grant: Grant<u64>) {
+    pub(crate) fn push(&self, counter: Counter, round: RoundId, payload: Vec<u8>, room: Grant) {
         let mut state = locked(&self.state);
         if state.up {
-            state.corrections.push_back(Correction { counter, round, payload, _grant: grant });
+            state.corrections.push_back(Correction { counter, round, payload, room });
         }
         drop(state);
         self.changed.notify_one();
@@ -115,8 +123,8 @@ impl Outbox {
                 let credit = state.credit;
                 if let Some(first) = state.corrections.pop_front_if(|c| c.payload.len() <= credit) {
                     state.credit -= first.payload.len();
-                    let Correction { counter, round, payload, .. } = first;
-                    return Some(Outgoing::Correction { counter, round, payload });
+                    let Correction { counter, round, payload, room } = first;
+                    return Some(Outgoing::Correction { counter, round, payload, room });
                 }
             }
             self.changed.notified().await;

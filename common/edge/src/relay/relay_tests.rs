@@ -161,6 +161,35 @@ async fn without_a_link_every_round_falls_back_at_once() {
     a.check_alive().await;
 }
 
+/// If this fails, a device hears "busy" from edge A in the middle of an inference that edge B has answered rounds of.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_told_busy_when_a_share_may_have_left() {
+    let held = payload::most_len(&long_bundle().plan.answer_parts(RoundId::at(0)));
+    let limits = Limits { max_in_flight: 1, flight_device: held, ..Limits::default() };
+    let a = TestEdge::with(Role::A, long_bundle(), limits, default_kernel());
+    let plan = a.bundle.plan.clone();
+    let opening = open(&a, next_session());
+    let mut device = Device::open(a.connect(), &opening).await;
+    device.claim(0).await;
+    let (unread, answers) = device.infer(0).await; // takes the one place and all room, as its answers are not read
+    until(|| gauge(&a, "twinmask_flight_bytes") == held as f64).await;
+    device.claim(1).await;
+    let (mut relayed, mut fallbacks) = infer(&device, 1).await;
+    write(&mut relayed, FrameType::Round, &Round { round: RoundId::new(7) }).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(gauge(&a, "twinmask_flight_bytes"), held as f64, "the round waits");
+    drop((unread, answers));
+    let frame = read(&mut fallbacks, FrameType::Answer, &plan.answer_parts(RoundId::at(7))).await;
+    assert_eq!(frame.body::<twinmask_wire::message::Answer>().expect("ANSWER").round, RoundId::new(7));
+    // In `split` it is the first frame of the stream or none, and the last.
+    device.claim(2).await;
+    let _unread = device.infer(2).await;
+    device.claim(3).await;
+    let (_send, mut recv) = device.infer(3).await;
+    read(&mut recv, FrameType::Busy, &[]).await;
+    soon(tokio::io::AsyncReadExt::read_u8(&mut recv)).await.expect_err("the stream ends behind it");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_without_a_ticket_has_no_relay() {
     for role in [Role::A, Role::B] {
@@ -414,7 +443,7 @@ async fn a_counter_that_was_never_granted_moves_nothing() {
         device.claim(0).await;
         let _first = infer(&device, 0).await;
         until(|| gauge(&a, "twinmask_inferences_in_flight") == 1.0).await;
-        let _second = infer(&device, counter).await; // while all places are taken
+        let _second = infer(&device, counter).await;
         tokio::time::sleep(Duration::from_millis(50)).await;
         a.check_alive().await;
         closed_with(&device.connection, CloseCode::CounterUsed).await;
