@@ -14,14 +14,14 @@ use twinmask_transport::mask_key::{self, MASK_KEY_FILE};
 use twinmask_transport::{Connection, Identity, utc};
 use twinmask_wire::CloseCode;
 
-use crate::budget::Budget;
+use crate::budget::{Budget, Device, Grant};
 use crate::compute::queue::Queue;
-use crate::daemon::config::{Config, Limits};
+use crate::daemon::config::{Config, FIRST_WINDOW, Limits};
 use crate::daemon::meters::Meters;
 use crate::error::StartError;
 use crate::fault::{Fault, refused};
 use crate::lock::locked;
-use crate::models::{MODELS_DIR, Models};
+use crate::models::{MODELS_DIR, Model, Models};
 use crate::relay::inbox::Inboxes;
 use crate::relay::line::Line;
 use crate::role::Role;
@@ -62,17 +62,22 @@ pub struct Edge {
     pub(crate) peer: watch::Sender<Option<Arc<Line>>>,
     /// Edge B: sessions that edge A may introduce itself to.
     pub(crate) inboxes: Arc<Inboxes>,
-    /// Edge B: room for corrections, by device.
-    pub(crate) corrections: Arc<Budget<String>>,
-    /// Edge A: room for what is computed ahead of time, by session.
-    pub(crate) ahead: Arc<Budget<u64>>,
+    /// Edge B: room for corrections.
+    pub(crate) corrections: Arc<Budget>,
+    /// Edge A: room for what is computed ahead of time.
+    pub(crate) ahead: Arc<Budget>,
+    /// Room for uploads and answers of inferences that run.
+    pub(crate) flight: Arc<Budget>,
+    /// Room for what connections of devices buffer.
+    buffers: Arc<Budget>,
+    /// Bytes that one connection may buffer of what comes and of what goes.
+    windows: (u32, u32),
     dir: PathBuf,
     models: RwLock<Arc<Models>>,
     /// Edge A: what devices' keys are derived from.
     mask_key: RwLock<Option<MaskKey>>,
     /// Sessions by device.
-    sessions: Mutex<HashMap<String, usize>>,
-    session_ids: AtomicU64,
+    sessions: Mutex<HashMap<Device, usize>>,
     /// Smoothed duration of an inference, ms: what a device is told to wait when the edge is busy.
     typical_ms: AtomicU64,
 }
@@ -93,7 +98,10 @@ impl Edge {
             peer: watch::channel(None).0,
             inboxes: Arc::default(),
             corrections: Budget::new(limits.relay_total, limits.relay_device, meters.relay_bytes.clone()),
-            ahead: Budget::new(limits.ahead_total, limits.ahead_session, meters.ahead_bytes.clone()),
+            ahead: Budget::new(limits.ahead_total, limits.ahead_device, meters.ahead_bytes.clone()),
+            flight: Budget::new(limits.flight_total, limits.flight_device, meters.flight_bytes.clone()),
+            buffers: Budget::new(usize::MAX, limits.buffers_device, meters.buffer_bytes.clone()),
+            windows: (config.transport.connection_window, config.transport.send_window),
             limits: limits.clone(),
             queue: Queue::new(positive(config.threads), positive(limits.queue)),
             meters,
@@ -103,7 +111,6 @@ impl Edge {
             models: RwLock::default(),
             mask_key,
             sessions: Mutex::default(),
-            session_ids: AtomicU64::default(),
             typical_ms: AtomicU64::new(50),
             kernel,
         };
@@ -255,14 +262,14 @@ impl Edge {
     ///
     /// # Errors
     /// The limit that is reached.
-    pub(crate) fn admit(self: &Arc<Self>, device: &str) -> Result<Admission, Fault> {
+    pub(crate) fn admit(self: &Arc<Self>, device: &Device) -> Result<Admission, Fault> {
         let mut sessions = locked(&self.sessions);
         let all: usize = sessions.values().sum();
         if all >= self.limits.max_sessions {
             let text = format!("this edge has {all} sessions and takes no more (max_sessions); try again later");
             return Err(refused(CloseCode::Limit, text));
         }
-        let own = sessions.entry(device.to_owned()).or_default();
+        let own = sessions.entry(Arc::clone(device)).or_default();
         if *own >= self.limits.max_sessions_per_device {
             let text = format!("this device has {own} sessions here and gets no more (max_sessions_per_device)");
             return Err(refused(CloseCode::Limit, text));
@@ -270,12 +277,34 @@ impl Edge {
         *own += 1;
         self.meters.sessions.increment(1);
         self.meters.sessions_total.increment(1);
-        Ok(Admission { edge: Arc::clone(self), device: device.to_owned() })
+        Ok(Admission { edge: Arc::clone(self), device: Arc::clone(device) })
     }
 
-    /// A number for a session, not given before.
-    pub(crate) fn next_session(&self) -> u64 {
-        self.session_ids.fetch_add(1, Relaxed)
+    /// Inferences that a session with `model` may have in flight: as many as its device has room for, and at least one.
+    pub(crate) fn most_in_flight(&self, model: &Model) -> u16 {
+        let fit = self.limits.flight_device / model.held(self.role).max(1);
+        self.limits.max_in_flight.min(u16::try_from(fit).unwrap_or(u16::MAX)).max(1)
+    }
+
+    /// Lets the connection of a session of `device` buffer what is left of the device's room, while the grant is held.
+    pub(crate) fn widen(&self, connection: &Connection, device: &Device) -> Grant {
+        let (receive, send) = self.windows;
+        let whole = u64::from(receive) + u64::from(send);
+        let grant = self.buffers.grant(device, whole as usize);
+        let share = |window: u32| (u64::from(window) * grant.bytes() as u64 / whole.max(1)) as u32;
+        connection.set_windows(FIRST_WINDOW + share(receive), FIRST_WINDOW + share(send));
+        grant
+    }
+
+    /// Most bytes of answers that a session's connection buffers.
+    pub(crate) fn buffered(&self) -> usize {
+        FIRST_WINDOW as usize + self.windows.1 as usize
+    }
+
+    /// Lets the connection of the other edge buffer all that one may, and open a stream for each session.
+    pub(crate) fn trust(&self, connection: &Connection) {
+        connection.set_windows(self.windows.0, self.windows.1);
+        connection.set_max_streams(u32::try_from(self.limits.max_sessions).unwrap_or(u32::MAX));
     }
 
     pub(crate) fn finished(&self, inference: Duration) {
@@ -304,7 +333,7 @@ fn load_mask_key(dir: &Path, role: Role) -> Result<Option<MaskKey>, StartError> 
 /// A session's place; free again when dropped.
 pub(crate) struct Admission {
     edge: Arc<Edge>,
-    device: String,
+    device: Device,
 }
 
 impl Drop for Admission {

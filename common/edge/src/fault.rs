@@ -51,12 +51,16 @@ pub(crate) fn ending(connection: &Connection) -> String {
     connection.close_reason().map_or_else(|| "the peer let go of its stream".to_owned(), |reason| reason.to_string())
 }
 
-/// Bounds a `step` of an inference that moves `bytes` in time: the stall timeout, and what the slowest network takes.
+/// Time for `bytes` to move: the stall timeout, and what the slowest network takes.
+pub(crate) fn patience(stall: Duration, bytes: usize) -> Duration {
+    stall + Duration::from_secs((bytes / SLOWEST_BYTES_S) as u64)
+}
+
+/// Bounds a `step` of an inference that moves `bytes` in time.
 pub(crate) async fn within<T>(
     stall: Duration,
     bytes: usize,
     step: impl Future<Output = Result<T, FrameIoError>>,
 ) -> Result<T, Fault> {
-    let moving = Duration::from_secs((bytes / SLOWEST_BYTES_S) as u64);
-    Ok(timeout(stall + moving, step).await.map_err(|_| Fault::Stalled)??)
+    Ok(timeout(patience(stall, bytes), step).await.map_err(|_| Fault::Stalled)??)
 }

@@ -5,15 +5,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use twinmask_codec::RoundId;
+use twinmask_codec::{RoundId, packed_parts_len};
 use twinmask_kernels::{Kernel, Linear};
 use twinmask_layer::Geometry;
 use twinmask_model::bundle::{Digest, EdgeBundle, short};
 use twinmask_model::plan::Plan;
 use twinmask_model::seen::Seen;
 use twinmask_transport::owner_key::{self, OWNER_FILE, OwnerKeyError};
+use twinmask_wire::payload;
 
 use crate::error::StartError;
+use crate::role::Role;
 
 /// Folder of the edge bundles.
 pub(crate) const MODELS_DIR: &str = "models";
@@ -31,6 +33,30 @@ pub(crate) struct Model {
     pub(crate) layers: Vec<Arc<dyn Linear>>,
     /// By round: whether it has fully connected layers only, and is computed for several sessions at once.
     pub(crate) gathers: Vec<bool>,
+    /// By round.
+    pub(crate) lengths: Arc<[Lengths]>,
+}
+
+/// Bytes of the payloads of a round: at most, or as they are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lengths {
+    /// Of an upload, whatever its codec.
+    pub(crate) upload: usize,
+    /// Of an answer, whatever its codec.
+    pub(crate) answer: usize,
+    /// Of a correction.
+    pub(crate) correction: usize,
+}
+
+impl Lengths {
+    fn of(plan: &Plan, r: RoundId) -> Lengths {
+        let answers = plan.answer_parts(r);
+        Lengths {
+            upload: payload::most_len(&plan.upload_parts(r)),
+            answer: payload::most_len(&answers),
+            correction: packed_parts_len(&answers),
+        }
+    }
 }
 
 impl Model {
@@ -41,7 +67,18 @@ impl Model {
         let layers = layers.map(|(l, w)| kernel.prepare(plan.layer(l).geometry(), w, plan.k_of(l))).collect();
         let connected = |r: RoundId| plan.round_layers(r).all(|l| matches!(plan.layer(l).geometry(), Geometry::Fc(_)));
         let gathers = plan.round_ids().map(connected).collect();
-        Model { name: bundle.model, title, digest, plan, layers, gathers }
+        let lengths = plan.round_ids().map(|r| Lengths::of(&plan, r)).collect();
+        Model { name: bundle.model, title, digest, plan, layers, gathers, lengths }
+    }
+
+    /// Most bytes that an inference of this model holds at the edge `role` while it runs: an upload, of which nothing
+    /// is left when it is computed, or an answer.
+    pub(crate) fn held(&self, role: Role) -> usize {
+        let of = |l: &Lengths| match role {
+            Role::A => l.answer,
+            Role::B => l.answer.max(l.upload),
+        };
+        self.lengths.iter().map(of).max().unwrap_or(0)
     }
 }
 

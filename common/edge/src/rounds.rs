@@ -11,6 +11,7 @@ use twinmask_wire::message::{Answer, Miss, Prf};
 use twinmask_wire::payload::Encoder;
 use twinmask_wire::{CloseCode, Codec, CodecChoice, FrameType};
 
+use crate::budget::Device;
 use crate::compute::payloads::{self, Payload};
 use crate::compute::queue::{ComputeError, Done, Pending, Turn};
 use crate::compute::shares::{Masks, Shares};
@@ -23,8 +24,8 @@ use crate::models::Model;
 pub(crate) struct Rounds {
     pub(crate) edge: Arc<Edge>,
     pub(crate) model: Arc<Model>,
-    /// The session's number at this edge; its turns in the compute queue are by it.
-    pub(crate) session: u64,
+    /// Whose session it is: turns in the compute queue and room are by device.
+    pub(crate) device: Device,
     /// At edge A, and only there.
     keys: Option<Arc<SessionKeys>>,
     /// What masks are expanded with.
@@ -37,13 +38,14 @@ impl Rounds {
     /// Of a new session.
     pub(crate) fn new(
         edge: &Arc<Edge>,
+        device: &Device,
         model: Arc<Model>,
         keys: Option<SessionKeys>,
         prf: Prf,
         codec: CodecChoice,
     ) -> Rounds {
-        let (edge, session) = (Arc::clone(edge), edge.next_session());
-        Rounds { edge, model, session, keys: keys.map(Arc::new), prf, encoder: Mutex::new(Encoder::new(codec)) }
+        let (edge, device) = (Arc::clone(edge), Arc::clone(device));
+        Rounds { edge, model, device, keys: keys.map(Arc::new), prf, encoder: Mutex::new(Encoder::new(codec)) }
     }
 
     /// The masks of an inference; at edge A.
@@ -65,7 +67,7 @@ impl Rounds {
             }
             rounds.encode(r, exact, answers)
         };
-        self.edge.queue.submit(Turn::normal(self.session), &self.model, r, shares, encode).await
+        self.edge.queue.submit(Turn::normal(&self.device), &self.model, r, shares, encode).await
     }
 
     /// The answer that a computation gave.

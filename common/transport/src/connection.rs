@@ -236,6 +236,22 @@ impl Connection {
         }
     }
 
+    /// From now on the peer may send `receive` bytes ahead on all streams, and we keep `send` bytes that it has not
+    /// acknowledged. What it was allowed before stays so. Nothing in memory.
+    pub fn set_windows(&self, receive: u32, send: u32) {
+        if let Link::Quic(connection, _) = &self.link {
+            connection.set_receive_window(receive.into());
+            connection.set_send_window(send.into());
+        }
+    }
+
+    /// From now on the peer may have `count` streams open at a time. Nothing in memory.
+    pub fn set_max_streams(&self, count: u32) {
+        if let Link::Quic(connection, _) = &self.link {
+            connection.set_max_concurrent_bi_streams(count.into());
+        }
+    }
+
     /// The largest UDP payload that the path is known to carry so far, bytes; 0 in memory.
     pub fn udp_payload(&self) -> u16 {
         match &self.link {

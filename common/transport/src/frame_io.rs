@@ -15,6 +15,8 @@ use bytes::Bytes;
 
 /// Most bytes that are set aside before any of a payload has arrived; from there on room grows with what arrives.
 const FIRST_STEP: usize = 1 << 20;
+/// Bytes of a payload from which on it is copied piece by piece as the stream takes it.
+const LARGE: usize = 1 << 20;
 
 /// A frame as it arrived: its payload has the announced length, its body is not decoded yet.
 pub struct Frame {
@@ -66,6 +68,10 @@ pub async fn read_frame<R: AsyncRead + Unpin>(
     let announced = frame.header.payload_len;
     frame.payload.reserve_exact(announced.min(FIRST_STEP));
     while frame.payload.len() < announced {
+        if frame.payload.len() == frame.payload.capacity() {
+            // Twice as much room, but none for more than is announced.
+            frame.payload.reserve_exact(frame.payload.len().min(announced - frame.payload.len()));
+        }
         read_some(recv, &mut frame.payload, announced).await?;
     }
     Ok(frame)
@@ -137,7 +143,8 @@ pub async fn write_frame<W: AsyncWrite + Unpin, T: Serialize>(
     send.write_all(payload).await.map_err(FrameIoError::Io)
 }
 
-/// As [`write_frame`], of a frame with nothing secret in its body: the payload is not copied, and leaves with the head.
+/// As [`write_frame`], of a frame with nothing secret in its body: the payload leaves with the head, and is not copied
+/// unless it is so large that a last piece of it, which the peer does not acknowledge, would keep much memory.
 ///
 /// # Errors
 /// [`FrameIoError::Io`].
@@ -151,6 +158,9 @@ pub async fn send_frame<T: Serialize>(
     codec: Codec,
     payload: Vec<u8>,
 ) -> Result<(), FrameIoError> {
+    if payload.len() > LARGE {
+        return write_frame(send, kind, body, codec, &payload).await;
+    }
     let head = frame::encode_head(kind, body, codec, payload.len());
     let mut parts = [head.into(), Bytes::from(payload)];
     let filled = if parts[1].is_empty() { 1 } else { 2 };
@@ -189,6 +199,19 @@ mod tests {
         for n in 1..bytes.len() {
             assert!(matches!(read(&bytes[..n]).await, Err(FrameIoError::Wire(WireError::Malformed(_)))), "cut to {n}");
         }
+    }
+
+    /// What an edge sets aside for an upload is what it takes.
+    #[tokio::test]
+    async fn a_large_payload_takes_no_more_room_than_it_has_bytes() {
+        let parts = [Part { len: 5 << 20, bits: 9 }];
+        let mut bytes = Vec::new();
+        let payload = vec![0; twinmask_codec::packed_parts_len(&parts)];
+        let round = Round { round: RoundId::new(7) };
+        write_frame(&mut bytes, FrameType::Round, &round, Codec::Packed, &payload).await.expect("memory");
+        let read = read_frame(&mut &bytes[..], |h| h.expect(FrameType::Round, &parts, "a round")).await;
+        let read = read.expect("own frame").payload;
+        assert_eq!((read.len(), read.capacity()), (payload.len(), payload.len()));
     }
 
     #[tokio::test]

@@ -14,7 +14,8 @@ const MIB: u32 = 1024 * 1024;
 
 /// Bounds and tuning of an endpoint; every field can be changed after taking a preset.
 ///
-/// An endpoint never buffers more than `max_connections * (connection_window + send_window)` bytes of streams.
+/// An endpoint never buffers more than `max_connections * (connection_window + send_window)` bytes of streams, unless
+/// [`Connection::set_windows`](crate::Connection::set_windows) says otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TransportLimits {
     /// Bytes that a peer may send ahead on one stream.
@@ -82,10 +83,10 @@ impl TransportLimits {
         TransportLimits { initial_window: MIB / 2, initial_rtt_ms: 100, ..Self::wifi() }
     }
 
-    /// The same network seen from an edge that serves many: windows that hold a round's upload, not a whole
-    /// inference's answers.
+    /// The same network seen from an edge that serves many: windows that keep the network busy, not such as hold a
+    /// whole inference.
     pub fn serving(self) -> TransportLimits {
-        TransportLimits { stream_window: 4 * MIB, connection_window: 8 * MIB, send_window: 16 * MIB, ..self }
+        TransportLimits { stream_window: 3 * MIB, connection_window: 3 * MIB, send_window: 6 * MIB, ..self }
     }
 
     /// Windows no larger than a device needs whose inferences bring `answers` bytes from one edge, `ahead` of them at a

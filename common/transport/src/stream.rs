@@ -61,6 +61,15 @@ impl SendHalf {
         }
     }
 
+    /// Waits until the peer has received all of a finished stream; false if it never will. In memory, where nothing is
+    /// kept for it, it has at once. Cancel safe.
+    pub async fn delivered(&mut self) -> bool {
+        match &self.0 {
+            Send::Quic(stream) => matches!(stream.stopped().await, Ok(None)),
+            Send::Memory(_) => true,
+        }
+    }
+
     /// Writes `parts`, which are not empty, one after the other, in one go and, where the stream is QUIC's, without
     /// copying them.
     ///

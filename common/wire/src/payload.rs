@@ -91,6 +91,13 @@ impl Codec {
     }
 }
 
+/// Most bytes that a payload of these parts may take, whatever its codec.
+#[must_use]
+pub fn most_len(parts: &[Part]) -> usize {
+    let raw = 4 * parts.iter().map(|p| p.len).sum::<usize>();
+    raw.max(zstd::zstd_safe::compress_bound(packed_parts_len(parts)))
+}
+
 /// The payload that holds `parts` (elements, ring width).
 ///
 /// # Panics
@@ -251,6 +258,19 @@ mod tests {
         assert_eq!(sums[1], b.iter().map(|e| e.wrapping_sub(1)).collect::<Vec<_>>());
         assert!(add_packed(&payload[1..], &parts, &mut sums).is_err());
         assert!(decode(&[0, 0, 0x10, 0], Codec::Raw, &[Part { len: 1, bits: 20 }]).is_err(), "wider than the ring");
+    }
+
+    #[test]
+    fn no_payload_is_longer_than_it_may_be() {
+        for (n, k) in [(1, 2), (1000, 20), (1001, 31), (70_000, 32)] {
+            let (elements, parts) = (uniform(n, k), [Part { len: n, bits: k }]);
+            for codec in [Codec::Packed, Codec::Zstd, Codec::Raw] {
+                let len = encode(&[(&elements, k)], codec).len();
+                assert!(len <= most_len(&parts), "{n} elements of {k} bits, {codec:?}: {len} bytes");
+                let checked = |len| codec.check_len(len, &parts).is_ok();
+                assert!(checked(len) && !checked(most_len(&parts) + 1));
+            }
+        }
     }
 
     #[test]

@@ -52,25 +52,42 @@ async fn answers_ahead_are_the_same_and_bounded_in_number() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn memory_for_what_is_ahead_is_bounded_by_session_and_in_total() {
-    let limits = Limits { ahead_session: 7_000, ahead_total: 10_000, ..Limits::default() };
+async fn memory_for_what_is_ahead_is_bounded_by_device_and_in_total() {
+    let limits = Limits { ahead_device: 7_000, ahead_total: 10_000, ..Limits::default() };
     let edge = TestEdge::with(Role::A, bundle(), limits, default_kernel());
-    let mut first = edge.device().await;
-    for c in 0..4 {
-        first.infer_honestly(&edge.bundle, c).await;
-        assert!(gauge(&edge, "twinmask_ahead_bytes") <= 7_000.0);
+    let mut devices = Vec::new();
+    for (name, bound) in [("cam", 7_000.0), ("cam", 7_000.0), ("other", 10_000.0), ("third", 10_000.0)] {
+        let role = twinmask_transport::Role::device(name).expect("a good name");
+        let mut device = Device::open(edge.connect_as(role), &edge.open_frame()).await;
+        for c in 0..4 {
+            device.infer_honestly(&edge.bundle, c).await;
+            assert!(gauge(&edge, "twinmask_ahead_bytes") <= bound);
+        }
+        until(|| gauge(&edge, "twinmask_ahead_bytes") > bound - 5_000.0).await; // the bound leaves room for some
+        devices.push(device);
     }
-    until(|| gauge(&edge, "twinmask_ahead_bytes") > 2_000.0).await; // the bound leaves room for some
-    let mut others = Vec::new();
-    for c in 0..3 {
-        let mut other = edge.device().await;
-        other.infer_honestly(&edge.bundle, c).await;
-        assert!(gauge(&edge, "twinmask_ahead_bytes") <= 10_000.0);
-        others.push(other);
-    }
-    first.connection.close(0, "");
-    others.iter().for_each(|d| d.connection.close(0, ""));
+    devices.iter().for_each(|d| d.connection.close(0, ""));
     until(|| gauge(&edge, "twinmask_ahead_bytes") == 0.0).await;
+}
+
+/// If this fails, devices that only stay connected take the memory of those that infer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_at_rest_keeps_nothing_ahead_until_it_is_used_again() {
+    let limits = Limits { rest: Duration::from_millis(700), ..Limits::default() };
+    let edge = TestEdge::with(Role::A, bundle(), limits, default_kernel());
+    let mut device = edge.device().await;
+    let one = answer_bytes(&edge.bundle);
+    until(|| gauge(&edge, "twinmask_ahead_bytes") == 2.0 * one).await;
+    for round in 0..2 {
+        until(|| gauge(&edge, "twinmask_ahead_bytes") == 0.0).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(gauge(&edge, "twinmask_ahead_bytes"), 0.0);
+        device.infer_honestly(&edge.bundle, 2 * round).await;
+        until(|| gauge(&edge, "twinmask_ahead_bytes") == 8.0 * one).await;
+        let used = gauge(&edge, "twinmask_ahead_used_total");
+        device.infer_honestly(&edge.bundle, 2 * round + 1).await;
+        assert_eq!(gauge(&edge, "twinmask_ahead_used_total"), used + 3.0);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,10 +13,10 @@ use crate::rounds::Rounds;
 /// Computes ahead of time for as long as it is polled; ends only in a session without masks.
 pub(crate) async fn run(ahead: &Ahead, rounds: &Arc<Rounds>) {
     loop {
-        let task = ahead.task(rounds).await;
+        let task = ahead.task().await;
         let (counter, r) = task.at;
         let Some(masks) = rounds.masks(counter) else { return };
-        let turn = Turn { session: rounds.session, priority: task.priority, started: Arc::default() };
+        let turn = Turn { device: Arc::clone(&rounds.device), priority: task.priority, started: Arc::default() };
         ahead.computes(&task, Arc::clone(&turn.started));
         let then = {
             let (of, want, masks) = (Arc::clone(rounds), task.want, masks.clone());

@@ -6,19 +6,19 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::{Instant, timeout_at};
-use twinmask_codec::{Counter, RoundId, packed_parts_len};
-use twinmask_model::plan::Plan;
+use tokio::time::{Instant, sleep_until};
+use twinmask_codec::{Counter, RoundId};
 use twinmask_wire::Codec;
 use twinmask_wire::session::WINDOW;
+use zeroize::Zeroizing;
 
-use crate::budget::{COUNTERS_AHEAD, Grant};
+use crate::budget::{Budget, COUNTERS_AHEAD, Device, Grant};
 use crate::compute::payloads::Payload;
 use crate::compute::pool::Priority;
 use crate::compute::queue::{ComputeError, Done};
 use crate::lock::locked;
+use crate::models::Lengths;
 use crate::relay::outbox::Outbox;
-use crate::rounds::Rounds;
 
 /// Counters above the highest claimed one, when more inferences than that run at a time.
 const COUNTERS_SPARE: u64 = 2;
@@ -39,7 +39,10 @@ pub(crate) enum Want {
 }
 
 /// Where a session begins.
-const FIRST: (Counter, RoundId) = (Counter::new(0), RoundId::new(0));
+const FIRST: Place = (Counter::new(0), RoundId::new(0));
+
+/// A round of an inference.
+type Place = (Counter, RoundId);
 
 /// What one session has ahead.
 pub(crate) struct Ahead {
@@ -50,6 +53,13 @@ pub(crate) struct Ahead {
     settled: Notify,
     /// The way to edge B, in sessions that it was introduced to.
     pub(crate) outbox: Option<Outbox>,
+    device: Device,
+    /// Room for what is ahead.
+    budget: Arc<Budget>,
+    /// By round of the session's model.
+    lengths: Arc<[Lengths]>,
+    /// Time without any inference after which all that is ahead is given back.
+    rest: Duration,
 }
 
 struct State {
@@ -60,41 +70,54 @@ struct State {
     begun: Counter,
     /// One above the highest counter whose inference is over.
     finished: Counter,
-    /// Counters that are computed on demand or not at all any more; old ones leave.
+    /// Counters, from the oldest on, whose answers are computed on demand.
     settled: BTreeSet<Counter>,
-    /// Counters whose inference is over.
+    /// Counters, from the oldest on, whose inference is over.
     over: BTreeSet<Counter>,
+    /// Inferences that run.
+    running: usize,
+    /// When one was claimed, began or ended last.
+    active: Instant,
+    /// Whether nothing is computed until the next one is claimed or begins.
+    resting: bool,
     /// Where answers and corrections go on; corrections never go back, as each may be sent once.
-    answers: (Counter, RoundId),
-    corrections: (Counter, RoundId),
+    answers: Place,
+    corrections: Place,
     current: Option<Current>,
-    ready: BTreeMap<(Counter, RoundId), Ready>,
+    ready: BTreeMap<Place, Ready>,
 }
 
 /// What is being computed.
 struct Current {
-    at: (Counter, RoundId),
+    at: Place,
     started: Arc<AtomicBool>,
     cancelled: bool,
 }
 
 struct Ready {
     codec: Codec,
-    payload: Vec<u8>,
-    _grant: Grant<u64>,
+    /// Wiped unless it is sent.
+    payload: Zeroizing<Vec<u8>>,
+    _grant: Grant,
 }
 
 /// One round to compute.
 pub(super) struct Task {
-    /// Counter and round.
-    pub(super) at: (Counter, RoundId),
+    pub(super) at: Place,
     pub(super) want: Want,
     pub(super) priority: Priority,
-    grant: Grant<u64>,
+    grant: Grant,
 }
 
 impl Ahead {
-    pub(crate) fn new(outbox: Option<Outbox>) -> Ahead {
+    /// Of a session of `device` whose rounds have these `lengths`.
+    pub(crate) fn new(
+        outbox: Option<Outbox>,
+        device: &Device,
+        budget: &Arc<Budget>,
+        lengths: &Arc<[Lengths]>,
+        rest: Duration,
+    ) -> Ahead {
         let state = State {
             want: if outbox.is_some() { Want::Relay } else { Want::Split { exact: true } },
             claimed: Counter::new(0),
@@ -102,18 +125,32 @@ impl Ahead {
             finished: Counter::new(0),
             settled: BTreeSet::new(),
             over: BTreeSet::new(),
+            running: 0,
+            active: Instant::now(),
+            resting: false,
             answers: FIRST,
             corrections: FIRST,
             current: None,
             ready: BTreeMap::new(),
         };
-        Ahead { state: Mutex::new(state), changed: Notify::new(), settled: Notify::new(), outbox }
+        Ahead {
+            state: Mutex::new(state),
+            changed: Notify::new(),
+            settled: Notify::new(),
+            outbox,
+            device: Arc::clone(device),
+            budget: Arc::clone(budget),
+            lengths: Arc::clone(lengths),
+            rest,
+        }
     }
 
-    /// `c` was claimed or prefetched.
+    /// `c` was claimed or prefetched. As all counters that come here it was accepted before: within a window of the
+    /// highest, once.
     pub(crate) fn claim(&self, c: Counter) {
         let mut state = locked(&self.state);
         state.claimed = state.claimed.max(c.next());
+        state.wake();
         drop(state);
         self.changed.notify_one();
     }
@@ -122,10 +159,12 @@ impl Ahead {
     pub(crate) fn begin(&self, c: Counter, want: Want) {
         let mut state = locked(&self.state);
         state.begun = state.begun.max(c.next());
+        state.running += 1;
+        state.wake();
         if want != Want::Relay {
             state.settled.insert(c);
         }
-        let oldest = state.begun.saturating_sub(2 * WINDOW);
+        let oldest = state.oldest();
         state.settled = state.settled.split_off(&oldest);
         state.over = state.over.split_off(&oldest);
         let unclaimed = state.begun.saturating_sub(WINDOW / 2);
@@ -140,11 +179,13 @@ impl Ahead {
         self.changed.notify_one();
     }
 
-    /// The inference `c` is over, however it ended.
+    /// The inference `c`, which has begun, is over, however it ended.
     pub(crate) fn end(&self, c: Counter) {
         let mut state = locked(&self.state);
         state.over.insert(c);
         state.finished = state.finished.max(c.next());
+        state.running -= 1;
+        state.wake();
         state.ready.retain(|&(of, _), _| of != c);
         drop(state);
         if let Some(outbox) = &self.outbox {
@@ -162,7 +203,8 @@ impl Ahead {
                 let mut state = locked(&self.state);
                 if let Some(ready) = state.ready.remove(&(c, r)) {
                     self.changed.notify_one();
-                    return Some((ready.codec, ready.payload));
+                    let Ready { codec, mut payload, .. } = ready;
+                    return Some((codec, std::mem::take(&mut *payload)));
                 }
                 let same = state.want == want;
                 let current = state.current.as_mut().filter(|current| same && current.at == (c, r))?;
@@ -177,23 +219,27 @@ impl Ahead {
     }
 
     /// Waits for something to compute. Cancel safe.
-    pub(super) async fn task(&self, rounds: &Rounds) -> Task {
-        let (budget, plan) = (&rounds.edge.ahead, &rounds.model.plan);
+    pub(super) async fn task(&self) -> Task {
         loop {
-            let mut freed = std::pin::pin!(budget.freed().notified());
+            let mut freed = std::pin::pin!(self.budget.freed().notified());
             freed.as_mut().enable(); // from here on nothing is missed
-            let next = locked(&self.state).next(plan, self.outbox.as_ref());
-            if let Some((at, want, priority)) = next {
-                // As many bytes as any codec takes.
-                let parts = plan.answer_parts(at.1);
-                let bytes = 64 + 4 * parts.iter().map(|p| p.len).sum::<usize>();
-                if let Some(grant) = budget.reserve(&rounds.session, bytes) {
-                    return Task { at, want, priority, grant };
+            let (next, rest) = {
+                let mut state = locked(&self.state);
+                if state.rest_due(self.rest).is_some_and(|due| due <= Instant::now()) {
+                    state.rest();
+                    self.outbox.iter().for_each(Outbox::rest);
                 }
+                (state.next(&self.lengths, self.outbox.as_ref()), state.rest_due(self.rest))
+            };
+            if let Some((at, want, priority)) = next
+                && let Some(grant) = self.budget.reserve(&self.device, self.lengths[at.1.index()].answer)
+            {
+                return Task { at, want, priority, grant };
             }
             tokio::select! {
-                () = &mut freed => {}
+                () = &mut freed, if next.is_some() => {}
                 () = self.changed.notified() => {}
+                () = at(rest) => {}
                 () = down(self.outbox.as_ref()) => {}
             }
         }
@@ -214,12 +260,13 @@ impl Ahead {
         let ((c, r), mut state) = (task.at, locked(&self.state));
         let cancelled = state.current.take().is_none_or(|current| current.cancelled);
         match done {
-            Some(Ok(done)) if !cancelled && !state.over.contains(&c) => {
+            Some(Ok(done)) if !cancelled && !state.is_done(c) => {
                 let (codec, payload) = done.value;
                 task.grant.shrink(payload.len());
                 match (task.want, &self.outbox) {
                     (Want::Relay, Some(outbox)) => outbox.push(c, r, payload, task.grant),
                     _ if state.want == task.want => {
+                        let payload = Zeroizing::new(payload);
                         state.ready.insert(task.at, Ready { codec, payload, _grant: task.grant });
                     }
                     _ => {}
@@ -234,24 +281,40 @@ impl Ahead {
         self.settled.notify_waiters();
     }
 
+    /// Edge B has room for further bytes, or has taken back what it granted.
+    pub(crate) fn credit(&self, outbox: &Outbox, bytes: u32) {
+        outbox.credit(bytes);
+        self.changed.notify_one();
+    }
+
     /// Waits until what is being computed is no longer of use, or is waited for and does not get on. Cancel safe.
     pub(super) async fn given_up(&self, priority: Priority) {
         let mut due = None;
         loop {
+            let rest;
             {
                 let state = locked(&self.state);
+                rest = state.rest_due(self.rest);
                 let Some(current) = state.current.as_ref().filter(|current| !current.cancelled) else { return };
                 if priority == Priority::Low && current.at.0 < state.claimed {
                     let patience = if current.started.load(Relaxed) { PATIENCE } else { Duration::ZERO };
                     due.get_or_insert_with(|| Instant::now() + patience);
                 }
             }
-            match due {
-                None => self.changed.notified().await,
-                Some(due) if timeout_at(due, self.changed.notified()).await.is_err() => return,
-                Some(_) => {}
+            tokio::select! {
+                () = self.changed.notified() => {}
+                () = at(due) => return,
+                () = at(rest) => return,
             }
         }
+    }
+}
+
+/// Waits until then, if ever.
+async fn at(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -264,8 +327,36 @@ async fn down(outbox: Option<&Outbox>) {
 }
 
 impl State {
-    /// The next round to compute, and moves on to it.
-    fn next(&mut self, plan: &Plan, outbox: Option<&Outbox>) -> Option<((Counter, RoundId), Want, Priority)> {
+    /// The lowest counter that is kept account of.
+    fn oldest(&self) -> Counter {
+        self.begun.saturating_sub(2 * WINDOW)
+    }
+
+    /// Whether nothing of `c` is to be computed ahead any more.
+    fn is_done(&self, c: Counter) -> bool {
+        c < self.oldest() || self.over.contains(&c) || self.settled.contains(&c)
+    }
+
+    fn wake(&mut self) {
+        (self.active, self.resting) = (Instant::now(), false);
+    }
+
+    /// When to rest, after this time without any inference.
+    fn rest_due(&self, after: Duration) -> Option<Instant> {
+        (self.running == 0 && !self.resting).then(|| self.active + after)
+    }
+
+    /// Lets go of what is ahead. What edge B has got of it is gone there too, so it is computed and sent anew, the same
+    /// bytes; counters that were claimed before and have not begun since are done without.
+    fn rest(&mut self) {
+        self.resting = true;
+        self.ready.clear();
+        let from = (self.claimed.max(self.begun), RoundId::new(0));
+        (self.answers, self.corrections) = (from, from);
+    }
+
+    /// The next round to compute, and moves on to it. Looks at no more counters than may begin or are kept account of.
+    fn next(&mut self, lengths: &[Lengths], outbox: Option<&Outbox>) -> Option<(Place, Want, Priority)> {
         let at_first = self.begun == Counter::new(0);
         let horizon = if at_first {
             Counter::new(COUNTERS_AT_FIRST).max(self.claimed)
@@ -273,25 +364,20 @@ impl State {
             let ahead = self.finished.saturating_add(COUNTERS_AHEAD);
             ahead.max(self.claimed.saturating_add(COUNTERS_SPARE))
         };
+        let horizon = horizon.min(self.begun.saturating_add(WINDOW));
         let relay = self.want == Want::Relay;
-        let outbox = outbox.filter(|o| o.is_up());
-        if relay && outbox.is_none() {
+        // Of what can be sent; nothing is skipped while there is no credit at all.
+        let most = if relay { outbox.filter(|o| o.is_up()).map_or(0, Outbox::most) } else { usize::MAX };
+        if self.resting || most == 0 {
             return None;
         }
-        let rounds = plan.rounds().len();
-        let fits =
-            |r: RoundId| outbox.is_none_or(|o| !relay || packed_parts_len(&plan.answer_parts(r)) <= o.first_credit());
-        let (mut c, mut r) = if relay { self.corrections } else { self.answers };
-        loop {
-            if r.index() >= rounds || self.over.contains(&c) || self.settled.contains(&c) {
-                (c, r) = (c.next(), RoundId::new(0));
-            } else if !fits(r) {
-                r = r.next();
-            } else {
-                break;
-            }
-            if c >= horizon {
-                break;
+        let from = if relay { self.corrections } else { self.answers };
+        let (mut c, mut r) = from.max((self.oldest(), RoundId::new(0)));
+        while c < horizon {
+            match lengths.get(r.index()).filter(|_| !self.is_done(c)) {
+                None => (c, r) = (c.next(), RoundId::new(0)),
+                Some(at) if at.correction <= most => break,
+                Some(_) => r = r.next(),
             }
         }
         *(if relay { &mut self.corrections } else { &mut self.answers }) = (c, r);

@@ -34,7 +34,7 @@ async fn layers_are_those_of_the_oracle() {
                     let xs: Vec<&[u32]> = xs.iter().map(Vec::as_slice).collect();
                     let _ = sender.send(apply(&linear, &xs, worker));
                 };
-                pool.place(Priority::Normal).await.enqueue(1, job);
+                pool.place(Priority::Normal).await.enqueue("1".into(), job);
                 assert!(receiver.await.expect("no panic") == expected, "{geometry:?}");
             }
         }
@@ -79,7 +79,7 @@ async fn a_helper_that_is_interrupted_holds_nobody_up() {
     }
     let (sender, receiver) = oneshot::channel();
     let job = move |worker: &mut Worker| drop(sender.send(apply(&linear, &[&x], worker)));
-    pool.place(Priority::Normal).await.enqueue(1, job);
+    pool.place(Priority::Normal).await.enqueue("1".into(), job);
     let answers = tokio::time::timeout(std::time::Duration::from_secs(20), receiver).await;
     stuck.gate.open();
     assert!(answers.expect("does not wait").expect("no panic") == [expected]);

@@ -56,6 +56,11 @@ pub(crate) fn mask(plan: &Plan, r: RoundId, masks: &Masks, z: &mut [Vec<u32>], w
 /// Edge A: `W·R + T`, packed, for edge B (PROTOCOL.md, "One inference, mode `relay`").
 pub(crate) fn correction(plan: &Plan, r: RoundId, masks: &Masks, z: &mut [Vec<u32>], worker: &mut Worker) -> Vec<u8> {
     mask(plan, r, masks, z, worker);
+    packed(plan, r, z)
+}
+
+/// All bits of a round's answers, packed.
+pub(crate) fn packed(plan: &Plan, r: RoundId, z: &[Vec<u32>]) -> Vec<u8> {
     let parts: Vec<(&[u32], u32)> =
         z.iter().zip(plan.answer_parts(r)).map(|(z, part)| (z.as_slice(), part.bits)).collect();
     payload::encode(&parts, Codec::Packed)

@@ -1,6 +1,6 @@
 //! The compute threads: a fixed number of them for what somebody waits for, and as many of the lowest scheduling
 //! priority for what is computed ahead of time, which so takes only what the machine has left. Each kind has a bounded
-//! queue, in which sessions take turns. A job that finds other threads idle may call them in ([`Worker::call_in`]) to
+//! queue, in which devices take turns. A job that finds other threads idle may call them in ([`Worker::call_in`]) to
 //! divide its work.
 
 use std::any::Any;
@@ -9,6 +9,7 @@ use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::Thread;
+use std::time::{Duration, Instant};
 
 use rustix::thread::CpuSet;
 use thread_priority::ThreadPriority;
@@ -18,12 +19,15 @@ use thread_priority::unix::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use twinmask_kernels::{Input, Scratch};
 
+use crate::budget::Device;
 use crate::lock::locked;
 
 type Job = Box<dyn FnOnce(&mut Worker) + Send>;
 
 /// Buffers that a worker keeps for the next job.
 const SPARES: usize = 8;
+/// Time without a job after which it lets go of them.
+const KEEP: Duration = Duration::from_secs(10);
 
 /// Jobs of others that are done before one that gathers: about as many as may gather.
 pub(super) const MOST_PASSED: usize = 16;
@@ -83,7 +87,7 @@ impl Worker {
         }
     }
 
-    /// After a panic, in which buffers may have been left half done.
+    /// Lets go of all buffers: after a panic, in which they may have been left half done, or when there are no jobs.
     pub(crate) fn renew(&mut self) {
         self.scratch = Scratch::default();
         self.input = Input::default();
@@ -98,38 +102,38 @@ struct Queued {
     _place: OwnedSemaphorePermit,
 }
 
-/// Jobs by session; sessions take turns.
+/// Jobs by device; devices take turns, whatever the number of their sessions.
 #[derive(Default)]
 struct Turns {
-    /// Sessions with jobs, the one whose turn it is in front.
-    sessions: VecDeque<u64>,
-    jobs: HashMap<u64, VecDeque<Queued>>,
+    /// Devices with jobs, the one whose turn it is in front.
+    devices: VecDeque<Device>,
+    jobs: HashMap<Device, VecDeque<Queued>>,
     /// Jobs that were done before one that gathers though it was that one's turn.
     passed: usize,
 }
 
 impl Turns {
-    fn push(&mut self, session: u64, queued: Queued) {
-        let jobs = self.jobs.entry(session).or_default();
+    fn push(&mut self, device: Device, queued: Queued) {
+        let jobs = self.jobs.entry(Arc::clone(&device)).or_default();
         if jobs.is_empty() {
-            self.sessions.push_back(session);
+            self.devices.push_back(device);
         }
         jobs.push_back(queued);
     }
 
     /// The next job; its place in the queue is free at once.
     fn pop(&mut self) -> Option<Job> {
-        let gathers = |session| self.jobs.get(session).and_then(VecDeque::front).is_some_and(|q| q.gathers);
-        let other = self.sessions.iter().position(|session| !gathers(session));
+        let gathers = |device| self.jobs.get(device).and_then(VecDeque::front).is_some_and(|q| q.gathers);
+        let other = self.devices.iter().position(|device| !gathers(device));
         let at = other.filter(|_| self.passed < MOST_PASSED).unwrap_or(0);
-        let session = self.sessions.remove(at)?;
-        let jobs = self.jobs.get_mut(&session)?;
+        let device = self.devices.remove(at)?;
+        let jobs = self.jobs.get_mut(&device)?;
         let Queued { job, gathers, .. } = jobs.pop_front()?;
         self.passed = if gathers { 0 } else { self.passed + usize::from(at > 0) };
         if jobs.is_empty() {
-            self.jobs.remove(&session);
+            self.jobs.remove(&device);
         } else {
-            self.sessions.push_back(session);
+            self.devices.push_back(device);
         }
         Some(job)
     }
@@ -238,19 +242,19 @@ pub(crate) struct Place<'a> {
 
 impl Place<'_> {
     /// For a job that does together what others of its kind are to do: the later its turn, the more have gathered, so a
-    /// few jobs of other sessions are done first.
+    /// few jobs of other devices are done first.
     pub(crate) fn gathers(self) -> Self {
         Self { gathers: true, ..self }
     }
 
-    /// Puts a job of `session` there.
-    pub(crate) fn enqueue(self, session: u64, job: impl FnOnce(&mut Worker) + Send + 'static) {
+    /// Puts a job of `device` there.
+    pub(crate) fn enqueue(self, device: Device, job: impl FnOnce(&mut Worker) + Send + 'static) {
         let mut queues = locked(&self.pool.shared.queues);
         let turns = match self.priority {
             Priority::Normal => &mut queues.normal,
             Priority::Low => &mut queues.low,
         };
-        turns.push(session, Queued { job: Box::new(job), gathers: self.gathers, _place: self.permit });
+        turns.push(device, Queued { job: Box::new(job), gathers: self.gathers, _place: self.permit });
         wake(queues, self.priority);
     }
 }
@@ -297,7 +301,7 @@ fn work(mut worker: Worker) {
     if worker.priority == Priority::Low {
         yield_to_others();
     }
-    while let Some(job) = next(&shared, worker.priority) {
+    while let Some(job) = next(&shared, &mut worker) {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| job(&mut worker))) {
             worker.renew();
             tracing::error!(panic = message(&*panic), "a job panicked");
@@ -305,8 +309,10 @@ fn work(mut worker: Worker) {
     }
 }
 
-fn next(shared: &Shared, priority: Priority) -> Option<Job> {
-    let own = std::thread::current();
+fn next(shared: &Shared, worker: &mut Worker) -> Option<Job> {
+    let (own, priority) = (std::thread::current(), worker.priority);
+    let begun = Instant::now();
+    let mut keeps = true;
     loop {
         let mut queues = locked(&shared.queues);
         let idle = &mut queues.idle[priority as usize];
@@ -320,7 +326,15 @@ fn next(shared: &Shared, priority: Priority) -> Option<Job> {
         }
         queues.idle[priority as usize].push(own.clone());
         drop(queues);
-        std::thread::park();
+        if keeps {
+            std::thread::park_timeout(KEEP);
+            if begun.elapsed() >= KEEP {
+                worker.renew();
+                keeps = false;
+            }
+        } else {
+            std::thread::park();
+        }
     }
 }
 

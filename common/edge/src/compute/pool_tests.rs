@@ -7,6 +7,11 @@ use thread_priority::unix::{NormalThreadSchedulePolicy, ThreadSchedulePolicy, th
 use tokio::sync::oneshot;
 
 use super::pool::{MOST_PASSED, Pool, Priority, Worker};
+use crate::budget::Device;
+
+fn device(number: u64) -> Device {
+    number.to_string().into()
+}
 
 fn pool(threads: usize, queue: usize) -> Pool {
     Pool::new(NonZeroUsize::new(threads).expect("positive"), NonZeroUsize::new(queue).expect("positive"))
@@ -14,7 +19,7 @@ fn pool(threads: usize, queue: usize) -> Pool {
 
 async fn run<T: Send + 'static>(pool: &Pool, job: impl FnOnce() -> T + Send + 'static) -> T {
     let (sender, receiver) = oneshot::channel();
-    pool.place(Priority::Normal).await.enqueue(0, move |_| drop(sender.send(job())));
+    pool.place(Priority::Normal).await.enqueue(device(0), move |_| drop(sender.send(job())));
     receiver.await.expect("runs")
 }
 
@@ -26,7 +31,7 @@ async fn occupy(pool: &Pool, priority: Priority) -> std::sync::mpsc::Sender<()> 
         let _ = started.send(());
         let _ = wait.recv();
     };
-    pool.place(priority).await.enqueue(0, job);
+    pool.place(priority).await.enqueue(device(0), job);
     has_started.await.expect("starts");
     go
 }
@@ -34,22 +39,22 @@ async fn occupy(pool: &Pool, priority: Priority) -> std::sync::mpsc::Sender<()> 
 #[tokio::test]
 async fn a_panic_ends_its_job_only() {
     let pool = pool(1, 4);
-    pool.place(Priority::Normal).await.enqueue(0, |_| panic!("job {}", 7));
+    pool.place(Priority::Normal).await.enqueue(device(0), |_| panic!("job {}", 7));
     assert_eq!(run(&pool, || 8).await, 8);
 }
 
-/// 30 jobs of one session come first, but 3 of another do not wait for them.
+/// 30 jobs of one device come first, but 3 of another do not wait for them.
 #[tokio::test]
-async fn sessions_take_turns() {
+async fn devices_take_turns() {
     for priority in [Priority::Normal, Priority::Low] {
         let pool = pool(1, 64);
         let go = occupy(&pool, priority).await;
         let order = Arc::new(Mutex::new(Vec::new()));
-        for (session, count) in [(1, 30), (2, 3)] {
+        for (number, count) in [(1, 30), (2, 3)] {
             for i in 0..count {
                 let order = Arc::clone(&order);
-                let job = move |_: &mut Worker| order.lock().expect("no panic").push((session, i));
-                pool.place(priority).await.enqueue(session, job);
+                let job = move |_: &mut Worker| order.lock().expect("no panic").push((number, i));
+                pool.place(priority).await.enqueue(device(number), job);
             }
         }
         go.send(()).expect("the first job waits");
@@ -61,18 +66,18 @@ async fn sessions_take_turns() {
     }
 }
 
-/// Sessions 1 to 3 have jobs that gather, session 4 others.
+/// Devices 1 to 3 have jobs that gather, device 4 others.
 #[tokio::test]
 async fn jobs_that_gather_let_some_others_pass() {
     let pool = pool(1, 64);
     let go = occupy(&pool, Priority::Normal).await;
     let order = Arc::new(Mutex::new(Vec::new()));
-    for (session, count) in [(1, 1), (2, 1), (3, 1), (4, 2 * MOST_PASSED)] {
+    for (number, count) in [(1, 1), (2, 1), (3, 1), (4, 2 * MOST_PASSED)] {
         for _ in 0..count {
             let order = Arc::clone(&order);
             let place = pool.place(Priority::Normal).await;
-            let place = if session < 4 { place.gathers() } else { place };
-            place.enqueue(session, move |_| order.lock().expect("no panic").push(session));
+            let place = if number < 4 { place.gathers() } else { place };
+            place.enqueue(device(number), move |_| order.lock().expect("no panic").push(number));
         }
     }
     go.send(()).expect("the first job waits");
@@ -97,7 +102,7 @@ async fn work_ahead_of_time_neither_waits_for_urgent_work_nor_holds_it_up() {
             let name = std::thread::current().name().map(str::to_owned);
             drop(sender.send((name, worker.idle(), thread_schedule_policy())));
         };
-        pool.place(other).await.enqueue(1, job);
+        pool.place(other).await.enqueue(device(1), job);
         let (name, idle, policy) = name.await.expect("runs");
         assert_eq!((name.as_deref(), idle), (Some(thread), 0));
         let lowest = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
@@ -113,8 +118,8 @@ async fn queues_are_bounded_each_for_itself() {
     let _go_low = occupy(&pool, Priority::Low).await;
     for _ in 0..2 {
         assert!(!pool.is_full());
-        pool.place(Priority::Normal).await.enqueue(1, |_| {});
-        pool.place(Priority::Low).await.enqueue(1, |_| {});
+        pool.place(Priority::Normal).await.enqueue(device(1), |_| {});
+        pool.place(Priority::Low).await.enqueue(device(1), |_| {});
     }
     assert!(pool.is_full());
     let third = pool.place(Priority::Low);

@@ -13,6 +13,7 @@ use twinmask_codec::RoundId;
 use twinmask_model::bundle::Digest;
 use twinmask_wire::WireError;
 
+use crate::budget::Device;
 use crate::compute::parallel;
 use crate::compute::pool::{Pool, Priority, Worker, message};
 use crate::compute::shares::Shares;
@@ -113,15 +114,15 @@ impl Gathering {
 
 /// How a round stands in the queue.
 pub(crate) struct Turn {
-    pub(crate) session: u64,
+    pub(crate) device: Device,
     pub(crate) priority: Priority,
     /// Set when its computation begins.
     pub(crate) started: Arc<AtomicBool>,
 }
 
 impl Turn {
-    pub(crate) fn normal(session: u64) -> Turn {
-        Turn { session, priority: Priority::Normal, started: Arc::default() }
+    pub(crate) fn normal(device: &Device) -> Turn {
+        Turn { device: Arc::clone(device), priority: Priority::Normal, started: Arc::default() }
     }
 }
 
@@ -149,7 +150,7 @@ impl Queue {
     /// unspecified) what is wanted, on the compute thread.
     pub(crate) async fn submit<T: Send + 'static>(
         &self,
-        Turn { session, priority, started }: Turn,
+        Turn { device, priority, started }: Turn,
         model: &Arc<Model>,
         r: RoundId,
         shares: Shares,
@@ -164,21 +165,21 @@ impl Queue {
             // As many jobs as requests: one that finds its own request taken along finds another or nothing.
             let (kind, gathering) = ((model.digest, r, priority), Arc::clone(&self.gathering));
             gathering.add(kind, request);
-            place.gathers().enqueue(session, move |worker| serve(&model, r, gathering.take(&kind), worker));
+            place.gathers().enqueue(device, move |worker| serve(&model, r, gathering.take(&kind), worker));
         } else {
-            place.enqueue(session, move |worker| serve(&model, r, vec![request], worker));
+            place.enqueue(device, move |worker| serve(&model, r, vec![request], worker));
         }
         Pending(receiver)
     }
 
-    /// Runs a short job for a session, as soon as those before it are done.
+    /// Runs a short job for a device, as soon as those before it are done.
     pub(crate) async fn finish<T: Send + 'static>(
         &self,
-        session: u64,
+        device: &Device,
         job: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, ComputeError> {
         let (sender, receiver) = oneshot::channel();
-        self.pool.place(Priority::Normal).await.enqueue(session, move |_| drop(sender.send(job())));
+        self.pool.place(Priority::Normal).await.enqueue(Arc::clone(device), move |_| drop(sender.send(job())));
         receiver.await.map_err(|_| ComputeError::Closed)
     }
 }
@@ -186,7 +187,7 @@ impl Queue {
 fn serve(model: &Model, r: RoundId, requests: Vec<Request>, worker: &mut Worker) {
     let begun = Instant::now();
     let (mut wanted, mut shares) = (Vec::new(), Vec::new());
-    for request in requests.into_iter().filter(|r| r.waiting.wants()) {
+    for mut request in requests.into_iter().filter(|r| r.waiting.wants()) {
         request.started.store(true, Relaxed);
         match request.shares.expand(&model.plan, r, worker) {
             Ok(expanded) => {

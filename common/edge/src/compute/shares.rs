@@ -36,12 +36,12 @@ impl Shares {
         }
     }
 
-    /// The share of each group of round `r`, in the plan's order.
-    pub(super) fn expand(&self, plan: &Plan, r: RoundId, worker: &mut Worker) -> Result<Vec<Vec<u32>>, WireError> {
+    /// The share of each group of round `r`, in the plan's order; an upload is gone then.
+    pub(super) fn expand(&mut self, plan: &Plan, r: RoundId, worker: &mut Worker) -> Result<Vec<Vec<u32>>, WireError> {
         let parts = plan.upload_parts(r);
         match self {
             Shares::Uploaded { codec, payload } => {
-                payload::decode_into(payload, *codec, &parts, |len| worker.buffer(len))
+                payload::decode_into(&std::mem::take(payload), *codec, &parts, |len| worker.buffer(len))
             }
             Shares::Masks(Masks { keys, prf, counter }) => {
                 let key = keys.masks(prf.algorithm(), counter.get());

@@ -10,6 +10,10 @@ use twinmask_transport::TransportLimits;
 use crate::role::Role;
 
 const MIB: usize = 1 << 20;
+/// Bytes that one device may make an edge hold.
+pub(super) const DEVICE_MEMORY: usize = 64_000_000;
+/// Bytes that each connection may buffer in either direction before it is known whose it is, and always.
+pub(crate) const FIRST_WINDOW: u32 = 64 * 1024;
 
 /// What an edge bounds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,10 +44,18 @@ pub struct Limits {
     pub relay_grace: Duration,
     /// Edge A: age at which its connection to edge B gets a successor; it ends with the last session that it has then.
     pub line_age: Duration,
-    /// Edge A: bytes that one session may have computed ahead of time.
-    pub ahead_session: usize,
+    /// Edge A: bytes that all sessions of one device may have computed ahead of time.
+    pub ahead_device: usize,
     /// Edge A: the same for all sessions.
     pub ahead_total: usize,
+    /// Time without any inference after which a session gives back what edge A has computed ahead for it.
+    pub rest: Duration,
+    /// Bytes of uploads and answers that all inferences of one device may hold; a single one may hold more if it must.
+    pub flight_device: usize,
+    /// The same for all devices.
+    pub flight_total: usize,
+    /// Bytes that all connections of one device may buffer, beside a little that each has.
+    pub buffers_device: usize,
 }
 
 impl Default for Limits {
@@ -58,18 +70,38 @@ impl Default for Limits {
             claim: Duration::from_secs(2),
             // With the 2 s that closing may take, below the 10 s that an edge has to go down.
             drain: Duration::from_secs(7),
-            relay_session: 24 * MIB,
-            relay_device: 64 * MIB,
+            relay_session: 0,
+            relay_device: 0,
             relay_total: 256 * MIB,
             relay_grace: Duration::from_millis(250),
             line_age: Duration::from_secs(24 * 3600),
-            ahead_session: 64 * MIB,
+            ahead_device: 0,
             ahead_total: 256 * MIB,
+            rest: Duration::from_secs(30),
+            flight_device: 0,
+            flight_total: 512 * MIB,
+            buffers_device: 0,
         }
+        .for_each_device(DEVICE_MEMORY)
     }
 }
 
 impl Limits {
+    /// Divides the `bytes` that one device may make an edge hold: half of them for corrections or work ahead of time,
+    /// the rest for inferences that run and for connections; some are left for the sessions themselves.
+    #[must_use]
+    pub fn for_each_device(self, bytes: usize) -> Limits {
+        let (ahead, flight, buffers) = (bytes / 2, bytes / 16 * 5, bytes / 64 * 9);
+        Limits {
+            relay_session: ahead / 4 * 3, // what is left lets a second session begin
+            relay_device: ahead,
+            ahead_device: ahead,
+            flight_device: flight,
+            buffers_device: buffers,
+            ..self
+        }
+    }
+
     /// Streams of one session at a time: its inferences, as many that are being refused or are over but for the
     /// device's `END`, and the control stream.
     pub(crate) fn streams(&self) -> usize {
@@ -121,10 +153,13 @@ impl Config {
         Config { listen: "127.0.0.1:0".to_owned(), admin: "127.0.0.1:0".to_owned(), ..self }
     }
 
+    /// Of the endpoint. What connections may buffer and open beyond that depends on who they are from:
+    /// `Edge::widen`, `Edge::trust`.
     pub(crate) fn transport(&self) -> TransportLimits {
         TransportLimits {
-            // Edge A needs one for each session that it introduces to edge B.
-            max_streams: self.limits.streams().max(self.limits.max_sessions + 1) as u32,
+            connection_window: FIRST_WINDOW,
+            send_window: FIRST_WINDOW,
+            max_streams: self.limits.streams() as u32,
             // A few more than there may be sessions: those are refused with a text that says why.
             max_connections: self.limits.max_sessions.saturating_add(16),
             ..self.transport.clone()

@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
@@ -10,14 +11,16 @@ use rcgen::{
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use twinmask_codec::RoundId;
 use twinmask_kernels::default_kernel;
+use twinmask_testkit::{Gate, Hook, Layer, wrapped};
 use twinmask_transport::{Client, Connection, Identity, TransportError, TransportLimits, model_uri};
-use twinmask_wire::message::{Open, Prf, Secret};
+use twinmask_wire::message::{End, Open, Prf, Secret};
 use twinmask_wire::{CloseCode, Codec, CodecChoice, FrameType};
 
 use crate::test_support::*;
-use crate::{Config, Daemon, Role, StartError};
+use crate::{Config, Daemon, Limits, Role, StartError};
 
 pub(super) type Certified = twinmask_transport::Role;
 
@@ -206,6 +209,83 @@ async fn a_device_with_a_certificate_for_other_models_is_refused() {
         }
         deployment.session(&daemon, role).await.infer_honestly(&bundle(), 0).await;
     }
+}
+
+/// Holds up all that is computed.
+struct Held(Arc<Gate>);
+
+impl Hook for Held {
+    fn load(&self, _: &Layer, _: &[&[u32]]) {
+        self.0.pass();
+    }
+}
+
+/// If this fails, connections that send what is not read take memory without bound.
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_of_one_device_buffer_no_more_than_it_may() {
+    const FIRST: usize = crate::daemon::config::FIRST_WINDOW as usize;
+    const STEP: usize = 4 * 1024;
+    let deployment = Deployment::new();
+    let limits = Limits { buffers_device: 1_000_000, ..Limits::default() };
+    let transport = TransportLimits { connection_window: 600_000, send_window: 300_000, ..TransportLimits::lan() };
+    let config = Config { limits, transport, ..deployment.config(Role::B) };
+    let gate = Arc::new(Gate::default());
+    let kernel = wrapped(default_kernel(), Arc::new(Held(Arc::clone(&gate))));
+    let daemon = Daemon::start(config, Role::B, kernel).await.expect("a good folder");
+    let plan = bundle().plan;
+    let mut held = Vec::new();
+    // A first session gets all that one connection may have, a second one what is left of it for its device.
+    for (device, room) in [(&deployment.device, 600_000), (&deployment.device, 66_666), (&deployment.other, 600_000)] {
+        let connection = deployment.dial_as(&daemon, device).await.expect("connects");
+        let session = Device::open(connection, &deployment.open(Role::B)).await;
+        let (mut send, recv) = session.infer(0).await;
+        upload(&mut send, &plan, 0, &shares(&plan, 0, "x"), Codec::Packed).await;
+        let mut taken = 0; // while the edge computes and does not read
+        while let Ok(written) = timeout(Duration::from_millis(300), send.write(&[0; STEP])).await {
+            taken += written.expect("the connection stands");
+        }
+        assert!((room..=room + FIRST).contains(&taken), "{taken} bytes taken");
+        held.push((session, send, recv));
+    }
+    let metrics = daemon.edge().metrics();
+    assert!(metrics.contains("twinmask_buffer_bytes{role=\"edge-b\"} 1900000"), "{metrics}");
+    gate.open();
+}
+
+/// If this fails, a device that does not acknowledge the ends of its answers pins more the more often it asks.
+#[test]
+fn room_is_taken_until_the_device_has_its_answers() {
+    let deployment = Deployment::new();
+    let gate = Arc::new(Gate::default());
+    let kernel = wrapped(default_kernel(), Arc::new(Held(Arc::clone(&gate))));
+    let edges = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    let starting = Daemon::start(deployment.config(Role::A), Role::A, kernel);
+    let daemon = edges.block_on(starting).expect("a good folder");
+    let is = |name: &str, value: u8| {
+        daemon.edge().metrics().contains(&format!("twinmask_{name}{{role=\"edge-a\"}} {value}\n"))
+    };
+    let device = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    device.block_on(async {
+        let mut device = deployment.session(&daemon, Role::A).await;
+        device.claim(0).await;
+        let (mut send, mut recv) = device.infer(0).await;
+        until(|| !is("flight_bytes", 0)).await;
+        // Nothing is acknowledged while this, the device's only thread, stands still.
+        gate.open();
+        let begun = std::time::Instant::now();
+        while !is("inferences_total", 1) {
+            assert!(begun.elapsed() < SOON, "nothing is answered");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(!is("flight_bytes", 0), "the answers are still there");
+        let plan = bundle().plan;
+        for r in 0..plan.rounds().len() {
+            read(&mut recv, FrameType::Answer, &plan.answer_parts(RoundId::at(r))).await;
+        }
+        write(&mut send, FrameType::End, &End {}).await;
+        until(|| is("flight_bytes", 0)).await;
+    });
 }
 
 #[tokio::test(flavor = "multi_thread")]

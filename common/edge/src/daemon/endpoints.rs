@@ -58,7 +58,7 @@ impl Daemon {
         tasks.spawn(admin::serve(admin, Arc::clone(&edge)));
         tasks.spawn(upkeep(Arc::clone(&edge)));
         if let Some(peer) = config.peer.clone() {
-            tasks.spawn(link::dial(Arc::clone(&edge), peer, config.transport()));
+            tasks.spawn(link::dial(Arc::clone(&edge), peer, config.transport.clone()));
         }
         let draining = edge.draining.subscribe();
         let accepting = tokio::spawn(accept(server, Arc::clone(&edge), draining));

@@ -24,6 +24,10 @@ pub(crate) struct Meters {
     pub(crate) models: Gauge,
     /// Edge A: bytes set aside for what is computed ahead of time.
     pub(crate) ahead_bytes: Gauge,
+    /// Bytes set aside for inferences that run.
+    pub(crate) flight_bytes: Gauge,
+    /// Bytes that connections of devices may buffer.
+    pub(crate) buffer_bytes: Gauge,
     /// Edge A: rounds that were there when their inference came to them.
     pub(crate) ahead_used: Counter,
     /// Corrections sent by edge A or taken by edge B.
@@ -59,6 +63,8 @@ impl Meters {
             describe_counter!("twinmask_rounds_total", "Rounds that were answered.");
             describe_gauge!("twinmask_models", "Models that are served.");
             describe_gauge!("twinmask_ahead_bytes", "Bytes set aside for what is computed ahead of time (edge A).");
+            describe_gauge!("twinmask_flight_bytes", "Bytes set aside for uploads and answers of inferences that run.");
+            describe_gauge!("twinmask_buffer_bytes", "Bytes that connections of devices may buffer.");
             describe_counter!("twinmask_ahead_used_total", "Rounds that were computed ahead of time (edge A).");
             describe_counter!("twinmask_corrections_total", "Corrections sent (edge A) or taken (edge B) in relay.");
             describe_gauge!("twinmask_relay_bytes", "Bytes set aside for corrections (edge B).");
@@ -88,6 +94,8 @@ impl Meters {
             rounds: counter!("twinmask_rounds_total"),
             models: gauge!("twinmask_models"),
             ahead_bytes: gauge!("twinmask_ahead_bytes"),
+            flight_bytes: gauge!("twinmask_flight_bytes"),
+            buffer_bytes: gauge!("twinmask_buffer_bytes"),
             ahead_used: counter!("twinmask_ahead_used_total"),
             corrections: counter!("twinmask_corrections_total"),
             relay_bytes: gauge!("twinmask_relay_bytes"),

@@ -10,7 +10,7 @@ use twinmask_kernels::{Kernel, Kernels};
 use twinmask_settings::Preset;
 use twinmask_transport::{HandshakeOverrides, TransportOverrides};
 
-use crate::daemon::config::Config;
+use crate::daemon::config::{Config, DEVICE_MEMORY};
 use crate::error::StartError;
 use crate::role::Role;
 
@@ -18,6 +18,9 @@ use crate::role::Role;
 const KERNEL: &str = "auto";
 /// Where nobody sets a log filter.
 pub(super) const LOG: tracing::Level = tracing::Level::INFO;
+
+/// Bytes of a megabyte, as people count it.
+const MB: usize = 1_000_000;
 
 /// Groups of settings in the help, in this order.
 pub(super) const NEEDED: &str = "What an edge needs";
@@ -62,6 +65,9 @@ pub struct Settings {
     /// Inferences of one session at a time; more are answered "busy"
     #[arg(long, env = "TWINMASK_MAX_IN_FLIGHT", value_name = "N", help_heading = LIMITS)]
     pub max_in_flight: Option<NonZeroUsize>,
+    /// MB that one device may make this edge hold, in all its sessions; from there on its inferences are answered "busy"
+    #[arg(long, env = "TWINMASK_DEVICE_MEMORY_MB", value_name = "MB", help_heading = LIMITS)]
+    pub device_memory_mb: Option<NonZeroUsize>,
     /// Rounds that may wait for a compute thread; from there on new inferences are answered "busy"
     #[arg(long, env = "TWINMASK_QUEUE", value_name = "N", help_heading = LIMITS)]
     pub queue: Option<NonZeroUsize>,
@@ -93,6 +99,7 @@ impl Settings {
             max_sessions: NonZeroUsize::new(limits.max_sessions),
             max_sessions_per_device: NonZeroUsize::new(limits.max_sessions_per_device),
             max_in_flight: NonZeroUsize::new(limits.max_in_flight.into()),
+            device_memory_mb: NonZeroUsize::new(DEVICE_MEMORY / MB),
             queue: NonZeroUsize::new(limits.queue),
             stall_timeout_ms: NonZeroUsize::new(limits.stall.as_millis() as usize),
             transport: None,
@@ -125,6 +132,9 @@ impl Settings {
         config.transport = self.transport.unwrap_or_default().apply(preset)?;
         config.transport.handshakes = self.handshakes.unwrap_or_default().apply(config.transport.handshakes)?;
         set(&mut config.threads, self.threads);
+        if let Some(mb) = self.device_memory_mb {
+            config.limits = config.limits.for_each_device(mb.get().saturating_mul(MB));
+        }
         let limits = &mut config.limits;
         set(&mut limits.max_sessions, self.max_sessions);
         set(&mut limits.max_sessions_per_device, self.max_sessions_per_device);

@@ -8,9 +8,9 @@ use twinmask_codec::RoundId;
 use twinmask_transport::frame_io::read_frame;
 use twinmask_transport::{RecvHalf, SendHalf};
 use twinmask_wire::message::{End, Infer, Round};
-use twinmask_wire::{CloseCode, FrameType, WireError};
+use twinmask_wire::{CloseCode, Codec, FrameType, WireError, payload};
 
-use crate::compute::payloads::{Payload, add_correction};
+use crate::compute::payloads::{Payload, add_correction, packed};
 use crate::compute::queue::{Done, Turn};
 use crate::compute::shares::Shares;
 use crate::fault::{Fault, refused, within};
@@ -20,40 +20,43 @@ use crate::rounds::{Computation, Rounds};
 /// Edge B: `W·v + z_A + T`; or `W·v` alone, if the correction does not come in time, or there is no inbox for it.
 pub(crate) async fn answer_for_both(
     rounds: &Arc<Rounds>,
-    inbox: Option<&CorrectionInbox>,
+    inbox: Option<&Arc<CorrectionInbox>>,
     infer: Infer,
     r: RoundId,
     shares: Shares,
 ) -> Result<Computation, Fault> {
     let deadline = Instant::now() + rounds.edge.limits.relay_grace;
     let c = infer.counter;
-    let early = inbox.and_then(|inbox| inbox.take(c, r));
-    let of = Arc::clone(rounds);
-    // With its correction here a round is one job; else what is computed waits for it.
-    let then = move |z: &mut [Vec<u32>], _: &mut _| match early {
-        Some(correction) => Computed::Whole(sum(&of, infer, r, z, Some(&correction))),
-        None => Computed::Half(z.iter_mut().map(std::mem::take).collect()),
+    let (of, corrections) = (Arc::clone(rounds), inbox.cloned());
+    // With its correction here a round is one job; else what is computed waits for it, packed.
+    let then = move |z: &mut [Vec<u32>], _: &mut _| match corrections.map(|inbox| inbox.take(c, r)) {
+        Some(Some(correction)) => Computed::Whole(sum(&of, infer, r, z, Some(&correction))),
+        Some(None) => Computed::Half(packed(&of.model.plan, r, z)),
+        None => Computed::Missed(of.encode(r, infer.exact, z)),
     };
-    let turn = Turn::normal(rounds.session);
+    let turn = Turn::normal(&rounds.device);
     let mut computing = rounds.edge.queue.submit(turn, &rounds.model, r, shares, then).await;
     let done = match computing.done().await {
         Ok(done) => done,
         Err(error) => return rounds.answer(r, Err(error)),
     };
-    let (payload, missed) = match done.value {
-        Computed::Whole(payload) => (payload, false),
-        Computed::Half(mut z) => {
-            let correction = match inbox {
-                Some(inbox) => {
-                    let _ = timeout_at(deadline, inbox.come(c, r)).await;
-                    inbox.take_or_miss(c, r)
-                }
-                None => None,
-            };
+    let (payload, missed) = match (done.value, inbox) {
+        (Computed::Whole(payload), _) => (payload, false),
+        (Computed::Missed(payload), _) => (Ok(payload), true),
+        (Computed::Half(half), inbox) => {
+            let mut correction = None;
+            if let Some(inbox) = inbox {
+                let _ = timeout_at(deadline, inbox.come(c, r)).await;
+                correction = inbox.take_or_miss(c, r);
+            }
             let missed = correction.is_none();
             let of = Arc::clone(rounds);
-            let job = move || sum(&of, infer, r, &mut z, correction.as_deref());
-            let payload = rounds.edge.queue.finish(rounds.session, job).await;
+            let job = move || {
+                let mut z = payload::decode(&half, Codec::Packed, &of.model.plan.answer_parts(r))?;
+                drop(half);
+                sum(&of, infer, r, &mut z, correction.as_deref())
+            };
+            let payload = rounds.edge.queue.finish(&rounds.device, job).await;
             (payload.map_err(|_| refused(CloseCode::Internal, "the compute threads have ended"))?, missed)
         }
     };
@@ -70,10 +73,14 @@ pub(crate) async fn answer_for_both(
     Ok(answer)
 }
 
-/// What a compute thread gives back: a payload, or answers that wait for their correction.
+/// What a compute thread gives back.
 enum Computed {
+    /// The sum.
     Whole(Result<Payload, WireError>),
-    Half(Vec<Vec<u32>>),
+    /// The packed answers, which wait for their correction.
+    Half(Vec<u8>),
+    /// The answers where no correction can come.
+    Missed(Payload),
 }
 
 fn sum(
@@ -90,7 +97,7 @@ fn sum(
 }
 
 /// Edge A: `z_A` of the rounds that the device asks for, each at most once, in any order, until it says that it is
-/// done.
+/// done. A round waits until its device has room for it.
 pub(crate) async fn fall_back(
     rounds: &Arc<Rounds>,
     send: &mut SendHalf,
@@ -118,6 +125,7 @@ pub(crate) async fn fall_back(
         }
         let Some(masks) = rounds.masks(infer.counter) else { return Err(Fault::Gone) };
         rounds.edge.meters.misses.increment(1);
+        let _room = rounds.edge.flight.room(&rounds.device, rounds.model.lengths[r.index()].answer).await;
         let mut computing = rounds.compute(r, infer.exact, Shares::Masks(masks)).await;
         rounds.answer(r, computing.done().await)?.write(stall, send).await?;
     }

@@ -1,7 +1,7 @@
 //! Edge B's corrections of each session (PROTOCOL.md, "One inference, mode `relay`"), without I/O: what edge A may
 //! send, what is held, and what is told to whom.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, Weak};
 
 use tokio::sync::Notify;
@@ -10,7 +10,7 @@ use twinmask_wire::WireError;
 use twinmask_wire::message::RelayOpen;
 use twinmask_wire::session::WINDOW;
 
-use crate::budget::Grant;
+use crate::budget::{Budget, COUNTERS_AHEAD, Device, Grant};
 use crate::lock::locked;
 
 /// The corrections of one session at edge B.
@@ -19,6 +19,10 @@ pub(crate) struct CorrectionInbox {
     facts: RelayOpen,
     /// Bytes of the correction of each round.
     lengths: Vec<usize>,
+    /// Where room for corrections comes from, for whom, and how much of it at most.
+    budget: Arc<Budget>,
+    device: Device,
+    most: usize,
     state: Mutex<State>,
     /// A correction has come, or can no longer come.
     arrived: Notify,
@@ -29,26 +33,32 @@ pub(crate) struct CorrectionInbox {
 #[derive(Default)]
 struct State {
     introduced: bool,
-    over: bool,
-    /// What is set aside for this session while edge A is there.
-    grant: Option<Grant<String>>,
+    /// Whether edge A is there.
+    up: bool,
+    closed: bool,
+    /// What is set aside for this session, from when edge A is there or an inference begins to when edge A rests.
+    grant: Option<Grant>,
+    /// Times that edge A has given its credit back and is to be told that this was heard.
+    rests: usize,
     /// Bytes that edge A may still send.
     credit: usize,
     /// Bytes that have room again and that edge A has not been told of.
     owed: usize,
     /// One above the highest counter that was begun.
     next: Counter,
+    /// Counters within the window whose inference is over: what comes for them is discarded.
+    over: BTreeSet<Counter>,
+    /// Those that have begun, or that corrections have come for; none of them over.
     inferences: BTreeMap<Counter, Inference>,
 }
 
 #[derive(Default)]
 struct Inference {
-    /// Begun and not over.
+    /// Whether it has begun.
     runs: bool,
-    over: bool,
     /// Bytes that have room again, and that edge A is told of when the inference is over.
     kept: usize,
-    rounds: HashMap<RoundId, Round>,
+    rounds: BTreeMap<RoundId, Round>,
 }
 
 enum Round {
@@ -64,13 +74,31 @@ impl State {
         self.owed += bytes;
     }
 
+    /// Gives back all that is set aside, and discards what it holds.
+    fn release(&mut self) {
+        self.grant = None;
+        self.inferences.retain(|_, inference| {
+            inference.kept = 0;
+            inference.rounds.retain(|_, r| !matches!(r, Round::Held(_)));
+            inference.runs
+        });
+    }
+
     /// Discards what is held for `c`, and whatever comes for it.
     fn discard(&mut self, c: Counter) {
-        let inference = self.inferences.entry(c).or_default();
-        (inference.over, inference.runs) = (true, false);
-        let held: usize = inference.rounds.drain().map(|(_, r)| if let Round::Held(p) = r { p.len() } else { 0 }).sum();
-        let kept = std::mem::take(&mut inference.kept);
+        self.over.insert(c);
+        let Some(Inference { kept, rounds, .. }) = self.inferences.remove(&c) else { return };
+        let held: usize = rounds.into_values().map(|r| if let Round::Held(p) = r { p.len() } else { 0 }).sum();
         self.give_back(held + kept);
+    }
+
+    fn take(&mut self, c: Counter, r: RoundId, whole: usize) -> Option<Vec<u8>> {
+        let round = self.inferences.get_mut(&c)?.rounds.get_mut(&r)?;
+        let Round::Held(payload) = round else { return None };
+        let payload = std::mem::take(payload);
+        *round = Round::Gone;
+        self.used(c, payload.len(), whole);
+        Some(payload)
     }
 
     /// Bytes of the correction of a round of `c` have room again. While `c` runs alone and its corrections, `whole`
@@ -92,9 +120,19 @@ impl State {
         }
     }
 
-    /// Whether `c` is so old that it is no longer listed.
-    fn is_past(&self, c: Counter) -> bool {
-        c.saturating_add(2 * WINDOW) < self.next
+    /// The lowest counter that is listed.
+    fn oldest(&self) -> Counter {
+        self.next.saturating_sub(2 * WINDOW)
+    }
+
+    /// One above the highest counter that may be listed.
+    fn limit(&self) -> Counter {
+        self.next.saturating_add(2 * WINDOW)
+    }
+
+    /// Whether nothing is held for `c` any more.
+    fn is_over(&self, c: Counter) -> bool {
+        c < self.oldest() || self.over.contains(&c)
     }
 }
 
@@ -103,24 +141,39 @@ fn violation(text: String) -> WireError {
 }
 
 impl CorrectionInbox {
-    fn new(facts: RelayOpen, lengths: Vec<usize>) -> CorrectionInbox {
-        CorrectionInbox { facts, lengths, state: Mutex::default(), arrived: Notify::new(), owing: Notify::new() }
-    }
-
-    pub(crate) fn device(&self) -> &String {
-        &self.facts.device
+    fn new(facts: RelayOpen, lengths: Vec<usize>, budget: &Arc<Budget>, most: usize) -> CorrectionInbox {
+        // No more than so many inferences take: edge A is that far ahead and no further.
+        let whole = lengths.iter().sum::<usize>().saturating_mul(COUNTERS_AHEAD as usize);
+        CorrectionInbox {
+            budget: Arc::clone(budget),
+            device: facts.device.as_str().into(),
+            most: most.min(whole),
+            facts,
+            lengths,
+            state: Mutex::default(),
+            arrived: Notify::new(),
+            owing: Notify::new(),
+        }
     }
 
     /// Bytes of the corrections of one inference.
-    pub(crate) fn whole(&self) -> usize {
+    fn whole(&self) -> usize {
         self.lengths.iter().sum()
     }
 
-    /// Edge A introduces itself, once, and may send as many bytes as `grant` holds.
+    /// Sets aside what there is room for, if nothing is yet and edge A is there.
+    fn fund(&self, state: &mut State) {
+        if state.up && state.grant.is_none() {
+            state.grant = Some(self.budget.grant(&self.device, self.most)).filter(|grant| grant.bytes() > 0);
+            state.owed = state.grant.as_ref().map_or(0, Grant::bytes);
+        }
+    }
+
+    /// Edge A introduces itself, once.
     ///
     /// # Errors
     /// What is wrong with the introduction, for the log.
-    pub(crate) fn introduce(&self, open: &RelayOpen, grant: Grant<String>) -> Result<(), &'static str> {
+    pub(crate) fn introduce(&self, open: &RelayOpen) -> Result<(), &'static str> {
         if !open.matches(&self.facts) {
             return Err("device, model or ticket are not those of the session");
         }
@@ -128,8 +181,9 @@ impl CorrectionInbox {
         if std::mem::replace(&mut state.introduced, true) {
             return Err("the session was introduced before");
         }
-        state.credit = grant.bytes();
-        state.grant = Some(grant);
+        state.up = true;
+        self.fund(&mut state);
+        state.credit = std::mem::take(&mut state.owed);
         Ok(())
     }
 
@@ -153,10 +207,10 @@ impl CorrectionInbox {
             .credit
             .checked_sub(payload.len())
             .ok_or_else(|| violation(format!("correction of {c}, {r} beyond the credit")))?;
-        if c >= state.next.saturating_add(2 * WINDOW) {
+        if c >= state.limit() {
             return Err(violation(format!("correction of counter {c} far beyond the session's")));
         }
-        if state.is_past(c) || state.inferences.get(&c).is_some_and(|i| i.over) {
+        if state.is_over(c) {
             state.give_back(payload.len());
         } else {
             let len = payload.len();
@@ -176,16 +230,22 @@ impl CorrectionInbox {
         Ok(())
     }
 
-    /// The inference `c` has begun.
-    pub(crate) fn begin(&self, c: Counter) {
+    /// The inference `c` has begun; only in mode `relay` does it need corrections. As the session has accepted it, it is
+    /// within a window of those before.
+    pub(crate) fn begin(&self, c: Counter, relay: bool) {
         let mut state = locked(&self.state);
         state.next = state.next.max(c.next());
-        while let Some(oldest) = state.inferences.first_key_value().map(|(&c, _)| c).filter(|&c| state.is_past(c)) {
-            state.discard(oldest);
-            state.inferences.remove(&oldest);
+        let oldest = state.oldest();
+        while let Some((&old, _)) = state.inferences.first_key_value().filter(|&(&c, _)| c < oldest) {
+            state.discard(old);
         }
-        let inference = state.inferences.entry(c).or_default();
-        inference.runs = !inference.over;
+        state.over = state.over.split_off(&oldest);
+        if !relay {
+            state.discard(c);
+        } else if !state.is_over(c) {
+            state.inferences.entry(c).or_default().runs = true;
+            self.fund(&mut state);
+        }
         state.tell_several();
         drop(state);
         self.owing.notify_one();
@@ -193,36 +253,35 @@ impl CorrectionInbox {
 
     /// Takes the correction of `(c, r)` if it is there.
     pub(crate) fn take(&self, c: Counter, r: RoundId) -> Option<Vec<u8>> {
-        let mut state = locked(&self.state);
-        let round = state.inferences.get_mut(&c)?.rounds.get_mut(&r)?;
-        let Round::Held(payload) = round else { return None };
-        let payload = std::mem::take(payload);
-        *round = Round::Gone;
-        state.used(c, payload.len(), self.whole());
-        drop(state);
+        let payload = locked(&self.state).take(c, r, self.whole())?;
         self.owing.notify_one();
         Some(payload)
     }
 
     /// As [`take`](Self::take); from here on the correction is discarded if it comes all the same.
     pub(crate) fn take_or_miss(&self, c: Counter, r: RoundId) -> Option<Vec<u8>> {
-        let taken = self.take(c, r);
-        if taken.is_none() {
-            locked(&self.state).inferences.entry(c).or_default().rounds.insert(r, Round::Missed);
+        let mut state = locked(&self.state);
+        let taken = state.take(c, r, self.whole());
+        if taken.is_none()
+            && let Some(inference) = state.inferences.get_mut(&c)
+        {
+            inference.rounds.insert(r, Round::Missed);
         }
+        drop(state);
+        self.owing.notify_one();
         taken
     }
 
-    /// Waits until the correction of `(c, r)` is there or can no longer come. Cancel safe.
+    /// Waits until the correction of `(c, r)`, of an inference that runs, is there or can no longer come. Cancel safe.
     pub(crate) async fn come(&self, c: Counter, r: RoundId) {
         loop {
             let mut arrived = std::pin::pin!(self.arrived.notified());
             arrived.as_mut().enable(); // from here on nothing is missed
             {
                 let state = locked(&self.state);
-                let inference = state.inferences.get(&c);
+                let settled = state.inferences.get(&c).is_none_or(|i| i.rounds.contains_key(&r));
                 let possible = state.grant.as_ref().is_some_and(|grant| self.lengths[r.index()] <= grant.bytes());
-                if !possible || inference.is_some_and(|i| i.over || i.rounds.contains_key(&r)) {
+                if !possible || settled {
                     return;
                 }
             }
@@ -233,7 +292,7 @@ impl CorrectionInbox {
     /// The inference `c` needs no corrections any more.
     pub(crate) fn discard(&self, c: Counter) {
         let mut state = locked(&self.state);
-        if !state.is_past(c) && c < state.next.saturating_add(2 * WINDOW) {
+        if (state.oldest()..state.limit()).contains(&c) {
             state.discard(c);
         }
         drop(state);
@@ -241,13 +300,31 @@ impl CorrectionInbox {
         self.owing.notify_one();
     }
 
-    /// Further credit for edge A; `None` when the session is over. Cancel safe.
+    /// Edge A has given its credit back: nothing is held for it any more. An inference that runs has it granted anew.
+    pub(crate) fn rest(&self) {
+        let mut state = locked(&self.state);
+        state.rests = state.rests.saturating_add(1);
+        state.release();
+        (state.credit, state.owed) = (0, 0);
+        if state.inferences.values().any(|i| i.runs) {
+            self.fund(&mut state);
+        }
+        drop(state);
+        self.arrived.notify_waiters();
+        self.owing.notify_one();
+    }
+
+    /// Further credit for edge A, or none as the answer to its rest; `None` when the session is over. Cancel safe.
     pub(crate) async fn owed(&self) -> Option<usize> {
         loop {
             {
                 let mut state = locked(&self.state);
-                if state.over {
+                if state.closed {
                     return None;
+                }
+                if let Some(rests) = state.rests.checked_sub(1) {
+                    state.rests = rests;
+                    return Some(0);
                 }
                 let owed = std::mem::take(&mut state.owed);
                 state.credit += owed;
@@ -262,14 +339,14 @@ impl CorrectionInbox {
     /// Edge A is gone: nothing more comes, and what is held goes.
     pub(crate) fn down(&self) {
         let mut state = locked(&self.state);
-        state.grant = None;
-        state.inferences.values_mut().for_each(|i| i.rounds.retain(|_, r| !matches!(r, Round::Held(_))));
+        state.up = false;
+        state.release();
         drop(state);
         self.arrived.notify_waiters();
     }
 
     fn close(&self) {
-        locked(&self.state).over = true;
+        locked(&self.state).closed = true;
         self.down();
         self.owing.notify_one();
     }
@@ -283,15 +360,21 @@ pub(crate) struct Inboxes {
 }
 
 impl Inboxes {
-    /// Opens an inbox for a session whose corrections take `lengths` bytes by round; `None` when there is one of this
-    /// id.
-    pub(crate) fn open(self: &Arc<Self>, facts: RelayOpen, lengths: Vec<usize>) -> Option<OpenInbox> {
+    /// Opens an inbox for a session whose corrections take `lengths` bytes by round, with room for at most `most` from
+    /// `budget`; `None` when there is one of this id.
+    pub(crate) fn open(
+        self: &Arc<Self>,
+        facts: RelayOpen,
+        lengths: Vec<usize>,
+        budget: &Arc<Budget>,
+        most: usize,
+    ) -> Option<OpenInbox> {
         let mut inboxes = locked(&self.by_session);
         let session = facts.session;
         if inboxes.contains_key(&session) {
             return None;
         }
-        let inbox = Arc::new(CorrectionInbox::new(facts, lengths));
+        let inbox = Arc::new(CorrectionInbox::new(facts, lengths, budget, most));
         inboxes.insert(session, Arc::downgrade(&inbox));
         drop(inboxes);
         self.opened.notify_waiters();
@@ -319,9 +402,9 @@ pub(crate) struct OpenInbox {
 }
 
 impl std::ops::Deref for OpenInbox {
-    type Target = CorrectionInbox;
+    type Target = Arc<CorrectionInbox>;
 
-    fn deref(&self) -> &CorrectionInbox {
+    fn deref(&self) -> &Arc<CorrectionInbox> {
         &self.inbox
     }
 }

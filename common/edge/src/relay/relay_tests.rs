@@ -11,7 +11,9 @@ use twinmask_ring::keys::SessionKeys;
 use twinmask_ring::mask;
 use twinmask_transport::frame_io::{Frame, read_frame, write_frame};
 use twinmask_transport::{Connection, RecvHalf, SendHalf, memory_pair, sever};
-use twinmask_wire::message::{Correction, Credit, DropCorrections, End, Infer, Miss, Open, RelayOpen, Round, Secret};
+use twinmask_wire::message::{
+    Correction, Credit, DropCorrections, End, Infer, Miss, Open, RelayOpen, Rest, Round, Secret,
+};
 use twinmask_wire::{CloseCode, Codec, FrameType, payload};
 
 use crate::test_support::*;
@@ -165,6 +167,35 @@ async fn without_a_link_every_round_falls_back_at_once() {
     a.check_alive().await;
 }
 
+/// If this fails, a device hears "busy" from edge A in the middle of an inference that edge B has answered rounds of.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_told_busy_when_a_share_may_have_left() {
+    let held = payload::most_len(&long_bundle().plan.answer_parts(RoundId::at(0)));
+    let limits = Limits { max_in_flight: 1, flight_device: held, ..Limits::default() };
+    let a = TestEdge::with(Role::A, long_bundle(), limits, default_kernel());
+    let plan = a.bundle.plan.clone();
+    let opening = open(&a, next_session());
+    let mut device = Device::open(a.connect(), &opening).await;
+    device.claim(0).await;
+    let (unread, answers) = device.infer(0).await; // takes the one place and all room, as its answers are not read
+    until(|| gauge(&a, "twinmask_flight_bytes") == held as f64).await;
+    device.claim(1).await;
+    let (mut relayed, mut fallbacks) = infer(&device, 1).await;
+    write(&mut relayed, FrameType::Round, &Round { round: RoundId::new(7) }).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(gauge(&a, "twinmask_flight_bytes"), held as f64, "the round waits");
+    drop((unread, answers));
+    let frame = read(&mut fallbacks, FrameType::Answer, &plan.answer_parts(RoundId::at(7))).await;
+    assert_eq!(frame.body::<twinmask_wire::message::Answer>().expect("ANSWER").round, RoundId::new(7));
+    // In `split` it is the first frame of the stream or none, and the last.
+    device.claim(2).await;
+    let _unread = device.infer(2).await;
+    device.claim(3).await;
+    let (_send, mut recv) = device.infer(3).await;
+    read(&mut recv, FrameType::Busy, &[]).await;
+    soon(tokio::io::AsyncReadExt::read_u8(&mut recv)).await.expect_err("the stream ends behind it");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_without_a_ticket_has_no_relay() {
     for role in [Role::A, Role::B] {
@@ -213,10 +244,20 @@ impl HandA {
     async fn credited(&mut self, bytes: usize) {
         let mut back = 0;
         while back < bytes {
-            let frame = read(&mut self.recv, FrameType::Credit, &[]).await;
-            back += frame.body::<Credit>().expect("CREDIT").bytes as usize;
+            back += self.granted().await;
         }
         assert_eq!(back, bytes);
+    }
+
+    /// Bytes of the next `CREDIT`.
+    async fn granted(&mut self) -> usize {
+        read(&mut self.recv, FrameType::Credit, &[]).await.body::<Credit>().expect("CREDIT").bytes as usize
+    }
+
+    /// Gives all credit back, and waits until edge B has said that it is void.
+    async fn rest(&mut self) {
+        write(&mut self.send, FrameType::Rest, &Rest {}).await;
+        while self.granted().await > 0 {}
     }
 
     async fn refused(mut self) {
@@ -360,6 +401,70 @@ async fn credit_comes_back_at_once_while_several_inferences_run() {
     a.credited(used).await;
 }
 
+/// If this fails, sessions that rest take the memory of those that are used, or the next inference falls back.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_ahead_of_a_session_at_rest_is_given_back_and_made_anew() {
+    let rest = Duration::from_millis(500);
+    let (a, b, _link) = TestEdge::pair(bundle, &Limits { rest, ..patient() });
+    let (mut at_a, at_b) = devices(&a, &b).await;
+    let rounds = a.bundle.plan.rounds().len();
+    for c in [0, 1, 2, 3] {
+        if c != 3 {
+            until(|| gauge(&a, "twinmask_ahead_bytes") + gauge(&b, "twinmask_relay_bytes") == 0.0).await;
+        }
+        at_a.claim(c).await;
+        let (mut a_stream, mut b_stream) = (infer(&at_a, c).await, infer(&at_b, c).await);
+        for r in 0..rounds {
+            assert!(!round(&mut b_stream, &at_a.keys(), &a.bundle, c, r).await, "round {r} of {c} fell back");
+        }
+        write(&mut a_stream.0, FrameType::End, &End {}).await;
+        write(&mut b_stream.0, FrameType::End, &End {}).await;
+        assert!(gauge(&b, "twinmask_relay_bytes") > 0.0);
+    }
+}
+
+/// Edge B forgets corrections when edge A says that its session rests, takes its credit back, says so, and grants it
+/// anew when the device comes again.
+#[tokio::test(flavor = "multi_thread")]
+async fn credit_is_given_back_at_rest_and_granted_with_the_next_inference() {
+    let limits = Limits { relay_device: 4_000, relay_grace: PATIENT, ..Limits::default() };
+    let (b, link, device, session) = b_alone(limits).await;
+    let mut a = HandA::open(&link, &facts(&b, session)).await.expect("right");
+    assert_eq!(a.credit, 4_000);
+    let other = next_session();
+    let second = Device::open(b.connect(), &open(&b, other)).await;
+    let mut of_second = HandA::open(&link, &facts(&b, other)).await.expect("right");
+    assert_eq!(of_second.credit, 0, "the first session has all that its device may have");
+    a.correct(&b, 0, 0).await;
+    a.rest().await;
+    assert_eq!(gauge(&b, "twinmask_relay_bytes"), 0.0);
+    let mut stream = infer(&second, 0).await;
+    of_second.credited(4_000).await;
+    of_second.correct(&b, 0, 0).await;
+    assert!(!round(&mut stream, &by_hand(), &b.bundle, 0, 0).await, "what the other session has given back is there");
+    write(&mut stream.0, FrameType::End, &End {}).await;
+    idle(&b).await;
+    // An inference that runs meanwhile has its credit at once.
+    let mut stream = infer(&second, 1).await;
+    of_second.rest().await;
+    of_second.credited(4_000).await;
+    of_second.correct(&b, 1, 0).await;
+    assert!(!round(&mut stream, &by_hand(), &b.bundle, 1, 0).await);
+    second.connection.close(0, "");
+    until(|| gauge(&b, "twinmask_relay_bytes") == 0.0).await;
+    // The first session's corrections were forgotten, and may come again.
+    let mut stream = infer(&device, 0).await;
+    a.credited(4_000).await;
+    a.correct(&b, 0, 0).await;
+    assert!(!round(&mut stream, &by_hand(), &b.bundle, 0, 0).await);
+    drop(stream);
+    idle(&b).await;
+    // Who goes on sending at rest breaks the rules.
+    a.rest().await;
+    a.correct(&b, 5, 0).await;
+    a.refused().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_correction_within_the_grace_time_is_used() {
     let (b, link, device, session) = b_alone(patient()).await;
@@ -392,26 +497,51 @@ async fn credit_is_bounded_for_each_device_and_in_total() {
     until(|| gauge(&b, "twinmask_relay_bytes") == 100.0).await;
 }
 
+/// An edge B of `credit` bytes, by hand, and a session that edge A has introduced to it.
+async fn a_alone(a: &TestEdge, credit: impl FnOnce(&[usize]) -> usize) -> (Device, SendHalf, RecvHalf, Vec<usize>) {
+    let (at_a, at_b) = memory_pair(Certified::EdgeA, Certified::EdgeB);
+    a.meet(at_a);
+    let session = next_session();
+    let plan = &a.bundle.plan;
+    let introduced = async {
+        let (mut send, mut recv) = soon(at_b.accept_bi()).await.expect("edge A introduces its session");
+        let open: RelayOpen = read(&mut recv, FrameType::RelayOpen, &[]).await.body().expect("RELAY_OPEN");
+        assert!(open.matches(&facts(a, session)));
+        let lengths: Vec<usize> = plan.round_ids().map(|r| packed_parts_len(&plan.answer_parts(r))).collect();
+        write(&mut send, FrameType::Credit, &Credit { bytes: credit(&lengths) as u32 }).await;
+        (send, recv, lengths)
+    };
+    let opening = open(a, session);
+    let (device, (send, recv, lengths)) = tokio::join!(Device::open(a.connect(), &opening), introduced);
+    assert!(device.opened.relay);
+    (device, send, recv, lengths)
+}
+
+/// If this fails, one frame of one known device stops an edge: here edge A, which can send nothing ahead as edge B
+/// grants next to no credit, looks for what to compute below a counter that was never granted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_counter_that_was_never_granted_moves_nothing() {
+    for counter in [1 << 28, 1 << 62, u64::MAX] {
+        let limits = Limits { max_in_flight: 1, claim: Duration::from_millis(200), ..Limits::default() };
+        let a = TestEdge::with(Role::A, bundle(), limits, default_kernel());
+        let (mut device, _send, _recv, _) = a_alone(&a, |_| 1).await;
+        device.claim(0).await;
+        let _first = infer(&device, 0).await;
+        until(|| gauge(&a, "twinmask_inferences_in_flight") == 1.0).await;
+        let _second = infer(&device, counter).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        a.check_alive().await;
+        closed_with(&device.connection, CloseCode::CounterUsed).await;
+    }
+}
+
 /// What edge A sends is `z_A + T` and never `z_A`, in order, each once, within the credit, nothing for what is over.
 #[tokio::test(flavor = "multi_thread")]
 async fn edge_a_keeps_to_its_credit_and_masks_what_it_sends() {
     let a = TestEdge::new(Role::A);
     let plan = a.bundle.plan.clone();
-    let (at_a, at_b) = memory_pair(Certified::EdgeA, Certified::EdgeB);
-    a.meet(at_a);
-    let session = next_session();
-    let introduced = async {
-        let (mut send, mut recv) = soon(at_b.accept_bi()).await.expect("edge A introduces its session");
-        let open: RelayOpen = read(&mut recv, FrameType::RelayOpen, &[]).await.body().expect("RELAY_OPEN");
-        assert!(open.matches(&facts(&a, session)));
-        let lengths: Vec<usize> = (0..3).map(|r| packed_parts_len(&plan.answer_parts(RoundId::at(r)))).collect();
-        let bytes = lengths.iter().sum::<usize>() + lengths[0];
-        write(&mut send, FrameType::Credit, &Credit { bytes: bytes as u32 }).await;
-        (send, recv, lengths)
-    };
-    let opening = open(&a, session);
-    let (mut device, (mut send, mut recv, lengths)) = tokio::join!(Device::open(a.connect(), &opening), introduced);
-    assert!(device.opened.relay);
+    let credit = |lengths: &[usize]| lengths.iter().sum::<usize>() + lengths[0];
+    let (mut device, mut send, mut recv, lengths) = a_alone(&a, credit).await;
     for (c, r) in [(0, 0), (0, 1), (0, 2), (1, 0)] {
         let frame = correction_frame(&mut recv, &plan, (c, r)).await;
         assert!(frame.payload == packed(&plan, r, &of_edge_a(&device.keys(), &a.bundle, r, c)));

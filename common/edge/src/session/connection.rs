@@ -12,6 +12,7 @@ use twinmask_wire::session::LIFETIME;
 use twinmask_wire::{CloseCode, Codec, FrameHeader, FrameType, WireError};
 
 use crate::ahead::run;
+use crate::budget::Device;
 use crate::edge::Edge;
 use crate::fault::{Fault, ending, going_down, refused};
 use crate::relay::link::{self, Introduction};
@@ -89,8 +90,10 @@ async fn attend(
     if *edge.draining.borrow() {
         return Err(going_down());
     }
-    let _admission = edge.admit(name)?;
-    let opening = timeout(edge.limits.handshake, open(edge, connection, name)).await;
+    let device = Device::from(name.as_str());
+    let _admission = edge.admit(&device)?;
+    let _buffers = edge.widen(connection, &device);
+    let opening = timeout(edge.limits.handshake, open(edge, connection, &device)).await;
     let Opening { session, send, recv, introduction } = opening.map_err(|_| Fault::Stalled)??;
     let _background = background(&session, introduction);
     let model = &session.rounds.model.title;
@@ -140,8 +143,8 @@ fn background(session: &Arc<Session>, introduction: Option<Introduction>) -> Joi
     if let Some(introduction) = introduction {
         let session = Arc::clone(session);
         background.spawn(async move {
-            if let Some(outbox) = session.ahead.as_ref().and_then(|a| a.outbox.as_ref()) {
-                link::send(session.edge(), outbox, introduction).await;
+            if let Some((ahead, outbox)) = session.ahead.as_ref().and_then(|a| Some((a, a.outbox.as_ref()?))) {
+                link::send(session.edge(), ahead, outbox, introduction).await;
             }
         });
     }

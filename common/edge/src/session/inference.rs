@@ -1,9 +1,9 @@
 //! One inference on a stream of its own (PROTOCOL.md, "One inference").
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use tokio::io::AsyncReadExt;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use twinmask_codec::{Counter, RoundId, packed_parts_len};
@@ -14,25 +14,31 @@ use twinmask_wire::session::RoundCursor;
 use twinmask_wire::{CloseCode, Codec, FrameType};
 
 use crate::ahead::store::Want;
+use crate::budget::Grant;
 use crate::compute::payloads::Payload;
 use crate::compute::queue::Pending;
 use crate::compute::shares::Shares;
 use crate::edge::Edge;
-use crate::fault::{Fault, refused, within};
+use crate::fault::{Fault, patience, refused, within};
 use crate::relay::answers;
 use crate::role::Role;
 use crate::rounds::Computation;
 use crate::session::state::Session;
 
+/// Bytes of frames without payload that come before a first round.
+const SMALL: usize = 1024;
+
 /// Serves one stream. An error ends the session; a device that goes away or stalls only ends this inference.
 pub(crate) async fn serve(session: Arc<Session>, mut send: SendHalf, mut recv: RecvHalf) -> Result<(), Fault> {
-    match run(&session, &mut send, &mut recv).await {
-        Err(Fault::Gone) => Ok(()),
-        Err(Fault::Stalled) => {
-            session.edge().meters.refused("Stalled");
-            tracing::warn!("a device stalled in an inference, which is given up");
-            let _ = send.reset(CloseCode::Limit as u32);
-            let _ = recv.stop(CloseCode::Limit as u32);
+    let ended = run(&session, &mut send, &mut recv).await;
+    if let Err(Fault::Stalled) = ended {
+        session.edge().meters.refused("Stalled");
+        tracing::warn!("a device stalled in an inference, which is given up");
+        let _ = recv.stop(CloseCode::Limit as u32);
+    }
+    match ended {
+        Err(Fault::Gone | Fault::Stalled) => {
+            let _ = send.reset(CloseCode::Limit as u32); // nothing is kept for somebody who does not read it
             Ok(())
         }
         other => other,
@@ -44,25 +50,20 @@ async fn run(session: &Arc<Session>, send: &mut SendHalf, recv: &mut RecvHalf) -
     let infer = within(stall, 0, read_frame(recv, |h| h.expect(FrameType::Infer, &[], "INFER"))).await?;
     let infer: Infer = infer.body()?;
     check(session, infer)?;
-    let place = Place::take(session);
-    let over = (session.edge().role == Role::A || place.is_some()).then(|| Over { session, counter: infer.counter });
-    let Some(place) = place else {
+    session.begin(infer.counter).await?;
+    let over = Over::of(session, infer);
+    let Some(place) = Place::take(session, infer) else {
         drop(over);
         return busy(session, send, recv).await;
     };
-    session.begin(infer.counter).await?;
     let begun = Instant::now();
     if session.edge().role == Role::B {
-        if answer_each(session, send, recv, infer).await? {
-            drop(over);
-            finish(session, send, place, begun);
-            await_end(stall, std::pin::pin!(ended(recv))).await?;
+        if !answer_each(session, send, recv, infer).await? {
+            return Err(Fault::Gone);
         }
-        return Ok(());
-    }
-    let want = if infer.relay { Want::Relay } else { Want::Split { exact: infer.exact } };
-    if let Some(ahead) = &session.ahead {
-        ahead.begin(infer.counter, want);
+        drop(over);
+        let room = finish(session, send, place, begun);
+        return await_end(session, send, ended(recv), room).await;
     }
     if infer.relay {
         answers::fall_back(&session.rounds, send, recv, infer).await?;
@@ -71,12 +72,12 @@ async fn run(session: &Arc<Session>, send: &mut SendHalf, recv: &mut RecvHalf) -
     }
     let mut end = std::pin::pin!(ended(recv));
     tokio::select! {
-        early = end.as_mut() => return early,
+        early = end.as_mut() => return early.and(Err(Fault::Gone)),
         answered = answer_all(session, send, infer) => answered?,
     }
     drop(over);
-    finish(session, send, place, begun);
-    await_end(stall, end).await
+    let room = finish(session, send, place, begun);
+    await_end(session, send, end, room).await
 }
 
 /// Whether this session has such inferences.
@@ -93,12 +94,24 @@ fn check(session: &Session, infer: Infer) -> Result<(), Fault> {
     Ok(())
 }
 
-/// The end of an inference, however it comes: nothing more is computed ahead or held for it. A busy edge A ends it too,
-/// as its device goes elsewhere or takes another counter; what a busy edge B holds is kept for when the device comes
-/// again.
+/// An inference whose counter was accepted, to its end, however that comes: nothing more is computed ahead or held for
+/// it then. One that is told "busy" ends so, too; its device goes elsewhere or takes another counter.
 struct Over<'a> {
     session: &'a Session,
     counter: Counter,
+}
+
+impl<'a> Over<'a> {
+    fn of(session: &'a Session, infer: Infer) -> Over<'a> {
+        let want = if infer.relay { Want::Relay } else { Want::Split { exact: infer.exact } };
+        if let Some(ahead) = &session.ahead {
+            ahead.begin(infer.counter, want);
+        }
+        if let Some(inbox) = &session.inbox {
+            inbox.begin(infer.counter, infer.relay);
+        }
+        Over { session, counter: infer.counter }
+    }
 }
 
 impl Drop for Over<'_> {
@@ -112,45 +125,63 @@ impl Drop for Over<'_> {
     }
 }
 
-/// An inference's place in its session; free again when dropped.
+/// What an inference takes while it runs: free again when dropped.
 struct Place {
-    edge: Arc<Edge>,
-    _permit: OwnedSemaphorePermit,
+    _counted: InFlight,
+    /// In its session, and its device's room for what it holds. In mode `relay` edge A holds nothing until it is asked
+    /// for a round, and then the device has begun at edge B: from there on the round waits for room, and nobody is told
+    /// "busy".
+    taken: Option<(OwnedSemaphorePermit, Grant)>,
 }
 
 impl Place {
-    fn take(session: &Session) -> Option<Place> {
-        let edge = session.edge();
-        if edge.queue.is_full() {
-            return None;
+    fn take(session: &Session, infer: Infer) -> Option<Place> {
+        let (edge, rounds) = (session.edge(), &session.rounds);
+        let mut taken = None;
+        if !(infer.relay && edge.role == Role::A) {
+            if edge.queue.is_full() {
+                return None;
+            }
+            let permit = Arc::clone(&session.places).try_acquire_owned().ok()?;
+            taken = Some((permit, edge.flight.admit(&rounds.device, rounds.model.held(edge.role))?));
         }
-        let permit = Arc::clone(&session.places).try_acquire_owned().ok()?;
+        Some(Place { _counted: InFlight::new(edge), taken })
+    }
+}
+
+/// Counted as running while it is there.
+struct InFlight(Arc<Edge>);
+
+impl InFlight {
+    fn new(edge: &Arc<Edge>) -> InFlight {
         edge.meters.in_flight.increment(1);
-        Some(Place { edge: Arc::clone(edge), _permit: permit })
+        InFlight(Arc::clone(edge))
     }
 }
 
-impl Drop for Place {
+impl Drop for InFlight {
     fn drop(&mut self) {
-        self.edge.meters.in_flight.decrement(1);
+        self.0.meters.in_flight.decrement(1);
     }
 }
 
-/// Answers `BUSY`. What the device has sent ahead is read and dropped, so that it comes to read the answer.
+/// Answers `BUSY`. What the device has sent ahead, a round at most, is read and dropped, so that it comes to read the
+/// answer.
 async fn busy(session: &Session, send: &mut SendHalf, recv: &mut RecvHalf) -> Result<(), Fault> {
     session.edge().meters.refused("Busy");
     let stall = session.edge().limits.stall;
     let body = Busy { retry_after_ms: session.edge().retry_after_ms() };
     within(stall, 0, write_frame(send, FrameType::Busy, &body, Codec::Packed, &[])).await?;
     let _ = send.finish();
-    let _ = timeout(stall, tokio::io::copy(recv, &mut tokio::io::sink())).await;
+    let most = session.rounds.model.lengths.first().map_or(0, |first| first.upload) + SMALL;
+    let _ = timeout(stall, tokio::io::copy(&mut recv.take(most as u64), &mut tokio::io::sink())).await;
     Ok(())
 }
 
 /// Edge A: all rounds in order, unasked. What is not there ahead of time is computed, the next round while this one
-/// waits for the stream to take it, and none further.
+/// waits for the stream to take it, if the device has room for both, and none further.
 async fn answer_all(session: &Arc<Session>, send: &mut SendHalf, infer: Infer) -> Result<(), Fault> {
-    let (rounds, stall) = (&session.rounds, session.edge().limits.stall);
+    let (rounds, edge) = (&session.rounds, session.edge());
     let mut coming = Some(coming(session, RoundId::new(0), infer).await?);
     let mut r = RoundId::new(0);
     while let Some(current) = coming.take() {
@@ -159,10 +190,15 @@ async fn answer_all(session: &Arc<Session>, send: &mut SendHalf, infer: Infer) -
             Coming::Computing(mut computing) => rounds.answer(r, computing.done().await)?,
         };
         let next = r.next();
-        if next.index() < rounds.model.plan.rounds().len() {
+        let more = rounds.model.lengths.get(next.index());
+        let room = more.and_then(|more| edge.flight.reserve(&rounds.device, more.answer));
+        if room.is_some() {
             coming = Some(self::coming(session, next, infer).await?);
         }
-        answer.write(stall, send).await?;
+        answer.write(edge.limits.stall, send).await?;
+        if room.is_none() && more.is_some() {
+            coming = Some(self::coming(session, next, infer).await?);
+        }
         r = next;
     }
     Ok(())
@@ -188,9 +224,6 @@ async fn coming(session: &Arc<Session>, r: RoundId, infer: Infer) -> Result<Comi
 /// Edge B: each round as it is uploaded. `false` when the device ended the inference before its last round.
 async fn answer_each(session: &Session, send: &mut SendHalf, recv: &mut RecvHalf, infer: Infer) -> Result<bool, Fault> {
     let (rounds, inbox, stall) = (&session.rounds, session.inbox.as_deref(), session.edge().limits.stall);
-    if let Some(inbox) = inbox {
-        inbox.begin(infer.counter);
-    }
     let plan = &rounds.model.plan;
     let mut cursor = RoundCursor::new(plan.rounds().len());
     while let Some(r) = cursor.due() {
@@ -216,11 +249,11 @@ async fn answer_each(session: &Session, send: &mut SendHalf, recv: &mut RecvHalf
     Ok(true)
 }
 
-/// All answers are out: the place is free, though the device has still to read them.
-fn finish(session: &Session, send: &mut SendHalf, place: Place, begun: Instant) {
+/// All answers are out: the place is free, though the device has still to read them; the room is not.
+fn finish(session: &Session, send: &mut SendHalf, place: Place, begun: Instant) -> Option<Grant> {
     let _ = send.finish();
     session.edge().finished(begun.elapsed());
-    drop(place);
+    place.taken.map(|(_permit, room)| room)
 }
 
 /// Waits until the device has said that it is done, or let go of the stream.
@@ -232,7 +265,19 @@ async fn ended(recv: &mut RecvHalf) -> Result<(), Fault> {
     }
 }
 
-/// Keeps the stream until the device is done with it; without its `END` it is let go after a while all the same.
-async fn await_end(stall: Duration, end: Pin<&mut impl Future<Output = Result<(), Fault>>>) -> Result<(), Fault> {
-    timeout(stall, end).await.unwrap_or(Ok(()))
+/// Keeps the stream, and the `room` of what it may hold, until the device is done with it and has it all; else it is let
+/// go after a while.
+async fn await_end(
+    session: &Session,
+    send: &mut SendHalf,
+    end: impl Future<Output = Result<(), Fault>>,
+    room: Option<Grant>,
+) -> Result<(), Fault> {
+    let done = async {
+        end.await?;
+        if send.delivered().await { Ok(()) } else { Err(Fault::Gone) }
+    };
+    let done = timeout(patience(session.edge().limits.stall, session.edge().buffered()), done).await;
+    drop(room);
+    done.unwrap_or(Err(Fault::Gone))
 }

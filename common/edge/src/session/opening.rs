@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use ring::rand::{SecureRandom, SystemRandom};
-use twinmask_codec::packed_parts_len;
 use twinmask_model::bundle::short;
 use twinmask_ring::keys::SessionKeys;
 use twinmask_transport::frame_io::{read_frame, write_frame};
@@ -12,6 +11,7 @@ use twinmask_wire::message::{MaskPart, Open, Opened, Prf, RelayOpen, Secret};
 use twinmask_wire::{CloseCode, Codec, FrameType};
 
 use crate::ahead::store::Ahead;
+use crate::budget::Device;
 use crate::edge::Edge;
 use crate::fault::{Fault, refused};
 use crate::models::Model;
@@ -30,14 +30,14 @@ pub(super) struct Opening {
 }
 
 /// `OPEN` and `OPENED` on the first stream.
-pub(super) async fn open(edge: &Arc<Edge>, connection: &Connection, device: &str) -> Result<Opening, Fault> {
+pub(super) async fn open(edge: &Arc<Edge>, connection: &Connection, device: &Device) -> Result<Opening, Fault> {
     let (mut send, mut recv) = connection.accept_bi().await.map_err(|_| Fault::Gone)?;
     let open: Open = read_frame(&mut recv, |h| h.expect(FrameType::Open, &[], "OPEN")).await?.body()?;
     let (prf, model) = accept(edge, &open, device, connection.peer())?;
     let keys = open.seed.as_ref().map(|seed| agree(edge, connection.peer(), seed)).transpose()?;
     let facts = open.ticket.clone().map(|ticket| RelayOpen {
         session: open.session,
-        device: device.to_owned(),
+        device: device.to_string(),
         digest: open.digest,
         ticket,
     });
@@ -45,21 +45,21 @@ pub(super) async fn open(edge: &Arc<Edge>, connection: &Connection, device: &str
     match (edge.role, facts) {
         (Role::A, Some(facts)) => introduction = link::introduce(edge, &facts).await,
         (Role::B, Some(facts)) => {
-            let bytes = |r| packed_parts_len(&model.plan.answer_parts(r));
-            inbox = edge.inboxes.open(facts, model.plan.round_ids().map(bytes).collect());
+            let lengths = model.lengths.iter().map(|l| l.correction).collect();
+            inbox = edge.inboxes.open(facts, lengths, &edge.corrections, edge.limits.relay_session);
         }
         (_, None) => {}
     }
     let opened = Opened {
         prf,
-        max_in_flight: edge.limits.max_in_flight,
+        max_in_flight: edge.most_in_flight(&model),
         kernel: edge.kernel.name().to_owned(),
         relay: introduction.is_some() || inbox.is_some(),
         part: keys.as_ref().map(|(_, part)| part.clone()),
     };
     let outbox = introduction.as_ref().map(|i| Outbox::new(i.credit));
-    let ahead = keys.is_some().then(|| Ahead::new(outbox));
-    let rounds = Rounds::new(edge, model, keys.map(|(keys, _)| keys), prf, open.codec);
+    let ahead = keys.is_some().then(|| Ahead::new(outbox, device, &edge.ahead, &model.lengths, edge.limits.rest));
+    let rounds = Rounds::new(edge, device, model, keys.map(|(keys, _)| keys), prf, open.codec);
     let session = Arc::new(Session::new(rounds, ahead, inbox, open.ticket.is_some()));
     write_frame(&mut send, FrameType::Opened, &opened, Codec::Packed, &[]).await?;
     Ok(Opening { session, send, recv, introduction })

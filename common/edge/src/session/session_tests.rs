@@ -1,6 +1,6 @@
 //! Sessions against a hand-driven device, in memory.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -8,7 +8,8 @@ use twinmask_codec::{Counter, RoundId};
 use twinmask_kernels::default_kernel;
 use twinmask_layer::Geometry;
 use twinmask_ring::prf::Key;
-use twinmask_testkit::{Hook, Layer, wrapped};
+use twinmask_testkit::{Gate, Hook, Layer, wrapped};
+use twinmask_transport::Connection;
 use twinmask_wire::frame::{encode, encode_with};
 use twinmask_wire::message::{Busy, Claim, Claimed, End, Infer, Open, Opened, Round, Secret};
 use twinmask_wire::{CloseCode, Codec, CodecChoice, FrameType, payload};
@@ -308,9 +309,100 @@ async fn a_session_above_its_inferences_is_told_to_come_again() {
 
     write(&mut first, FrameType::End, &End {}).await;
     idle(&edge).await;
-    let (mut again, mut answers) = device.infer(1).await;
+    let (mut again, mut answers) = device.infer(2).await; // that of an inference that was told "busy" is burnt
     upload(&mut again, &plan, 0, &shares(&plan, 0, "x"), Codec::Packed).await;
     read(&mut answers, FrameType::Answer, &plan.answer_parts(RoundId::at(0))).await;
+    let _stream = device.infer(1).await;
+    closed_with(&device.connection, CloseCode::CounterUsed).await;
+}
+
+/// The other end of a new connection of another device.
+fn connect_as(edge: &TestEdge, name: &str) -> Connection {
+    edge.connect_as(twinmask_transport::Role::device(name).expect("a good name"))
+}
+
+/// If this fails, one device pins as much memory as it has sessions and streams.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_inferences_of_one_device_hold_is_bounded() {
+    let plan = bundle().plan;
+    let parts = [plan.upload_parts(RoundId::at(0)), plan.answer_parts(RoundId::at(0))];
+    for (role, held) in [(Role::A, &parts[1..]), (Role::B, &parts[..])] {
+        let held = held.iter().map(|parts| payload::most_len(parts)).max().expect("there are some");
+        let limits = Limits { flight_device: 5 * held / 2, flight_total: 3 * held, ..Limits::default() };
+        let edge = TestEdge::with(role, bundle(), limits, default_kernel());
+        let held = held as f64;
+        let begin = async |connection: Connection, counter| {
+            let mut device = Device::open(connection, &edge.open_frame()).await;
+            assert_eq!(device.opened.max_in_flight, 2, "what there is room for");
+            if role == Role::A {
+                device.claim(counter).await;
+            }
+            let stream = device.infer(counter).await;
+            (device, stream)
+        };
+        let mut running = Vec::new();
+        for session in 1..=2 {
+            running.push(begin(edge.connect(), session).await);
+            until(|| gauge(&edge, "twinmask_flight_bytes") >= session as f64 * held).await;
+        }
+        let busy = async |connection: Connection| {
+            let (_device, (_, mut recv)) = begin(connection, 3).await;
+            read(&mut recv, FrameType::Busy, &[]).await;
+        };
+        busy(edge.connect()).await;
+        running.push(begin(connect_as(&edge, "other"), 4).await);
+        until(|| gauge(&edge, "twinmask_flight_bytes") >= 3.0 * held).await;
+        busy(connect_as(&edge, "third")).await;
+        running.remove(0).0.connection.close(0, "");
+        until(|| gauge(&edge, "twinmask_flight_bytes") < 3.0 * held).await;
+        running.push(begin(connect_as(&edge, "third"), 5).await);
+        until(|| gauge(&edge, "twinmask_flight_bytes") >= 3.0 * held).await;
+        assert_eq!(gauge(&edge, "twinmask_flight_bytes"), 3.0 * held);
+        running.iter().for_each(|(device, _)| device.connection.close(0, ""));
+        until(|| gauge(&edge, "twinmask_flight_bytes") == 0.0).await;
+    }
+}
+
+/// Writes down whose rounds are computed, by their first element, and holds them up at its gate.
+#[derive(Default)]
+struct Order {
+    firsts: Mutex<Vec<u32>>,
+    gate: Gate,
+}
+
+impl Hook for Order {
+    fn load(&self, layer: &Layer, xs: &[&[u32]]) {
+        self.gate.pass();
+        if layer.index == 0 {
+            self.firsts.lock().expect("no panic").push(xs[0][0]);
+        }
+    }
+}
+
+/// If this fails, a device gets more of the processors the more sessions it has.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_has_one_turn_however_many_its_sessions() {
+    let order = Arc::new(Order::default());
+    let kernel = wrapped(default_kernel(), Arc::clone(&order));
+    let edge = TestEdge::on_threads(1, Role::B, bundle(), Limits::default(), kernel);
+    let plan = edge.bundle.plan.clone();
+    let mut streams = Vec::new();
+    for i in 0..7 {
+        let connection = if i < 6 { edge.connect() } else { connect_as(&edge, "other") };
+        let device = Device::open(connection, &edge.open_frame()).await;
+        let (mut send, recv) = device.infer(0).await;
+        upload(&mut send, &plan, 0, &shares(&plan, 0, &format!("device {}", i / 6)), Codec::Packed).await;
+        until(|| order.gate.waiting() == 1).await; // the first of all is being computed
+        streams.push((device, send, recv));
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await; // for all to reach the queue
+    order.gate.open();
+    for (_, _, recv) in &mut streams {
+        read(recv, FrameType::Answer, &plan.answer_parts(RoundId::at(0))).await;
+    }
+    let other = shares(&plan, 0, "device 1")[0][0];
+    let at = order.firsts.lock().expect("no panic").iter().position(|&first| first == other);
+    assert!(at.is_some_and(|at| at <= 2), "the other device's turn came after {at:?} others");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -327,9 +419,8 @@ async fn limits_on_sessions_and_silence() {
     let held = [edge.device().await, edge.device().await];
     let third = edge.connect();
     assert!(closed_with(&third, CloseCode::Limit).await.contains("max_sessions_per_device"));
-    let role = |name| twinmask_transport::Role::device(name).expect("a good name");
-    let other = Device::open(edge.connect_as(role("other")), &edge.open_frame()).await;
-    let last = edge.connect_as(role("last"));
+    let other = Device::open(connect_as(&edge, "other"), &edge.open_frame()).await;
+    let last = connect_as(&edge, "last");
     assert!(closed_with(&last, CloseCode::Limit).await.contains("max_sessions)"));
     drop((held, other));
 }
