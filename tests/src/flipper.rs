@@ -1,7 +1,7 @@
-//! A wire that flips one bit of one frame: the device's connection ends here, another goes on to the edge.
+//! A wire that flips one bit of one frame: the client's connection ends here, another goes on to the edge.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Mutex;
@@ -20,6 +20,8 @@ pub enum Part {
     Body(usize),
     /// A byte of the payload, in thousandths of its length.
     Payload(usize),
+    /// A byte of the whole frame, modulo its length.
+    Any(usize),
 }
 
 /// Which bit of which frame is flipped.
@@ -33,11 +35,20 @@ pub struct Flip {
     pub bit: u8,
 }
 
+/// Where a bit was flipped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hit {
+    /// Type of the frame, as its header said.
+    pub kind: u8,
+    /// Whether it was in the frame's payload.
+    pub payload: bool,
+}
+
 /// What passed a wire.
 #[derive(Debug, Default)]
 pub struct Passed {
     frames: AtomicUsize,
-    flipped: AtomicUsize,
+    hit: OnceLock<Hit>,
 }
 
 impl Passed {
@@ -50,19 +61,25 @@ impl Passed {
     /// Whether the bit was really flipped: a frame may have no such byte.
     #[must_use]
     pub fn flipped(&self) -> bool {
-        self.flipped.load(Ordering::SeqCst) > 0
+        self.hit.get().is_some()
+    }
+
+    /// Where the bit was flipped, if it was.
+    #[must_use]
+    pub fn hit(&self) -> Option<Hit> {
+        self.hit.get().copied()
     }
 }
 
-/// Lays a wire between a device and an edge: gives the device's end, the edge's end, and what passes. Must be called
-/// inside a tokio runtime.
+/// Lays a wire between a client, who opens the streams, and an edge: gives the client's end, the edge's end, and what
+/// passes. Must be called inside a tokio runtime.
 #[must_use]
-pub fn wire(device: &Role, edge: &Role, flip: Option<Flip>) -> (Connection, Connection, Arc<Passed>) {
-    let (device_end, near) = memory_pair(device.clone(), edge.clone());
-    let (far, edge_end) = memory_pair(device.clone(), edge.clone());
+pub fn wire(client: &Role, edge: &Role, flip: Option<Flip>) -> (Connection, Connection, Arc<Passed>) {
+    let (client_end, near) = memory_pair(client.clone(), edge.clone());
+    let (far, edge_end) = memory_pair(client.clone(), edge.clone());
     let passed = Arc::new(Passed::default());
     tokio::spawn(carry(near, far, flip, Arc::clone(&passed)));
-    (device_end, edge_end, passed)
+    (client_end, edge_end, passed)
 }
 
 /// Carries streams until either side closes; then closes the other side alike.
@@ -98,8 +115,9 @@ async fn pump(mut recv: RecvHalf, mut send: SendHalf, flip: Option<Flip>, passed
                 if let Some(flip) = flip.filter(|f| f.frame == number)
                     && let Some(byte) = at(&bytes, flip.part)
                 {
+                    let hit = Hit { kind: bytes[5], payload: byte >= HEADER + lengths(&bytes).0 };
                     bytes[byte] ^= 1 << flip.bit;
-                    passed.flipped.fetch_add(1, Ordering::SeqCst);
+                    let _ = passed.hit.set(hit);
                 }
                 if send.write_all(&bytes).await.is_err() {
                     let _ = recv.stop(0);
@@ -141,6 +159,7 @@ fn at(frame: &[u8], part: Part) -> Option<usize> {
     match part {
         Part::Header(i) => (i < HEADER).then_some(i),
         Part::Body(i) => (body > 0).then(|| HEADER + i % body),
+        Part::Any(i) => Some(i % frame.len()),
         Part::Payload(i) => (payload > 0).then(|| HEADER + body + (i * payload / 1000).min(payload - 1)),
     }
 }
