@@ -7,7 +7,8 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 seconds=${FUZZ_SECONDS:-60}
-jobs=${FUZZ_BUILD_JOBS:-}
+# `make test` has built the release; on a machine that has not, dev is built sooner.
+profile=${FUZZ_SEEDS_PROFILE:-release}
 target=$(cd ../.. && pwd)/target/fuzz
 skipped() { echo "make fuzz skipped: $1"; exit 0; }
 
@@ -15,9 +16,9 @@ cargo +nightly --version >/dev/null 2>&1 || skipped "no nightly toolchain (type:
 command -v c++ >/dev/null || skipped "no C++ compiler for libFuzzer (type: apt-get install g++)"
 cargo fuzz --version >/dev/null 2>&1 || cargo install cargo-fuzz --locked --quiet
 
-targets=$(cd ../.. && cargo run --release --quiet --package twinmask-targets --bin seeds -- "$target/seeds")
+targets=$(cd ../.. && cargo run --profile "$profile" --quiet --package twinmask-targets --bin seeds -- "$target/seeds")
 fuzz=(--fuzz-dir . --target-dir "$target")
-cargo +nightly fuzz build "${fuzz[@]}" ${jobs:+--jobs "$jobs"}
+cargo +nightly fuzz build "${fuzz[@]}"
 failed=""
 while read -r name longest; do
   if [ $# -gt 0 ] && [[ " $* " != *" $name "* ]]; then continue; fi

@@ -49,9 +49,25 @@ pub struct Hit {
 pub struct Passed {
     frames: AtomicUsize,
     hit: OnceLock<Hit>,
+    /// Whole frames as they came, if they are kept.
+    kept: Option<std::sync::Mutex<Vec<Vec<u8>>>>,
 }
 
 impl Passed {
+    /// Nothing yet; keeps every frame.
+    pub(crate) fn keeping() -> Passed {
+        Passed { kept: Some(Default::default()), ..Passed::default() }
+    }
+
+    /// The frames that were kept, header first.
+    ///
+    /// # Panics
+    /// If somebody panicked with them in his hands.
+    #[must_use]
+    pub fn kept(&self) -> Vec<Vec<u8>> {
+        self.kept.as_ref().map(|kept| kept.lock().expect("no panic").clone()).unwrap_or_default()
+    }
+
     /// Frames so far.
     #[must_use]
     pub fn frames(&self) -> usize {
@@ -83,7 +99,7 @@ pub fn wire(client: &Role, edge: &Role, flip: Option<Flip>) -> (Connection, Conn
 }
 
 /// Carries streams until either side closes; then closes the other side alike.
-async fn carry(near: Connection, far: Connection, flip: Option<Flip>, passed: Arc<Passed>) {
+pub(crate) async fn carry(near: Connection, far: Connection, flip: Option<Flip>, passed: Arc<Passed>) {
     let mut streams = JoinSet::new();
     // One frame at a time takes its number, so that a flip of an early frame is the same in every run.
     let turn = Arc::new(Mutex::new(()));
@@ -111,6 +127,9 @@ async fn pump(mut recv: RecvHalf, mut send: SendHalf, flip: Option<Flip>, passed
         match frame(&mut recv).await {
             Ok(Some(mut bytes)) => {
                 let _turn = turn.lock().await;
+                if let Some(kept) = &passed.kept {
+                    kept.lock().expect("no panic").push(bytes.clone());
+                }
                 let number = passed.frames.fetch_add(1, Ordering::SeqCst);
                 if let Some(flip) = flip.filter(|f| f.frame == number)
                     && let Some(byte) = at(&bytes, flip.part)
