@@ -6,7 +6,7 @@ CARGO ?= cargo
 unexport OPENBLAS_CORETYPE
 unexport OPENBLAS_L2_SIZE
 
-.PHONY: build demo check test bench lint fmt deps doc fuzz arm arm-deps
+.PHONY: build demo check test bench lint fmt deps doc fuzz audit dependencies sbom miri arm arm-deps
 
 build: deps
 	$(CARGO) build --release -p twinmask-owner-keygen -p twinmask-edge-a -p twinmask-edge-b -p twinmask-device \
@@ -36,13 +36,33 @@ lint: deps
 fmt:
 	$(CARGO) fmt --all
 
-# Coverage-guided fuzzing; needs a nightly toolchain and `cargo install cargo-fuzz`.
+# Each fuzzer for FUZZ_SECONDS; skipped, with the line to type, where there is no nightly toolchain. One alone:
+# tests/fuzz/run.sh NAME.
 FUZZ_SECONDS ?= 60
 fuzz:
-	@cargo fuzz --version >/dev/null 2>&1 || { echo "type: cargo install cargo-fuzz && rustup toolchain install nightly"; exit 1; }
-	for target in onnx bundle frame; do \
-	  (cd tests/fuzz && cargo +nightly fuzz run --fuzz-dir . $$target -- -max_total_time=$(FUZZ_SECONDS)) || exit 1; \
-	done
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) tests/fuzz/run.sh
+
+# Licences, sources and bans of all dependencies (deny.toml), and known advisories where their database can be had.
+audit:
+	@cargo deny --version >/dev/null 2>&1 || $(CARGO) install cargo-deny --locked --quiet
+	cargo deny --locked --all-features --log-level error check licenses bans sources
+	@if cargo deny fetch db >/dev/null 2>&1 || ls -d $${CARGO_HOME:-$$HOME/.cargo}/advisory-dbs/advisory-db-* >/dev/null 2>&1; then \
+	  cargo deny --locked --offline --log-level error check advisories; \
+	else echo "advisories skipped: the database https://github.com/RustSec/advisory-db cannot be reached"; fi
+
+# docs/dependencies.md anew, and a bill of materials (CycloneDX) for each shipped program.
+dependencies: deps
+	$(CARGO) run --release --quiet -p twinmask-tests --bin supply -- list
+sbom: deps
+	$(CARGO) run --release --quiet -p twinmask-tests --bin supply -- sbom target/sbom
+
+# The safe numeric crates under miri; skipped where the nightly toolchain has it not. zstd is C, which miri cannot run.
+miri:
+	@if cargo +nightly miri --version >/dev/null 2>&1; then \
+	  cargo +nightly miri test -p twinmask-ring -p twinmask-codec --lib && \
+	  cargo +nightly miri test -p twinmask-wire --lib -- --skip payload && \
+	  cargo +nightly miri test -p twinmask-masking --lib -- a_mask_is_used_once field_arithmetic; \
+	else echo "make miri skipped: no miri (type: rustup component add --toolchain nightly miri)"; fi
 
 # The device on 64-bit ARM, under qemu-user: its tests, and private inferences with edges of this machine.
 arm: build

@@ -1,12 +1,12 @@
-//! A wire that flips one bit of one frame: the device's connection ends here, another goes on to the edge.
+//! A wire that flips one bit of one frame: the client's connection ends here, another goes on to the edge.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
-use twinmask_transport::{CloseReason, Connection, Identity, RecvHalf, Role, SendHalf, StreamError, memory_pair_as};
+use twinmask_transport::{CloseReason, Connection, RecvHalf, SendHalf, StreamError};
 
 /// Bytes of a frame's header, and where the lengths of body and payload are in it.
 const HEADER: usize = 16;
@@ -20,6 +20,8 @@ pub enum Part {
     Body(usize),
     /// A byte of the payload, in thousandths of its length.
     Payload(usize),
+    /// A byte of the whole frame, modulo its length.
+    Any(usize),
 }
 
 /// Which bit of which frame is flipped.
@@ -33,14 +35,39 @@ pub struct Flip {
     pub bit: u8,
 }
 
+/// Where a bit was flipped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hit {
+    /// Type of the frame, as its header said.
+    pub kind: u8,
+    /// Whether it was in the frame's payload.
+    pub payload: bool,
+}
+
 /// What passed a wire.
 #[derive(Debug, Default)]
 pub struct Passed {
     frames: AtomicUsize,
-    flipped: AtomicUsize,
+    hit: OnceLock<Hit>,
+    /// Whole frames as they came, if they are kept.
+    kept: Option<std::sync::Mutex<Vec<Vec<u8>>>>,
 }
 
 impl Passed {
+    /// Nothing yet; keeps every frame.
+    pub(crate) fn keeping() -> Passed {
+        Passed { kept: Some(Default::default()), ..Passed::default() }
+    }
+
+    /// The frames that were kept, header first.
+    ///
+    /// # Panics
+    /// If somebody panicked with them in his hands.
+    #[must_use]
+    pub fn kept(&self) -> Vec<Vec<u8>> {
+        self.kept.as_ref().map(|kept| kept.lock().expect("no panic").clone()).unwrap_or_default()
+    }
+
     /// Frames so far.
     #[must_use]
     pub fn frames(&self) -> usize {
@@ -50,23 +77,28 @@ impl Passed {
     /// Whether the bit was really flipped: a frame may have no such byte.
     #[must_use]
     pub fn flipped(&self) -> bool {
-        self.flipped.load(Ordering::SeqCst) > 0
+        self.hit.get().is_some()
+    }
+
+    /// Where the bit was flipped, if it was.
+    #[must_use]
+    pub fn hit(&self) -> Option<Hit> {
+        self.hit.get().copied()
     }
 }
 
-/// Lays a wire between a device and an edge: gives the device's end, the edge's end, and what passes. Must be called
-/// inside a tokio runtime.
+/// Lays a wire between a client, who opens the streams, and an edge, whose connection `pair` would be: gives the client's
+/// end, the edge's end, and what passes. Must be called inside a tokio runtime.
 #[must_use]
-pub fn wire(device: &Identity, edge: &Role, flip: Option<Flip>) -> (Connection, Connection, Arc<Passed>) {
-    let (device_end, near) = memory_pair_as(device, edge.clone());
-    let (far, edge_end) = memory_pair_as(device, edge.clone());
+pub fn wire(pair: impl Fn() -> (Connection, Connection), flip: Option<Flip>) -> (Connection, Connection, Arc<Passed>) {
+    let ((client_end, near), (far, edge_end)) = (pair(), pair());
     let passed = Arc::new(Passed::default());
     tokio::spawn(carry(near, far, flip, Arc::clone(&passed)));
-    (device_end, edge_end, passed)
+    (client_end, edge_end, passed)
 }
 
 /// Carries streams until either side closes; then closes the other side alike.
-async fn carry(near: Connection, far: Connection, flip: Option<Flip>, passed: Arc<Passed>) {
+pub(crate) async fn carry(near: Connection, far: Connection, flip: Option<Flip>, passed: Arc<Passed>) {
     let mut streams = JoinSet::new();
     // One frame at a time takes its number, so that a flip of an early frame is the same in every run.
     let turn = Arc::new(Mutex::new(()));
@@ -94,12 +126,16 @@ async fn pump(mut recv: RecvHalf, mut send: SendHalf, flip: Option<Flip>, passed
         match frame(&mut recv).await {
             Ok(Some(mut bytes)) => {
                 let _turn = turn.lock().await;
+                if let Some(kept) = &passed.kept {
+                    kept.lock().expect("no panic").push(bytes.clone());
+                }
                 let number = passed.frames.fetch_add(1, Ordering::SeqCst);
                 if let Some(flip) = flip.filter(|f| f.frame == number)
                     && let Some(byte) = at(&bytes, flip.part)
                 {
+                    let hit = Hit { kind: bytes[5], payload: byte >= HEADER + lengths(&bytes).0 };
                     bytes[byte] ^= 1 << flip.bit;
-                    passed.flipped.fetch_add(1, Ordering::SeqCst);
+                    let _ = passed.hit.set(hit);
                 }
                 if send.write_all(&bytes).await.is_err() {
                     let _ = recv.stop(0);
@@ -141,6 +177,7 @@ fn at(frame: &[u8], part: Part) -> Option<usize> {
     match part {
         Part::Header(i) => (i < HEADER).then_some(i),
         Part::Body(i) => (body > 0).then(|| HEADER + i % body),
+        Part::Any(i) => Some(i % frame.len()),
         Part::Payload(i) => (payload > 0).then(|| HEADER + body + (i * payload / 1000).min(payload - 1)),
     }
 }

@@ -14,6 +14,8 @@ pub mod networks;
 pub mod onnx;
 mod process;
 pub mod secrets;
+pub mod supply;
+pub mod tap;
 
 pub use deployment::{DEVICE, Deployment, Inferred, Pair};
 pub use edge::{Edge, until};

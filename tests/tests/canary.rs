@@ -1,35 +1,93 @@
-//! Even the most talkative logs keep the secrets.
+//! Even the most talkative logs keep the secrets; so do files, and wires on which they have no business.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
 
 use twinmask_tests::data::parse_npy;
 use twinmask_tests::secrets::Secrets;
-use twinmask_tests::{Deployment, Pair, kernels, run};
+use twinmask_tests::tap::Tap;
+use twinmask_tests::{Deployment, Edge, Output, kernels, run, until};
+use twinmask_wire::message::Secret;
 
-/// If this fails, somebody who reads logs or reports can unmask what the device sent, or pose as the device.
+/// Both edges and the wires to and between them, all of which are listened to.
+struct Scene {
+    a: Edge,
+    b: Edge,
+    to_a: Tap,
+    to_b: Tap,
+    between: Tap,
+}
+
+impl Scene {
+    fn new(runtime: &tokio::runtime::Runtime, deployment: &Deployment, kernel: &str, temporary: &Path) -> Scene {
+        let identity = |of: &str| deployment.path(of).join("identity");
+        let start = |name: &str, more: &[&str]| {
+            let mut command = Edge::command(name, &deployment.path(name));
+            command.args(["--kernel", kernel, "--log", "trace"]).args(more).env("TMPDIR", temporary);
+            Edge::start(&mut command)
+        };
+        let tap = |server, client, edge: &Edge| Tap::new(runtime, &identity(server), &identity(client), &edge.address);
+        let b = start("edge-b", &[]);
+        let between = tap("edge-b", "edge-a", &b);
+        let a = start("edge-a", &["--peer", &between.address]);
+        until("the edges connected", || a.metric("twinmask_peer_connected") == 1.0);
+        let (to_a, to_b) = (tap("edge-a", "devices/cam", &a), tap("edge-b", "devices/cam", &b));
+        Scene { a, b, to_a, to_b, between }
+    }
+
+    /// Adds what the sessions so far were opened with; gives how many there were.
+    fn learn(&self, secrets: &mut Secrets) -> usize {
+        let opens = self.to_a.opens();
+        for open in &opens {
+            secrets.add("a session's seed", &open.seed.as_ref().expect("edge A gets one").0);
+            if let Some(Secret(ticket)) = &open.ticket {
+                secrets.add("a session's ticket", ticket);
+            }
+        }
+        opens.len()
+    }
+}
+
+/// If this fails, somebody who reads logs, reports, files or what an edge was sent can unmask what the device sent, or
+/// pose as the device.
 #[test]
 fn no_secret_is_logged_or_reported() {
     let deployment = Deployment::lenet();
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let key = std::fs::read_to_string(deployment.path("devices/cam/identity/key.pem")).expect("the device's key");
-    let secrets = Secrets::of(&deployment.bundle("lenet"), &key);
-    let input = deployment.tensor("input", &[1, 1, 28, 28]);
-    let output = deployment.scratch("output.npy");
+    let (input, output) = (deployment.tensor("input", &[1, 1, 28, 28]), deployment.scratch("output.npy"));
+    let (input, output) = (input.to_str().expect("UTF-8"), output.to_str().expect("UTF-8"));
+    let temporary = deployment.scratch("temporary");
+    std::fs::create_dir(&temporary).expect("a new folder");
+    let bundle = deployment.bundle("lenet");
+    let of_device = || Secrets::of(&bundle, &key);
     for kernel in kernels() {
-        let arguments = ["--kernel", kernel, "--log", "trace"];
-        let mut pair = Pair { a: deployment.edge("edge-a", &arguments), b: deployment.edge("edge-b", &arguments) };
-        let device = |arguments: &[&str]| {
-            let mut command = deployment.device_command(&pair.a.address, &pair.b.address);
-            let out = run(command.env("TWINMASK_LOG", "trace").args(arguments), std::time::Duration::from_secs(60));
-            assert!(out.code != Some(0) || out.stderr.contains("TRACE"), "not at its most talkative: {}", out.stderr);
+        let mut scene = Scene::new(&runtime, &deployment, kernel, &temporary);
+        let command = |arguments: &[&str]| {
+            let mut command = deployment.device_command(&scene.to_a.address, &scene.to_b.address);
+            command.env("TWINMASK_LOG", "trace").env("TMPDIR", &temporary).args(arguments);
+            command
+        };
+        let runs: [(&[&str], i32); 6] = [
+            (&["infer", input, "--json", "--save-output", output], 0),
+            (&["infer", input, "--top", "10"], 0),
+            (&["--mode", "relay", "infer", input, "--json"], 0),
+            (&["--prefetch", "2", "bench", "--runs", "3"], 0),
+            (&["--mode", "relay", "bench", "--runs", "3"], 0),
+            (&["--model", "none", "infer", input], 3),
+        ];
+        let outputs: Vec<Output> = runs.iter().map(|(arguments, code)| device(command(arguments), *code)).collect();
+        let mut secrets = of_device();
+        let sessions = scene.learn(&mut secrets);
+        assert_eq!(sessions, runs.len() - 1, "every run but the last opens a session");
+        for out in &outputs {
             secrets.check("the device's log", &out.stderr);
             secrets.check("the device's report", &out.stdout);
-            out
-        };
-        let (input, output) = (input.to_str().expect("UTF-8"), output.to_str().expect("UTF-8"));
-        device(&["infer", input, "--json", "--save-output", output]).expect_ok();
-        device(&["infer", input, "--top", "10"]).expect_ok();
-        device(&["bench", "--runs", "3"]).expect_ok();
-        device(&["--model", "none", "infer", input]).expect_code(3);
+        }
         assert_eq!(parse_npy(&std::fs::read(output).expect("saved")).1.len(), 10);
-        for edge in [&mut pair.a, &mut pair.b] {
+        check_wires(&scene, &of_device());
+        for edge in [&mut scene.a, &mut scene.b] {
             let metrics = edge.get("/metrics").1;
             let out = edge.stop().expect_ok();
             assert!(out.stderr.contains("TRACE"), "the edge's log is not at its most talkative");
@@ -37,5 +95,47 @@ fn no_secret_is_logged_or_reported() {
                 secrets.check("an edge", text);
             }
         }
+        check_files(&deployment, &temporary, &scene, &of_device());
     }
+}
+
+fn device(mut command: Command, code: i32) -> Output {
+    let out = run(&mut command, Duration::from_secs(60)).expect_code(code);
+    assert!(code != 0 || out.stderr.contains("TRACE"), "not at its most talkative: {}", out.stderr);
+    out
+}
+
+/// The seed goes to edge A and nowhere else, tickets to both edges, what is the device's to nobody.
+fn check_wires(scene: &Scene, of_device: &Secrets) {
+    let mut seeds = Secrets::default();
+    for open in scene.to_a.opens() {
+        seeds.add("a session's seed", &open.seed.expect("edge A gets one").0);
+    }
+    let (to_b, between) = (scene.to_b.frames(), scene.between.frames());
+    assert!(to_b.len() > 50 && between.len() > 20, "{} and {} frames", to_b.len(), between.len());
+    for frame in to_b.iter().chain(&between) {
+        assert_eq!(seeds.held_by(frame), None, "edge B is sent it");
+    }
+    for frame in scene.to_a.frames().iter().chain(&to_b).chain(&between) {
+        assert_eq!(of_device.held_by(frame), None, "an edge is sent it");
+    }
+    let found = scene.to_a.frames().iter().any(|frame| seeds.held_by(frame).is_some());
+    assert!(found, "edge A is sent the seed: what is looked for can be found");
+}
+
+/// No file holds what a session was opened with, and no edge's what is the device's.
+fn check_files(deployment: &Deployment, temporary: &Path, scene: &Scene, of_device: &Secrets) {
+    let mut of_sessions = Secrets::default();
+    scene.learn(&mut of_sessions);
+    let left = std::fs::read_dir(temporary).expect("a folder").count();
+    assert_eq!(left, 0, "files are left in the folder of temporary ones");
+    let mut found = 0;
+    for (path, content) in deployment.snapshot() {
+        let name = path.strip_prefix(deployment.path("")).expect("below").to_owned();
+        assert_eq!(of_sessions.held_by(&content), None, "{}", name.display());
+        let own = name.starts_with("devices/cam");
+        found += usize::from(own && of_device.held_by(&content).is_some());
+        assert!(own || of_device.held_by(&content).is_none(), "{} holds a device's secret", name.display());
+    }
+    assert!(found >= 2, "the device's key and bundle are there: what is looked for can be found");
 }

@@ -18,7 +18,7 @@ use twinmask_tests::flipper::{Flip, Part, wire};
 use twinmask_tests::networks::{save, tiny};
 use twinmask_tests::{Deployment, Pair, kernels};
 use twinmask_transport::frame_io::write_frame;
-use twinmask_transport::{Client, Connection, Identity, Role, TransportLimits};
+use twinmask_transport::{Client, Connection, Identity, Role, TransportLimits, memory_pair_as};
 use twinmask_wire::message::{Claim, Infer, Open, Prf, Secret};
 use twinmask_wire::{Codec, CodecChoice, FrameType};
 
@@ -78,8 +78,8 @@ impl Scene {
     /// An inference with a flip on one of the wires: its outputs, the frames on both wires, and whether it was flipped.
     async fn infer(&self, flip: Option<(Wire, Flip)>) -> (Result<Vec<f32>, DeviceError>, [usize; 2], bool) {
         let on = |w: fn(&Wire) -> bool| flip.filter(|(wire, _)| w(wire)).map(|(_, flip)| flip);
-        let (to_a, at_a, passed_a) = wire(&self.identity, &Role::EdgeA, on(|w| matches!(w, Wire::A)));
-        let (to_b, at_b, passed_b) = wire(&self.identity, &Role::EdgeB, on(|w| matches!(w, Wire::B)));
+        let (to_a, at_a, passed_a) = wire(|| memory_pair_as(&self.identity, Role::EdgeA), on(|w| matches!(w, Wire::A)));
+        let (to_b, at_b, passed_b) = wire(|| memory_pair_as(&self.identity, Role::EdgeB), on(|w| matches!(w, Wire::B)));
         tokio::spawn(Arc::clone(&self.a).serve(at_a));
         tokio::spawn(Arc::clone(&self.b).serve(at_b));
         let result = self.infer_over(to_a, to_b).await;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use twinmask_model::graph::Element;
 
-use crate::input::error::InputError;
+use crate::input::error::{InputError, Origin};
 use crate::input::tensor::{Data, Tensor};
 
 /// First bytes of every .npy file.
@@ -13,11 +13,17 @@ pub(crate) const MAGIC: &[u8] = b"\x93NUMPY";
 /// Most bytes of a header: NumPy's own take 128.
 const MAX_HEADER: usize = 1 << 16;
 
-/// Reads an array of exactly this shape and element type.
+/// Reads an array of exactly this shape and element type, such as [`write`] makes of floats. No more is taken from
+/// `file` than that array has bytes, and one more.
 ///
 /// # Errors
-/// Says what is wrong with the array, and the mend.
-pub(crate) fn read(mut file: impl Read, shape: &[u32], element: Element) -> Result<Tensor, String> {
+/// [`InputError::Array`] saying what is wrong with the array, and the mend.
+pub fn read(file: impl Read, shape: &[u32], element: Element) -> Result<Tensor, InputError> {
+    read_array(file, shape, element).map_err(|reason| InputError::Array { origin: Origin::Memory, reason })
+}
+
+/// As [`read`]; says what is wrong with the array, and the mend.
+pub(crate) fn read_array(mut file: impl Read, shape: &[u32], element: Element) -> Result<Tensor, String> {
     let header = read_header(&mut file)?;
     let found = parse(&header).ok_or("has a header that cannot be understood: save it again with numpy.save")?;
     let (wanted, size) = match element {

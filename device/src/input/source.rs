@@ -120,7 +120,7 @@ fn load(path: &Path, spec: &InputSpec) -> Result<Vec<f32>, InputError> {
     let npy_name = path.extension().is_some_and(|e| e.eq_ignore_ascii_case("npy"));
     if npy_name || start.starts_with(npy::MAGIC) {
         let array = |reason| InputError::Array { origin: Origin::File(path.into()), reason };
-        return npy::read(file, &wanted.shape, wanted.element).map_err(array)?.into_network(&wanted.name);
+        return npy::read_array(file, &wanted.shape, wanted.element).map_err(array)?.into_network(&wanted.name);
     }
     if let Ok(image::ImageFormat::Png | image::ImageFormat::Jpeg) = image::guess_format(&start) {
         // Whether the model takes pictures at all is known before one is decoded.

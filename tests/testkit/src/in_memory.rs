@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tempfile::TempDir;
-use twinmask_edge::{Config, Daemon, Edge};
+use twinmask_edge::{Config, Daemon, Edge, Limits};
 use twinmask_kernels::{Kernel, default_kernel};
 use twinmask_owner_keygen::devices::{DeviceRequest, SAMPLE_ROWS, add_device};
 use twinmask_owner_keygen::identities::{revoke_identity, rotate_identity};
@@ -69,6 +69,17 @@ impl InMemory {
     #[must_use]
     pub fn device_dir(&self) -> PathBuf {
         self.root.path().join("deployment/devices").join(DEVICE)
+    }
+
+    /// An edge of its own from the folder of the one of this role, with these limits and one compute thread.
+    ///
+    /// # Panics
+    /// If the folder is no good.
+    #[must_use]
+    pub fn edge(&self, role: twinmask_edge::Role, limits: Limits) -> Arc<Edge> {
+        let name = if role == twinmask_edge::Role::A { "edge-a" } else { "edge-b" };
+        let config = Config { threads: 1, limits, ..Config::new(self.root.path().join("deployment").join(name), role) };
+        Edge::load(&config, role, default_kernel()).expect("the edge's folder")
     }
 
     /// The same two edges as daemons, over QUIC on loopback.

@@ -1,0 +1,8 @@
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use twinmask_targets::named;
+
+fuzz_target!(|data: &[u8]| {
+    let _ = (named("device").run)(data);
+});
