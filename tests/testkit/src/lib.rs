@@ -7,6 +7,8 @@
 mod gate;
 #[cfg(feature = "in-memory")]
 mod in_memory;
+#[cfg(feature = "secrecy")]
+pub mod secrecy;
 mod seeded;
 mod wrapped;
 

@@ -3,15 +3,16 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use twinmask_device::engine::{Session, SessionOptions};
 use twinmask_device::{DeviceError, Model};
 use twinmask_edge::{Config, Edge, Role};
 use twinmask_kernels::Kernel;
 use twinmask_masking::Integrity;
+use twinmask_tests::wire::{Tap, tapped};
 use twinmask_tests::{DEVICE, Deployment, networks};
-use twinmask_transport::{Connection, RecvHalf, Role as Certified, SendHalf, memory_pair};
-use twinmask_wire::frame::{FrameHeader, HEADER_LEN};
+use twinmask_transport::frame_io::Frame;
+use twinmask_transport::{Connection, Role as Certified, memory_pair};
+use twinmask_wire::frame::FrameHeader;
 use twinmask_wire::{CodecChoice, FrameType};
 
 /// A frame that has come to a wire.
@@ -47,39 +48,20 @@ impl Wire {
         std::mem::take(&mut *self.passed.lock().expect("no panic under the lock"))
     }
 
-    async fn pump(self: Arc<Self>, mut from: RecvHalf, mut to: SendHalf, up: bool) {
-        let mut head = [0; HEADER_LEN];
-        while from.read_exact(&mut head).await.is_ok() {
-            let header = FrameHeader::parse(&head).expect("a frame");
-            let mut rest = vec![0; header.body_len + header.payload_len];
-            from.read_exact(&mut rest).await.expect("a whole frame");
-            let passed = Passed { up, kind: header.kind, body: header.body_len, payload: header.payload_len };
-            self.passed.lock().expect("no panic under the lock").push(passed);
-            if self.loses == Some(header.kind) {
-                continue;
-            }
-            if to.write_all(&head).await.is_err() || to.write_all(&rest).await.is_err() {
-                return;
-            }
-        }
-        let _ = to.finish();
-    }
-
     /// The device's end of a connection over this wire to `edge`.
     fn connect(self: &Arc<Self>, edge: Arc<Edge>, certified: Certified) -> Connection {
-        let device = || Certified::device(DEVICE).expect("a good name");
-        let (ours, middle) = memory_pair(device(), certified.clone());
-        let (onward, edges) = memory_pair(device(), certified);
+        let (ours, edges) = memory_pair(Certified::device(DEVICE).expect("a good name"), certified);
         tokio::spawn(edge.serve(edges));
-        let wire = Arc::clone(self);
-        tokio::spawn(async move {
-            while let Ok((to_device, from_device)) = middle.accept_bi().await {
-                let Ok((to_edge, from_edge)) = onward.open_bi().await else { return };
-                tokio::spawn(Arc::clone(&wire).pump(from_device, to_edge, true));
-                tokio::spawn(Arc::clone(&wire).pump(from_edge, to_device, false));
-            }
-        });
-        ours
+        tapped(ours, Arc::clone(self))
+    }
+}
+
+impl Tap for Wire {
+    fn pass(&self, up: bool, frame: Frame) -> bool {
+        let FrameHeader { kind, body_len, payload_len, .. } = frame.header;
+        let passed = Passed { up, kind, body: body_len, payload: payload_len };
+        self.passed.lock().expect("no panic under the lock").push(passed);
+        self.loses != Some(kind)
     }
 }
 
