@@ -18,6 +18,9 @@ use twinmask_ring::{mask as low_bits, pack};
 use twinmask_testkit as testkit;
 use zeroize::Zeroizing;
 
+#[path = "secrecy_tests.rs"]
+mod secrecy;
+
 struct World {
     plan: Plan,
     weights: Vec<Vec<i16>>,

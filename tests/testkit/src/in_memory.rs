@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tempfile::TempDir;
 use twinmask_edge::{Config, Daemon, Edge, Limits};
@@ -12,7 +13,7 @@ use twinmask_owner_keygen::import::ImportRequest;
 use twinmask_owner_keygen::models::{ModelRequest, Source, add_model};
 use twinmask_owner_keygen::store::Store;
 use twinmask_owner_keygen::zoo::Arch;
-use twinmask_transport::{Connection, Identity, Role, memory_pair_as};
+use twinmask_transport::{Connection, Identity, Role, memory_pair, memory_pair_as};
 
 /// Name of the one device.
 const DEVICE: &str = "cam1";
@@ -125,8 +126,30 @@ impl InMemory {
             ours
         }
     }
+
+    /// Connects edge A to edge B over what `lay` makes of a connection to B, for mode `relay`; must be called within a
+    /// tokio runtime.
+    ///
+    /// # Panics
+    /// If that takes 20 s.
+    pub async fn link(&self, lay: impl FnOnce(Connection) -> Connection) {
+        let (at_a, at_b) = memory_pair(Role::EdgeA, Role::EdgeB);
+        let (a, connection) = (Arc::clone(&self.a), lay(at_a));
+        tokio::spawn(Arc::clone(&self.b).serve(at_b));
+        tokio::spawn(async move { a.connected(&connection).await });
+        let connected = |line: &str| line.starts_with("twinmask_peer_connected") && line.ends_with(" 1");
+        let linked = async {
+            while !self.a.metrics().lines().any(connected) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), linked).await.expect("edge A takes the connection");
+    }
 }
 
 fn load(dir: &Path, role: twinmask_edge::Role, kernel: Arc<dyn Kernel>) -> Arc<Edge> {
-    Edge::load(&Config::new(dir, role), role, kernel).expect("the edge's folder")
+    let mut config = Config::new(dir, role);
+    // On a busy machine, too, a round in mode `relay` is answered by edge B alone.
+    config.limits.relay_grace = Duration::from_secs(20);
+    Edge::load(&config, role, kernel).expect("the edge's folder")
 }

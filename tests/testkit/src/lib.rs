@@ -8,6 +8,8 @@ mod gate;
 #[cfg(feature = "in-memory")]
 mod in_memory;
 mod read_only;
+#[cfg(feature = "secrecy")]
+pub mod secrecy;
 mod seeded;
 mod wrapped;
 

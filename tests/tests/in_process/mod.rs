@@ -3,15 +3,16 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use twinmask_device::engine::{Session, SessionOptions};
 use twinmask_device::{DeviceError, Model};
 use twinmask_edge::{Config, Edge, Role};
 use twinmask_kernels::Kernel;
 use twinmask_masking::Integrity;
+use twinmask_tests::wire::{Tap, tapped};
 use twinmask_tests::{Deployment, networks};
-use twinmask_transport::{Connection, Identity, RecvHalf, Role as Certified, SendHalf, memory_pair, memory_pair_as};
-use twinmask_wire::frame::{FrameHeader, HEADER_LEN};
+use twinmask_transport::frame_io::Frame;
+use twinmask_transport::{Connection, Identity, Role as Certified, memory_pair, memory_pair_as};
+use twinmask_wire::frame::FrameHeader;
 use twinmask_wire::{CodecChoice, FrameType};
 
 /// A frame that has come to a wire.
@@ -65,38 +66,20 @@ impl Wire {
         std::mem::take(&mut *self.seen.lock().expect("no panic under the lock"))
     }
 
-    async fn pump(self: Arc<Self>, mut from: RecvHalf, mut to: SendHalf, up: bool) {
-        let mut head = [0; HEADER_LEN];
-        while from.read_exact(&mut head).await.is_ok() {
-            let header = FrameHeader::parse(&head).expect("a frame");
-            let mut rest = vec![0; header.body_len + header.payload_len];
-            from.read_exact(&mut rest).await.expect("a whole frame");
-            let passed = Passed { up, kind: header.kind, body: header.body_len, payload: header.payload_len };
-            let (body, payload) = (rest[..header.body_len].to_vec(), rest[header.body_len..].to_vec());
-            self.seen.lock().expect("no panic under the lock").push(Seen { passed, body, payload });
-            if self.loses == Some(header.kind) {
-                continue;
-            }
-            if to.write_all(&head).await.is_err() || to.write_all(&rest).await.is_err() {
-                return;
-            }
-        }
-        let _ = to.finish();
-    }
-
-    /// The near end of a connection over this wire to `edge`; `pair` makes those that it consists of.
-    fn connect(self: &Arc<Self>, edge: Arc<Edge>, pair: impl Fn() -> (Connection, Connection)) -> Connection {
-        let ((ours, middle), (onward, edges)) = (pair(), pair());
+    /// The near end of a connection over this wire to `edge`, whose far end is the other of the pair.
+    fn connect(self: &Arc<Self>, edge: Arc<Edge>, (ours, edges): (Connection, Connection)) -> Connection {
         tokio::spawn(edge.serve(edges));
-        let wire = Arc::clone(self);
-        tokio::spawn(async move {
-            while let Ok((to_device, from_device)) = middle.accept_bi().await {
-                let Ok((to_edge, from_edge)) = onward.open_bi().await else { return };
-                tokio::spawn(Arc::clone(&wire).pump(from_device, to_edge, true));
-                tokio::spawn(Arc::clone(&wire).pump(from_edge, to_device, false));
-            }
-        });
-        ours
+        tapped(ours, Arc::clone(self))
+    }
+}
+
+impl Tap for Wire {
+    fn pass(&self, up: bool, frame: Frame) -> bool {
+        let FrameHeader { kind, body_len, payload_len, .. } = frame.header;
+        let passed = Passed { up, kind, body: body_len, payload: payload_len };
+        let seen = Seen { passed, body: frame.body.to_vec(), payload: frame.payload };
+        self.seen.lock().expect("no panic under the lock").push(seen);
+        self.loses != Some(kind)
     }
 }
 
@@ -152,7 +135,7 @@ impl InProcess {
             Edge::load(&config, role, twinmask_kernels::default_kernel()).expect("the edge's folder")
         };
         let (a, b) = (edge("edge-a", Role::A), edge("edge-b", Role::B));
-        let link = between.connect(Arc::clone(&b), || memory_pair(Certified::EdgeA, Certified::EdgeB));
+        let link = between.connect(Arc::clone(&b), memory_pair(Certified::EdgeA, Certified::EdgeB));
         let at_a = Arc::clone(&a);
         tokio::spawn(async move { at_a.connected(&link).await });
         tokio::task::yield_now().await;
@@ -180,8 +163,8 @@ impl InProcess {
         options: SessionOptions,
     ) -> Result<Session, DeviceError> {
         let identity = self.0.identity();
-        let a = wires[0].connect(edges.0, || memory_pair_as(&identity, Certified::EdgeA));
-        let b = wires[1].connect(edges.1, || memory_pair_as(&identity, Certified::EdgeB));
+        let a = wires[0].connect(edges.0, memory_pair_as(&identity, Certified::EdgeA));
+        let b = wires[1].connect(edges.1, memory_pair_as(&identity, Certified::EdgeB));
         Session::over(Arc::clone(network), identity.mask_key()?, a, b, options).await
     }
 
