@@ -1,11 +1,9 @@
 //! From quinn's errors to ours.
 
 use quinn::{ConnectionError, TransportErrorCode};
+use twinmask_wire::printable;
 
 use crate::error::{CloseReason, TransportError};
-
-/// Longest text of a peer that we show, characters: it is untrusted.
-const MAX_TEXT: usize = 512;
 
 /// Why there is no connection to (client) or from (server) `address`.
 pub(crate) fn handshake_error(address: &str, error: ConnectionError, unanswered: TransportError) -> TransportError {
@@ -32,27 +30,24 @@ pub(crate) fn handshake_error(address: &str, error: ConnectionError, unanswered:
 /// How an established connection ended.
 pub(crate) fn close_reason(error: ConnectionError) -> CloseReason {
     match error {
-        ConnectionError::ApplicationClosed(frame) => {
-            CloseReason::Peer { code: code_u32(frame.error_code), text: sanitized(&frame.reason) }
-        }
+        ConnectionError::ApplicationClosed(frame) => CloseReason::Peer {
+            code: code_u32(frame.error_code),
+            text: printable(&String::from_utf8_lossy(&frame.reason)),
+        },
         ConnectionError::LocallyClosed => CloseReason::Local,
         ConnectionError::TimedOut => CloseReason::TimedOut,
         ConnectionError::Reset => CloseReason::Restarted,
         ConnectionError::ConnectionClosed(frame) => match alert(frame.error_code).and_then(refusal) {
             Some(reason) => CloseReason::RefusedUs(reason),
-            None => CloseReason::Failed(sanitized(frame.to_string().as_bytes())),
+            None => CloseReason::Failed(printable(&frame.to_string())),
         },
-        other => CloseReason::Failed(sanitized(other.to_string().as_bytes())),
+        other => CloseReason::Failed(printable(&other.to_string())),
     }
 }
 
 /// Application codes are u32 in this project; a larger one of a foreign peer is shown as the largest.
 pub(crate) fn code_u32(code: quinn::VarInt) -> u32 {
     u32::try_from(code.into_inner()).unwrap_or(u32::MAX)
-}
-
-fn sanitized(text: &[u8]) -> String {
-    String::from_utf8_lossy(text).chars().filter(|c| !c.is_control()).take(MAX_TEXT).collect()
 }
 
 const ALERT_NO_APPLICATION_PROTOCOL: u8 = 120;
@@ -84,11 +79,5 @@ mod tests {
         assert_eq!(alert(TransportErrorCode::crypto(48)), Some(48));
         assert_eq!(alert(TransportErrorCode::CONNECTION_REFUSED), None);
         assert!(refusal(48).is_some() && refusal(40).is_none());
-    }
-
-    #[test]
-    fn foreign_text_is_cut_and_cleaned() {
-        assert_eq!(sanitized(b"a\x1b[31mb\n\xff"), "a[31mb\u{fffd}");
-        assert_eq!(sanitized(&[b'x'; 2000]).len(), MAX_TEXT);
     }
 }

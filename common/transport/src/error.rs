@@ -322,7 +322,7 @@ pub enum CloseReason {
     Peer {
         /// The application code.
         code: u32,
-        /// The peer's words, control characters removed, at most 512 characters.
+        /// The peer's words, made [`printable`](twinmask_wire::printable).
         text: String,
     },
     /// This side closed it.

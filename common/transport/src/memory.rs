@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::sync::{Mutex, mpsc, watch};
+use twinmask_wire::printable;
 
 use crate::error::{CloseReason, StreamError};
 
@@ -135,7 +136,7 @@ fn seen_from(side: Side, ended: &Ended) -> CloseReason {
     match ended {
         Ended::Severed => CloseReason::TimedOut,
         Ended::By(by, ..) if *by == side => CloseReason::Local,
-        Ended::By(_, code, text) => CloseReason::Peer { code: *code, text: text.clone() },
+        Ended::By(_, code, text) => CloseReason::Peer { code: *code, text: printable(text) },
     }
 }
 

@@ -12,7 +12,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::NoServerSessionStorage;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
-use twinmask_wire::ALPN;
+use twinmask_wire::{ALPN, printable};
 
 use crate::certificate::{self, Facts, Fingerprint, now_s};
 use crate::error::TransportError;
@@ -98,8 +98,9 @@ impl PeerCheck {
         }
     }
 
+    /// `problem` may hold what the peer has written into its certificate.
     fn bad(&self, problem: String) -> TransportError {
-        TransportError::BadCertificate { address: self.address.clone(), problem }
+        TransportError::BadCertificate { address: self.address.clone(), problem: printable(&problem) }
     }
 }
 

@@ -115,8 +115,10 @@ async fn only_the_right_roles_dial() {
 async fn exactly_one_role_per_certificate() {
     let owner = Authority::new("owner");
     let (mut server, address) = listen(owner.issue(&Role::EdgeA), TransportLimits::lan()).await;
-    let uris = [vec![], vec![device().uri(), Role::EdgeB.uri()], vec!["twinmask://device/../x".to_owned()]];
-    for (uris, words) in uris.into_iter().zip(["names no twinmask role", "more than one", "names a bad role"]) {
+    let uri = |name: &str| vec![format!("twinmask://device/{name}")];
+    let uris = [vec![], vec![device().uri(), Role::EdgeB.uri()], uri("../x"), uri("x\x1b[2J")];
+    let words = ["names no twinmask role", "more than one", "names a bad role", r"x\u{1b}[2J"];
+    for (uris, words) in uris.into_iter().zip(words) {
         let key = KeyPair::generate().unwrap();
         let cert = owner.certify(&uris, Some("cam-1"), &key, (-1, 1));
         let call = stranger::refused(&address, Some((&cert, &key)), ALPN);

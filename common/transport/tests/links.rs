@@ -78,6 +78,7 @@ on_both! {
     streams_do_not_mix
     both_sides_open_streams
     close_code_and_text_arrive
+    what_a_peer_says_cannot_reach_a_terminal
     dropping_all_handles_closes
     reset_and_stop_codes_arrive
     finishing_twice_is_an_error
@@ -173,6 +174,12 @@ async fn close_code_and_text_arrive(pair: Pair) {
     assert!(refused.to_string().contains("edge-a at 127.0.0.1") && refused.to_string().contains("4711: unknown model"));
     let refused = pair.edge.accept_bi().await.err().unwrap();
     assert!(matches!(&refused, TransportError::Closed { reason: CloseReason::Local, .. }), "{refused}");
+}
+
+async fn what_a_peer_says_cannot_reach_a_terminal(pair: Pair) {
+    pair.edge.close(5, "\x1b[2Jgone\r\n\u{202e}\u{200b}");
+    let reason = pair.device.closed().await.to_string();
+    assert!(reason.ends_with(r"5: \u{1b}[2Jgone\u{d}\u{a}\u{202e}\u{200b}"), "{reason}");
 }
 
 async fn dropping_all_handles_closes(mut pair: Pair) {

@@ -8,6 +8,7 @@ use twinmask_codec::{self as codec, Part};
 use crate::error::WireError;
 use crate::frame_type::FrameType;
 use crate::payload::Codec;
+use crate::printable::printable;
 use crate::version::VERSION;
 
 const MAGIC: &[u8; 4] = b"TWMK";
@@ -112,7 +113,7 @@ pub fn encode_head<T: Serialize>(kind: FrameType, body: &T, codec: Codec, payloa
 /// # Errors
 /// [`WireError::Malformed`] when it is no encoding of a `T` or longer than it.
 pub fn decode_body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> {
-    codec::decode::<T, { 4 * MAX_BODY }>(bytes).map_err(|e| WireError::Malformed(e.to_string()))
+    codec::decode::<T, { 4 * MAX_BODY }>(bytes).map_err(|e| WireError::Malformed(printable(&e.to_string())))
 }
 
 #[cfg(test)]

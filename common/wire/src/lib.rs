@@ -6,6 +6,7 @@ pub mod frame;
 mod frame_type;
 pub mod message;
 pub mod payload;
+mod printable;
 pub mod session;
 mod version;
 
@@ -13,4 +14,5 @@ pub use error::{CloseCode, WireError};
 pub use frame::{FrameHeader, HEADER_LEN, MAX_BODY};
 pub use frame_type::FrameType;
 pub use payload::{Codec, CodecChoice, UnknownCodec};
+pub use printable::printable;
 pub use version::{ALPN, VERSION};

@@ -90,6 +90,7 @@ pub struct Opened {
     /// Inferences that the session may have in flight.
     pub max_in_flight: u16,
     /// Kernel that the edge computes with, for reports.
+    #[serde(deserialize_with = "crate::printable::text")]
     pub kernel: String,
     /// Whether the edges are connected for this session (mode `relay`), as far as this edge knows.
     pub relay: bool,
@@ -181,6 +182,7 @@ pub struct RelayOpen {
     /// Id of the session.
     pub session: [u8; 16],
     /// Device name from edge A's TLS session.
+    #[serde(deserialize_with = "crate::printable::text")]
     pub device: String,
     /// Digest of the model.
     pub digest: [u8; 32],
