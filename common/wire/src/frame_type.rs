@@ -52,4 +52,6 @@ frame_types! {
     Drop = 19,
     /// Edge B has no correction of a round: the answer that follows is `W·v`.
     Miss = 20,
+    /// Edge A gives credit and corrections of a session back while its device rests.
+    Rest = 21,
 }

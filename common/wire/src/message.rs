@@ -180,7 +180,8 @@ impl RelayOpen {
     }
 }
 
-/// `CREDIT`, edge B to edge A: further bytes of packed corrections that B has room for.
+/// `CREDIT`, edge B to edge A: further bytes of packed corrections that B has room for; none says that B has taken back
+/// what it granted before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Credit {
     /// Bytes.
@@ -202,6 +203,11 @@ pub struct DropCorrections {
     /// Counter of the inference.
     pub counter: Counter,
 }
+
+/// `REST`, edge A to edge B: the device has begun nothing for a while, so edge B discards the corrections that it holds
+/// and takes its credit back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rest {}
 
 /// `MISS`, edge B to device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

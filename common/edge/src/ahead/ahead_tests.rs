@@ -71,6 +71,26 @@ async fn memory_for_what_is_ahead_is_bounded_by_device_and_in_total() {
     until(|| gauge(&edge, "twinmask_ahead_bytes") == 0.0).await;
 }
 
+/// If this fails, devices that only stay connected take the memory of those that infer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_at_rest_keeps_nothing_ahead_until_it_is_used_again() {
+    let limits = Limits { rest: Duration::from_millis(700), ..Limits::default() };
+    let edge = TestEdge::with(Role::A, bundle(), limits, default_kernel());
+    let mut device = edge.device().await;
+    let one = answer_bytes(&edge.bundle);
+    until(|| gauge(&edge, "twinmask_ahead_bytes") == 2.0 * one).await;
+    for round in 0..2 {
+        until(|| gauge(&edge, "twinmask_ahead_bytes") == 0.0).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(gauge(&edge, "twinmask_ahead_bytes"), 0.0);
+        device.infer_honestly(&edge.bundle, 2 * round).await;
+        until(|| gauge(&edge, "twinmask_ahead_bytes") == 8.0 * one).await;
+        let used = gauge(&edge, "twinmask_ahead_used_total");
+        device.infer_honestly(&edge.bundle, 2 * round + 1).await;
+        assert_eq!(gauge(&edge, "twinmask_ahead_used_total"), used + 3.0);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_prefetch_is_answered_before_the_claim_which_still_grants_once() {
     let edge = TestEdge::new(Role::A);

@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until};
 use twinmask_codec::{Counter, RoundId};
 use twinmask_wire::Codec;
 use twinmask_wire::session::WINDOW;
+use zeroize::Zeroizing;
 
 use crate::budget::{Budget, COUNTERS_AHEAD, Device, Grant};
 use crate::compute::payloads::Payload;
@@ -57,6 +58,8 @@ pub(crate) struct Ahead {
     budget: Arc<Budget>,
     /// By round of the session's model.
     lengths: Arc<[Lengths]>,
+    /// Time without any inference after which all that is ahead is given back.
+    rest: Duration,
 }
 
 struct State {
@@ -71,6 +74,12 @@ struct State {
     settled: BTreeSet<Counter>,
     /// Counters, from the oldest on, whose inference is over.
     over: BTreeSet<Counter>,
+    /// Inferences that run.
+    running: usize,
+    /// When one was claimed, began or ended last.
+    active: Instant,
+    /// Whether nothing is computed until the next one is claimed or begins.
+    resting: bool,
     /// Where answers and corrections go on; corrections never go back, as each may be sent once.
     answers: Place,
     corrections: Place,
@@ -87,7 +96,8 @@ struct Current {
 
 struct Ready {
     codec: Codec,
-    payload: Vec<u8>,
+    /// Wiped unless it is sent.
+    payload: Zeroizing<Vec<u8>>,
     _grant: Grant,
 }
 
@@ -106,6 +116,7 @@ impl Ahead {
         device: &Device,
         budget: &Arc<Budget>,
         lengths: &Arc<[Lengths]>,
+        rest: Duration,
     ) -> Ahead {
         let state = State {
             want: if outbox.is_some() { Want::Relay } else { Want::Split { exact: true } },
@@ -114,6 +125,9 @@ impl Ahead {
             finished: Counter::new(0),
             settled: BTreeSet::new(),
             over: BTreeSet::new(),
+            running: 0,
+            active: Instant::now(),
+            resting: false,
             answers: FIRST,
             corrections: FIRST,
             current: None,
@@ -127,6 +141,7 @@ impl Ahead {
             device: Arc::clone(device),
             budget: Arc::clone(budget),
             lengths: Arc::clone(lengths),
+            rest,
         }
     }
 
@@ -135,6 +150,7 @@ impl Ahead {
     pub(crate) fn claim(&self, c: Counter) {
         let mut state = locked(&self.state);
         state.claimed = state.claimed.max(c.next());
+        state.wake();
         drop(state);
         self.changed.notify_one();
     }
@@ -143,6 +159,8 @@ impl Ahead {
     pub(crate) fn begin(&self, c: Counter, want: Want) {
         let mut state = locked(&self.state);
         state.begun = state.begun.max(c.next());
+        state.running += 1;
+        state.wake();
         if want != Want::Relay {
             state.settled.insert(c);
         }
@@ -166,6 +184,8 @@ impl Ahead {
         let mut state = locked(&self.state);
         state.over.insert(c);
         state.finished = state.finished.max(c.next());
+        state.running -= 1;
+        state.wake();
         state.ready.retain(|&(of, _), _| of != c);
         drop(state);
         if let Some(outbox) = &self.outbox {
@@ -183,7 +203,8 @@ impl Ahead {
                 let mut state = locked(&self.state);
                 if let Some(ready) = state.ready.remove(&(c, r)) {
                     self.changed.notify_one();
-                    return Some((ready.codec, ready.payload));
+                    let Ready { codec, mut payload, .. } = ready;
+                    return Some((codec, std::mem::take(&mut *payload)));
                 }
                 let same = state.want == want;
                 let current = state.current.as_mut().filter(|current| same && current.at == (c, r))?;
@@ -202,7 +223,14 @@ impl Ahead {
         loop {
             let mut freed = std::pin::pin!(self.budget.freed().notified());
             freed.as_mut().enable(); // from here on nothing is missed
-            let next = locked(&self.state).next(&self.lengths, self.outbox.as_ref());
+            let (next, rest) = {
+                let mut state = locked(&self.state);
+                if state.rest_due(self.rest).is_some_and(|due| due <= Instant::now()) {
+                    state.rest();
+                    self.outbox.iter().for_each(Outbox::rest);
+                }
+                (state.next(&self.lengths, self.outbox.as_ref()), state.rest_due(self.rest))
+            };
             if let Some((at, want, priority)) = next
                 && let Some(grant) = self.budget.reserve(&self.device, self.lengths[at.1.index()].answer)
             {
@@ -211,6 +239,7 @@ impl Ahead {
             tokio::select! {
                 () = &mut freed, if next.is_some() => {}
                 () = self.changed.notified() => {}
+                () = at(rest) => {}
                 () = down(self.outbox.as_ref()) => {}
             }
         }
@@ -237,6 +266,7 @@ impl Ahead {
                 match (task.want, &self.outbox) {
                     (Want::Relay, Some(outbox)) => outbox.push(c, r, payload, task.grant),
                     _ if state.want == task.want => {
+                        let payload = Zeroizing::new(payload);
                         state.ready.insert(task.at, Ready { codec, payload, _grant: task.grant });
                     }
                     _ => {}
@@ -251,24 +281,40 @@ impl Ahead {
         self.settled.notify_waiters();
     }
 
+    /// Edge B has room for further bytes, or has taken back what it granted.
+    pub(crate) fn credit(&self, outbox: &Outbox, bytes: u32) {
+        outbox.credit(bytes);
+        self.changed.notify_one();
+    }
+
     /// Waits until what is being computed is no longer of use, or is waited for and does not get on. Cancel safe.
     pub(super) async fn given_up(&self, priority: Priority) {
         let mut due = None;
         loop {
+            let rest;
             {
                 let state = locked(&self.state);
+                rest = state.rest_due(self.rest);
                 let Some(current) = state.current.as_ref().filter(|current| !current.cancelled) else { return };
                 if priority == Priority::Low && current.at.0 < state.claimed {
                     let patience = if current.started.load(Relaxed) { PATIENCE } else { Duration::ZERO };
                     due.get_or_insert_with(|| Instant::now() + patience);
                 }
             }
-            match due {
-                None => self.changed.notified().await,
-                Some(due) if timeout_at(due, self.changed.notified()).await.is_err() => return,
-                Some(_) => {}
+            tokio::select! {
+                () = self.changed.notified() => {}
+                () = at(due) => return,
+                () = at(rest) => return,
             }
         }
+    }
+}
+
+/// Waits until then, if ever.
+async fn at(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -291,6 +337,24 @@ impl State {
         c < self.oldest() || self.over.contains(&c) || self.settled.contains(&c)
     }
 
+    fn wake(&mut self) {
+        (self.active, self.resting) = (Instant::now(), false);
+    }
+
+    /// When to rest, after this time without any inference.
+    fn rest_due(&self, after: Duration) -> Option<Instant> {
+        (self.running == 0 && !self.resting).then(|| self.active + after)
+    }
+
+    /// Lets go of what is ahead. What edge B has got of it is gone there too, so it is computed and sent anew, the same
+    /// bytes; counters that were claimed before and have not begun since are done without.
+    fn rest(&mut self) {
+        self.resting = true;
+        self.ready.clear();
+        let from = (self.claimed.max(self.begun), RoundId::new(0));
+        (self.answers, self.corrections) = (from, from);
+    }
+
     /// The next round to compute, and moves on to it. Looks at no more counters than may begin or are kept account of.
     fn next(&mut self, lengths: &[Lengths], outbox: Option<&Outbox>) -> Option<(Place, Want, Priority)> {
         let at_first = self.begun == Counter::new(0);
@@ -302,17 +366,17 @@ impl State {
         };
         let horizon = horizon.min(self.begun.saturating_add(WINDOW));
         let relay = self.want == Want::Relay;
-        let outbox = outbox.filter(|o| o.is_up());
-        if relay && outbox.is_none() {
+        // Of what can be sent; nothing is skipped while there is no credit at all.
+        let most = if relay { outbox.filter(|o| o.is_up()).map_or(0, Outbox::most) } else { usize::MAX };
+        if self.resting || most == 0 {
             return None;
         }
-        let fits = |at: &Lengths| outbox.is_none_or(|o| !relay || at.correction <= o.first_credit());
         let from = if relay { self.corrections } else { self.answers };
         let (mut c, mut r) = from.max((self.oldest(), RoundId::new(0)));
         while c < horizon {
             match lengths.get(r.index()).filter(|_| !self.is_done(c)) {
                 None => (c, r) = (c.next(), RoundId::new(0)),
-                Some(at) if fits(at) => break,
+                Some(at) if at.correction <= most => break,
                 Some(_) => r = r.next(),
             }
         }

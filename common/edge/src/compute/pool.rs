@@ -9,6 +9,7 @@ use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::Thread;
+use std::time::{Duration, Instant};
 
 use rustix::thread::CpuSet;
 use thread_priority::ThreadPriority;
@@ -25,6 +26,8 @@ type Job = Box<dyn FnOnce(&mut Worker) + Send>;
 
 /// Buffers that a worker keeps for the next job.
 const SPARES: usize = 8;
+/// Time without a job after which it lets go of them.
+const KEEP: Duration = Duration::from_secs(10);
 
 /// Jobs of others that are done before one that gathers: about as many as may gather.
 pub(super) const MOST_PASSED: usize = 16;
@@ -84,7 +87,7 @@ impl Worker {
         }
     }
 
-    /// After a panic, in which buffers may have been left half done.
+    /// Lets go of all buffers: after a panic, in which they may have been left half done, or when there are no jobs.
     pub(crate) fn renew(&mut self) {
         self.scratch = Scratch::default();
         self.input = Input::default();
@@ -298,7 +301,7 @@ fn work(mut worker: Worker) {
     if worker.priority == Priority::Low {
         yield_to_others();
     }
-    while let Some(job) = next(&shared, worker.priority) {
+    while let Some(job) = next(&shared, &mut worker) {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| job(&mut worker))) {
             worker.renew();
             tracing::error!(panic = message(&*panic), "a job panicked");
@@ -306,8 +309,10 @@ fn work(mut worker: Worker) {
     }
 }
 
-fn next(shared: &Shared, priority: Priority) -> Option<Job> {
-    let own = std::thread::current();
+fn next(shared: &Shared, worker: &mut Worker) -> Option<Job> {
+    let (own, priority) = (std::thread::current(), worker.priority);
+    let begun = Instant::now();
+    let mut keeps = true;
     loop {
         let mut queues = locked(&shared.queues);
         let idle = &mut queues.idle[priority as usize];
@@ -321,7 +326,15 @@ fn next(shared: &Shared, priority: Priority) -> Option<Job> {
         }
         queues.idle[priority as usize].push(own.clone());
         drop(queues);
-        std::thread::park();
+        if keeps {
+            std::thread::park_timeout(KEEP);
+            if begun.elapsed() >= KEEP {
+                worker.renew();
+                keeps = false;
+            }
+        } else {
+            std::thread::park();
+        }
     }
 }
 

@@ -46,6 +46,8 @@ pub struct Limits {
     pub ahead_device: usize,
     /// Edge A: the same for all sessions.
     pub ahead_total: usize,
+    /// Time without any inference after which a session gives back what edge A has computed ahead for it.
+    pub rest: Duration,
     /// Bytes of uploads and answers that all inferences of one device may hold; a single one may hold more if it must.
     pub flight_device: usize,
     /// The same for all devices.
@@ -72,6 +74,7 @@ impl Default for Limits {
             relay_grace: Duration::from_millis(250),
             ahead_device: 0,
             ahead_total: 256 * MIB,
+            rest: Duration::from_secs(30),
             flight_device: 0,
             flight_total: 512 * MIB,
             buffers_device: 0,

@@ -10,7 +10,7 @@ use twinmask_wire::WireError;
 use twinmask_wire::message::RelayOpen;
 use twinmask_wire::session::WINDOW;
 
-use crate::budget::Grant;
+use crate::budget::{Budget, COUNTERS_AHEAD, Device, Grant};
 use crate::lock::locked;
 
 /// The corrections of one session at edge B.
@@ -19,6 +19,10 @@ pub(crate) struct CorrectionInbox {
     facts: RelayOpen,
     /// Bytes of the correction of each round.
     lengths: Vec<usize>,
+    /// Where room for corrections comes from, for whom, and how much of it at most.
+    budget: Arc<Budget>,
+    device: Device,
+    most: usize,
     state: Mutex<State>,
     /// A correction has come, or can no longer come.
     arrived: Notify,
@@ -29,9 +33,13 @@ pub(crate) struct CorrectionInbox {
 #[derive(Default)]
 struct State {
     introduced: bool,
+    /// Whether edge A is there.
+    up: bool,
     closed: bool,
-    /// What is set aside for this session while edge A is there.
+    /// What is set aside for this session, from when edge A is there or an inference begins to when edge A rests.
     grant: Option<Grant>,
+    /// Times that edge A has given its credit back and is to be told that this was heard.
+    rests: usize,
     /// Bytes that edge A may still send.
     credit: usize,
     /// Bytes that have room again and that edge A has not been told of.
@@ -64,6 +72,16 @@ enum Round {
 impl State {
     fn give_back(&mut self, bytes: usize) {
         self.owed += bytes;
+    }
+
+    /// Gives back all that is set aside, and discards what it holds.
+    fn release(&mut self) {
+        self.grant = None;
+        self.inferences.retain(|_, inference| {
+            inference.kept = 0;
+            inference.rounds.retain(|_, r| !matches!(r, Round::Held(_)));
+            inference.runs
+        });
     }
 
     /// Discards what is held for `c`, and whatever comes for it.
@@ -123,24 +141,39 @@ fn violation(text: String) -> WireError {
 }
 
 impl CorrectionInbox {
-    fn new(facts: RelayOpen, lengths: Vec<usize>) -> CorrectionInbox {
-        CorrectionInbox { facts, lengths, state: Mutex::default(), arrived: Notify::new(), owing: Notify::new() }
-    }
-
-    pub(crate) fn device(&self) -> &str {
-        &self.facts.device
+    fn new(facts: RelayOpen, lengths: Vec<usize>, budget: &Arc<Budget>, most: usize) -> CorrectionInbox {
+        // No more than so many inferences take: edge A is that far ahead and no further.
+        let whole = lengths.iter().sum::<usize>().saturating_mul(COUNTERS_AHEAD as usize);
+        CorrectionInbox {
+            budget: Arc::clone(budget),
+            device: facts.device.as_str().into(),
+            most: most.min(whole),
+            facts,
+            lengths,
+            state: Mutex::default(),
+            arrived: Notify::new(),
+            owing: Notify::new(),
+        }
     }
 
     /// Bytes of the corrections of one inference.
-    pub(crate) fn whole(&self) -> usize {
+    fn whole(&self) -> usize {
         self.lengths.iter().sum()
     }
 
-    /// Edge A introduces itself, once, and may send as many bytes as `grant` holds.
+    /// Sets aside what there is room for, if nothing is yet and edge A is there.
+    fn fund(&self, state: &mut State) {
+        if state.up && state.grant.is_none() {
+            state.grant = Some(self.budget.grant(&self.device, self.most)).filter(|grant| grant.bytes() > 0);
+            state.owed = state.grant.as_ref().map_or(0, Grant::bytes);
+        }
+    }
+
+    /// Edge A introduces itself, once.
     ///
     /// # Errors
     /// What is wrong with the introduction, for the log.
-    pub(crate) fn introduce(&self, open: &RelayOpen, grant: Grant) -> Result<(), &'static str> {
+    pub(crate) fn introduce(&self, open: &RelayOpen) -> Result<(), &'static str> {
         if !open.matches(&self.facts) {
             return Err("device, model or ticket are not those of the session");
         }
@@ -148,8 +181,9 @@ impl CorrectionInbox {
         if std::mem::replace(&mut state.introduced, true) {
             return Err("the session was introduced before");
         }
-        state.credit = grant.bytes();
-        state.grant = Some(grant);
+        state.up = true;
+        self.fund(&mut state);
+        state.credit = std::mem::take(&mut state.owed);
         Ok(())
     }
 
@@ -196,8 +230,9 @@ impl CorrectionInbox {
         Ok(())
     }
 
-    /// The inference `c` has begun. As the session has accepted it, it is within a window of those before.
-    pub(crate) fn begin(&self, c: Counter) {
+    /// The inference `c` has begun; only in mode `relay` does it need corrections. As the session has accepted it, it is
+    /// within a window of those before.
+    pub(crate) fn begin(&self, c: Counter, relay: bool) {
         let mut state = locked(&self.state);
         state.next = state.next.max(c.next());
         let oldest = state.oldest();
@@ -205,8 +240,11 @@ impl CorrectionInbox {
             state.discard(old);
         }
         state.over = state.over.split_off(&oldest);
-        if !state.is_over(c) {
+        if !relay {
+            state.discard(c);
+        } else if !state.is_over(c) {
             state.inferences.entry(c).or_default().runs = true;
+            self.fund(&mut state);
         }
         state.tell_several();
         drop(state);
@@ -262,13 +300,31 @@ impl CorrectionInbox {
         self.owing.notify_one();
     }
 
-    /// Further credit for edge A; `None` when the session is over. Cancel safe.
+    /// Edge A has given its credit back: nothing is held for it any more. An inference that runs has it granted anew.
+    pub(crate) fn rest(&self) {
+        let mut state = locked(&self.state);
+        state.rests = state.rests.saturating_add(1);
+        state.release();
+        (state.credit, state.owed) = (0, 0);
+        if state.inferences.values().any(|i| i.runs) {
+            self.fund(&mut state);
+        }
+        drop(state);
+        self.arrived.notify_waiters();
+        self.owing.notify_one();
+    }
+
+    /// Further credit for edge A, or none as the answer to its rest; `None` when the session is over. Cancel safe.
     pub(crate) async fn owed(&self) -> Option<usize> {
         loop {
             {
                 let mut state = locked(&self.state);
                 if state.closed {
                     return None;
+                }
+                if let Some(rests) = state.rests.checked_sub(1) {
+                    state.rests = rests;
+                    return Some(0);
                 }
                 let owed = std::mem::take(&mut state.owed);
                 state.credit += owed;
@@ -283,8 +339,8 @@ impl CorrectionInbox {
     /// Edge A is gone: nothing more comes, and what is held goes.
     pub(crate) fn down(&self) {
         let mut state = locked(&self.state);
-        state.grant = None;
-        state.inferences.values_mut().for_each(|i| i.rounds.retain(|_, r| !matches!(r, Round::Held(_))));
+        state.up = false;
+        state.release();
         drop(state);
         self.arrived.notify_waiters();
     }
@@ -304,15 +360,21 @@ pub(crate) struct Inboxes {
 }
 
 impl Inboxes {
-    /// Opens an inbox for a session whose corrections take `lengths` bytes by round; `None` when there is one of this
-    /// id.
-    pub(crate) fn open(self: &Arc<Self>, facts: RelayOpen, lengths: Vec<usize>) -> Option<OpenInbox> {
+    /// Opens an inbox for a session whose corrections take `lengths` bytes by round, with room for at most `most` from
+    /// `budget`; `None` when there is one of this id.
+    pub(crate) fn open(
+        self: &Arc<Self>,
+        facts: RelayOpen,
+        lengths: Vec<usize>,
+        budget: &Arc<Budget>,
+        most: usize,
+    ) -> Option<OpenInbox> {
         let mut inboxes = locked(&self.by_session);
         let session = facts.session;
         if inboxes.contains_key(&session) {
             return None;
         }
-        let inbox = Arc::new(CorrectionInbox::new(facts, lengths));
+        let inbox = Arc::new(CorrectionInbox::new(facts, lengths, budget, most));
         inboxes.insert(session, Arc::downgrade(&inbox));
         drop(inboxes);
         self.opened.notify_waiters();

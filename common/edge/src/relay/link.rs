@@ -8,10 +8,10 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use twinmask_transport::frame_io::{FrameIoError, read_frame, send_frame, write_frame};
 use twinmask_transport::{Client, Connection, RecvHalf, SendHalf, TransportLimits};
-use twinmask_wire::message::{Correction, Credit, DropCorrections, RelayOpen};
+use twinmask_wire::message::{Correction, Credit, DropCorrections, RelayOpen, Rest};
 use twinmask_wire::{CloseCode, Codec, FrameHeader, FrameType, WireError};
 
-use crate::budget::COUNTERS_AHEAD;
+use crate::ahead::store::Ahead;
 use crate::edge::Edge;
 use crate::fault::{Fault, GOING_DOWN, ending, refused};
 use crate::relay::inbox::CorrectionInbox;
@@ -70,21 +70,22 @@ pub(crate) async fn introduce(edge: &Edge, open: &RelayOpen) -> Option<Introduct
         edge.meters.refused("RelayOpen");
         tracing::warn!(device = open.device, "edge-b did not take the introduction of a session, which gets no relay");
     }
-    introduced.filter(|i| i.credit > 0)
+    introduced
 }
 
-/// Edge A: sends what the outbox holds until either end is gone.
-pub(crate) async fn send(edge: &Edge, outbox: &Outbox, mut stream: Introduction) {
+/// Edge A: sends what is computed ahead for edge B until either end is gone.
+pub(crate) async fn send(edge: &Edge, ahead: &Ahead, outbox: &Outbox, mut stream: Introduction) {
     let sending = async {
         while let Some(next) = outbox.next().await {
             let written = match next {
-                Outgoing::Correction { counter, round, payload, room } => {
+                Outgoing::Correction { counter, round, mut payload, room } => {
                     edge.meters.corrections.increment(1);
-                    let body = Correction { counter, round };
+                    let (body, payload) = (Correction { counter, round }, std::mem::take(&mut *payload));
                     let sent = send_frame(&mut stream.send, FrameType::Correction, &body, Codec::Packed, payload).await;
                     drop(room);
                     sent
                 }
+                Outgoing::Rest => write_frame(&mut stream.send, FrameType::Rest, &Rest {}, Codec::Packed, &[]).await,
                 Outgoing::Drop { counter } => {
                     let body = DropCorrections { counter };
                     write_frame(&mut stream.send, FrameType::Drop, &body, Codec::Packed, &[]).await
@@ -99,7 +100,7 @@ pub(crate) async fn send(edge: &Edge, outbox: &Outbox, mut stream: Introduction)
         let due = |h: &FrameHeader| h.expect(FrameType::Credit, &[], "CREDIT");
         while let Ok(frame) = read_frame(&mut stream.recv, due).await {
             match frame.body::<Credit>() {
-                Ok(credit) => outbox.credit(credit.bytes),
+                Ok(credit) => ahead.credit(outbox, credit.bytes),
                 Err(_) => return,
             }
         }
@@ -177,11 +178,7 @@ async fn inbox(edge: &Edge, recv: &mut RecvHalf) -> Result<Arc<CorrectionInbox>,
     let unknown =
         |_| refused(CloseCode::Protocol, format!("introduction of a session of {} that is not here", open.device));
     let inbox = timeout(OPENING, edge.inboxes.of(&open.session)).await.map_err(unknown)?;
-    // No more than so many inferences take: edge A is that far ahead and no further.
-    let most = inbox.whole().saturating_mul(COUNTERS_AHEAD as usize);
-    let device = inbox.device().into();
-    let grant = edge.corrections.grant(&device, edge.limits.relay_session.min(most));
-    inbox.introduce(&open, grant).map_err(|text| {
+    inbox.introduce(&open).map_err(|text| {
         let text = format!("introduction of a session of {}: {text}", open.device);
         refused(CloseCode::Protocol, text)
     })?;
@@ -217,22 +214,28 @@ async fn corrections(
     }
 }
 
-/// One `CORR` or `DROP`.
+/// One `CORR`, `DROP` or `REST`.
 async fn read_correction(inbox: &CorrectionInbox, recv: &mut RecvHalf) -> Result<(), FrameIoError> {
     let frame = read_frame(recv, |h| match h.kind {
-        FrameType::Drop => h.expect(FrameType::Drop, &[], "CORR or DROP"),
+        FrameType::Drop => h.expect(FrameType::Drop, &[], "CORR, DROP or REST"),
+        FrameType::Rest => h.expect(FrameType::Rest, &[], "CORR, DROP or REST"),
         FrameType::Correction if h.codec == Codec::Packed && h.payload_len <= inbox.credit() => Ok(()),
         FrameType::Correction => {
             Err(WireError::Malformed(format!("correction of {} bytes beyond the credit, or not packed", h.payload_len)))
         }
-        found => Err(WireError::Unexpected { found, expected: "CORR or DROP" }),
+        found => Err(WireError::Unexpected { found, expected: "CORR, DROP or REST" }),
     })
     .await?;
-    if frame.header.kind == FrameType::Drop {
-        inbox.discard(frame.body::<DropCorrections>()?.counter);
-        return Ok(());
+    match frame.header.kind {
+        FrameType::Drop => inbox.discard(frame.body::<DropCorrections>()?.counter),
+        FrameType::Rest => {
+            frame.body::<Rest>()?;
+            inbox.rest();
+        }
+        _ => {
+            let Correction { counter, round } = frame.body()?;
+            inbox.put(counter, round, frame.payload)?;
+        }
     }
-    let Correction { counter, round } = frame.body()?;
-    inbox.put(counter, round, frame.payload)?;
     Ok(())
 }

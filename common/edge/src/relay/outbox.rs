@@ -6,6 +6,7 @@ use std::sync::Mutex;
 
 use tokio::sync::Notify;
 use twinmask_codec::{Counter, RoundId};
+use zeroize::Zeroizing;
 
 use crate::budget::Grant;
 use crate::lock::locked;
@@ -19,17 +20,17 @@ pub(crate) enum Outgoing {
     Correction {
         counter: Counter,
         round: RoundId,
-        payload: Vec<u8>,
+        payload: Zeroizing<Vec<u8>>,
         room: Grant,
     },
     Drop {
         counter: Counter,
     },
+    Rest,
 }
 
 /// Corrections in order, sent within the credit that edge B grants.
 pub(crate) struct Outbox {
-    first_credit: usize,
     state: Mutex<State>,
     changed: Notify,
     ended: Notify,
@@ -38,26 +39,41 @@ pub(crate) struct Outbox {
 struct State {
     up: bool,
     credit: usize,
+    /// The highest that the credit was: longer corrections can never be sent.
+    most: usize,
+    /// Times that edge A has given its credit back and edge B has not heard of it: what it grants till then is void.
+    void: usize,
     withdrawn: VecDeque<Counter>,
+    /// Edge B is to be told that the session rests.
+    rests: bool,
     corrections: VecDeque<Correction>,
 }
 
 struct Correction {
     counter: Counter,
     round: RoundId,
-    payload: Vec<u8>,
+    /// Wiped unless it is sent.
+    payload: Zeroizing<Vec<u8>>,
     room: Grant,
 }
 
 impl Outbox {
-    pub(crate) fn new(first_credit: usize) -> Outbox {
-        let state = State { up: true, credit: first_credit, withdrawn: VecDeque::new(), corrections: VecDeque::new() };
-        Outbox { first_credit, state: Mutex::new(state), changed: Notify::new(), ended: Notify::new() }
+    pub(crate) fn new(credit: usize) -> Outbox {
+        let state = State {
+            up: true,
+            credit,
+            most: credit,
+            void: 0,
+            withdrawn: VecDeque::new(),
+            rests: false,
+            corrections: VecDeque::new(),
+        };
+        Outbox { state: Mutex::new(state), changed: Notify::new(), ended: Notify::new() }
     }
 
-    /// Bytes of the longest correction that can ever be sent.
-    pub(crate) fn first_credit(&self) -> usize {
-        self.first_credit
+    /// Bytes of the longest correction that can be sent; none while there is no credit at all.
+    pub(crate) fn most(&self) -> usize {
+        locked(&self.state).most
     }
 
     /// Whether edge B is there.
@@ -78,6 +94,7 @@ impl Outbox {
     }
 
     pub(crate) fn push(&self, counter: Counter, round: RoundId, payload: Vec<u8>, room: Grant) {
+        let payload = Zeroizing::new(payload);
         let mut state = locked(&self.state);
         if state.up {
             state.corrections.push_back(Correction { counter, round, payload, room });
@@ -101,10 +118,27 @@ impl Outbox {
         self.changed.notify_one();
     }
 
-    /// Edge B has room for further bytes.
+    /// Edge B has room for further bytes; none says that it has taken back what it granted before.
     pub(crate) fn credit(&self, bytes: u32) {
         let mut state = locked(&self.state);
-        state.credit = state.credit.saturating_add(bytes as usize);
+        if bytes == 0 {
+            state.void = state.void.saturating_sub(1);
+        } else if state.void == 0 {
+            state.credit = state.credit.saturating_add(bytes as usize);
+            state.most = state.most.max(state.credit);
+        }
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// Gives back the credit, and what was to be sent: the device has begun nothing for a while.
+    pub(crate) fn rest(&self) {
+        let mut state = locked(&self.state);
+        if state.up {
+            state.corrections = VecDeque::new();
+            (state.credit, state.most, state.rests) = (0, 0, true);
+            state.void += 1;
+        }
         drop(state);
         self.changed.notify_one();
     }
@@ -119,6 +153,9 @@ impl Outbox {
                 }
                 if let Some(counter) = state.withdrawn.pop_front() {
                     return Some(Outgoing::Drop { counter });
+                }
+                if std::mem::take(&mut state.rests) {
+                    return Some(Outgoing::Rest);
                 }
                 let credit = state.credit;
                 if let Some(first) = state.corrections.pop_front_if(|c| c.payload.len() <= credit) {

@@ -11,7 +11,9 @@ use twinmask_ring::mask;
 use twinmask_ring::prf::{Algorithm, Key};
 use twinmask_transport::frame_io::{Frame, read_frame, write_frame};
 use twinmask_transport::{Connection, RecvHalf, SendHalf, memory_pair, sever};
-use twinmask_wire::message::{Correction, Credit, DropCorrections, End, Infer, Miss, Open, RelayOpen, Round, Secret};
+use twinmask_wire::message::{
+    Correction, Credit, DropCorrections, End, Infer, Miss, Open, RelayOpen, Rest, Round, Secret,
+};
 use twinmask_wire::{CloseCode, Codec, FrameType, payload};
 
 use crate::test_support::*;
@@ -238,10 +240,20 @@ impl HandA {
     async fn credited(&mut self, bytes: usize) {
         let mut back = 0;
         while back < bytes {
-            let frame = read(&mut self.recv, FrameType::Credit, &[]).await;
-            back += frame.body::<Credit>().expect("CREDIT").bytes as usize;
+            back += self.granted().await;
         }
         assert_eq!(back, bytes);
+    }
+
+    /// Bytes of the next `CREDIT`.
+    async fn granted(&mut self) -> usize {
+        read(&mut self.recv, FrameType::Credit, &[]).await.body::<Credit>().expect("CREDIT").bytes as usize
+    }
+
+    /// Gives all credit back, and waits until edge B has said that it is void.
+    async fn rest(&mut self) {
+        write(&mut self.send, FrameType::Rest, &Rest {}).await;
+        while self.granted().await > 0 {}
     }
 
     async fn refused(mut self) {
@@ -379,6 +391,70 @@ async fn credit_comes_back_at_once_while_several_inferences_run() {
     used = a.correct(&b, 0, 1).await;
     assert!(!round(&mut first, &b.bundle, 0, 1).await);
     a.credited(used).await;
+}
+
+/// If this fails, sessions that rest take the memory of those that are used, or the next inference falls back.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_ahead_of_a_session_at_rest_is_given_back_and_made_anew() {
+    let rest = Duration::from_millis(500);
+    let (a, b, _link) = TestEdge::pair(bundle, &Limits { rest, ..patient() });
+    let (mut at_a, at_b) = devices(&a, &b).await;
+    let rounds = a.bundle.plan.rounds().len();
+    for c in [0, 1, 2, 3] {
+        if c != 3 {
+            until(|| gauge(&a, "twinmask_ahead_bytes") + gauge(&b, "twinmask_relay_bytes") == 0.0).await;
+        }
+        at_a.claim(c).await;
+        let (mut a_stream, mut b_stream) = (infer(&at_a, c).await, infer(&at_b, c).await);
+        for r in 0..rounds {
+            assert!(!round(&mut b_stream, &a.bundle, c, r).await, "round {r} of {c} fell back");
+        }
+        write(&mut a_stream.0, FrameType::End, &End {}).await;
+        write(&mut b_stream.0, FrameType::End, &End {}).await;
+        assert!(gauge(&b, "twinmask_relay_bytes") > 0.0);
+    }
+}
+
+/// Edge B forgets corrections when edge A says that its session rests, takes its credit back, says so, and grants it
+/// anew when the device comes again.
+#[tokio::test(flavor = "multi_thread")]
+async fn credit_is_given_back_at_rest_and_granted_with_the_next_inference() {
+    let limits = Limits { relay_device: 4_000, relay_grace: PATIENT, ..Limits::default() };
+    let (b, link, device, session) = b_alone(limits).await;
+    let mut a = HandA::open(&link, &facts(&b, session)).await.expect("right");
+    assert_eq!(a.credit, 4_000);
+    let other = next_session();
+    let second = Device::open(b.connect(), &open(&b, other)).await;
+    let mut of_second = HandA::open(&link, &facts(&b, other)).await.expect("right");
+    assert_eq!(of_second.credit, 0, "the first session has all that its device may have");
+    a.correct(&b, 0, 0).await;
+    a.rest().await;
+    assert_eq!(gauge(&b, "twinmask_relay_bytes"), 0.0);
+    let mut stream = infer(&second, 0).await;
+    of_second.credited(4_000).await;
+    of_second.correct(&b, 0, 0).await;
+    assert!(!round(&mut stream, &b.bundle, 0, 0).await, "what the other session has given back is there");
+    write(&mut stream.0, FrameType::End, &End {}).await;
+    idle(&b).await;
+    // An inference that runs meanwhile has its credit at once.
+    let mut stream = infer(&second, 1).await;
+    of_second.rest().await;
+    of_second.credited(4_000).await;
+    of_second.correct(&b, 1, 0).await;
+    assert!(!round(&mut stream, &b.bundle, 1, 0).await);
+    second.connection.close(0, "");
+    until(|| gauge(&b, "twinmask_relay_bytes") == 0.0).await;
+    // The first session's corrections were forgotten, and may come again.
+    let mut stream = infer(&device, 0).await;
+    a.credited(4_000).await;
+    a.correct(&b, 0, 0).await;
+    assert!(!round(&mut stream, &b.bundle, 0, 0).await);
+    drop(stream);
+    idle(&b).await;
+    // Who goes on sending at rest breaks the rules.
+    a.rest().await;
+    a.correct(&b, 5, 0).await;
+    a.refused().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -145,8 +145,8 @@ fn background(session: &Arc<Session>, introduction: Option<Introduction>) -> Joi
     if let Some(introduction) = introduction {
         let session = Arc::clone(session);
         background.spawn(async move {
-            if let Some(outbox) = session.ahead.as_ref().and_then(|a| a.outbox.as_ref()) {
-                link::send(session.edge(), outbox, introduction).await;
+            if let Some((ahead, outbox)) = session.ahead.as_ref().and_then(|a| Some((a, a.outbox.as_ref()?))) {
+                link::send(session.edge(), ahead, outbox, introduction).await;
             }
         });
     }

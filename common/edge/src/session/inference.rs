@@ -108,7 +108,7 @@ impl<'a> Over<'a> {
             ahead.begin(infer.counter, want);
         }
         if let Some(inbox) = &session.inbox {
-            inbox.begin(infer.counter);
+            inbox.begin(infer.counter, infer.relay);
         }
         Over { session, counter: infer.counter }
     }

@@ -42,7 +42,8 @@ pub(super) async fn open(edge: &Arc<Edge>, connection: &Connection, device: &Dev
     match (edge.role, facts) {
         (Role::A, Some(facts)) => introduction = link::introduce(edge, &facts).await,
         (Role::B, Some(facts)) => {
-            inbox = edge.inboxes.open(facts, model.lengths.iter().map(|l| l.correction).collect());
+            let lengths = model.lengths.iter().map(|l| l.correction).collect();
+            inbox = edge.inboxes.open(facts, lengths, &edge.corrections, edge.limits.relay_session);
         }
         (_, None) => {}
     }
@@ -53,7 +54,7 @@ pub(super) async fn open(edge: &Arc<Edge>, connection: &Connection, device: &Dev
         relay: introduction.is_some() || inbox.is_some(),
     };
     let outbox = introduction.as_ref().map(|i| Outbox::new(i.credit));
-    let ahead = open.seed.is_some().then(|| Ahead::new(outbox, device, &edge.ahead, &model.lengths));
+    let ahead = open.seed.is_some().then(|| Ahead::new(outbox, device, &edge.ahead, &model.lengths, edge.limits.rest));
     let rounds = Rounds::new(edge, device, model, open.seed, prf, open.codec);
     let session = Arc::new(Session::new(rounds, ahead, inbox, open.ticket.is_some()));
     write_frame(&mut send, FrameType::Opened, &opened, Codec::Packed, &[]).await?;
