@@ -1,19 +1,19 @@
 //! Bits that are flipped anywhere: on the wires between a device and both edges, and on the one between the edges.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
 use twinmask_device::engine::{DeviceDir, Session, SessionOptions, infer};
-use twinmask_device::{DeviceError, Integrity, Mode, Model, Role};
+use twinmask_device::{Device, DeviceError, Integrity, Mode, Model, Role, Tensor};
 use twinmask_edge::{Edge, Limits};
 use twinmask_ring::prf::Key;
 use twinmask_testkit::{InMemory, numbers};
 use twinmask_tests::flipper::{Flip, Hit, Part, wire};
 use twinmask_tests::networks::tiny;
-use twinmask_transport::{Identity, memory_pair, memory_pair_as};
-use twinmask_wire::{CodecChoice, FrameType};
+use twinmask_transport::{CloseReason, Identity, memory_pair, memory_pair_as};
+use twinmask_wire::{CloseCode, CodecChoice, FrameType};
 
 /// Flips that must really have happened.
 const FLIPS: usize = 1000;
@@ -192,4 +192,45 @@ async fn a_thousand_flips_anywhere_never_give_a_wrong_result() {
         }
     }
     assert_eq!(PANICS.load(Ordering::SeqCst), 0, "something panicked on the way");
+}
+
+/// If this fails, an edge sees why the device gave up, or that it did so for another reason than last time: more than
+/// one bit on what its lie did (docs/security-argument.md, L6).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_failure_looks_alike_to_both_edges() {
+    let issued = InMemory::onnx(&tiny(), &[]);
+    let limits = || Limits { ahead_total: 0, ..Limits::default() };
+    let edges = [twinmask_edge::Role::A, twinmask_edge::Role::B].map(|role| issued.edge(role, limits()));
+    let mut failures = [0; 2];
+    for (lying, frame) in [0, 1].into_iter().flat_map(|lying| (0..12).map(move |frame| (lying, frame))) {
+        for part in [Part::Payload(0), Part::Payload(999), Part::Body(0), Part::Header(5), Part::Header(12)] {
+            let ends = Arc::new(Mutex::new(Vec::new()));
+            let (edges, seen) = (edges.clone(), Arc::clone(&ends));
+            let dial = move |role: Role| {
+                let i = usize::from(role == Role::EdgeB);
+                let flip = (i == lying).then_some(Flip { frame, part, bit: 1 });
+                let (ours, theirs, passed) = wire(&Role::device("cam1").expect("a name"), &role, flip);
+                tokio::spawn(Arc::clone(&edges[i]).serve(theirs.clone()));
+                seen.lock().expect("no panic").push((theirs, passed));
+                ours
+            };
+            let device = Device::builder(issued.device_dir()).edges_in_memory(dial).timeout(PATIENCE).open();
+            let Ok(device) = device.await else { continue };
+            let input = Tensor::new([1, 2, 4, 4], numbers("input", 32)).expect("as many");
+            let outcome = device.run(input).await;
+            let ends = std::mem::take(&mut *ends.lock().expect("no panic"));
+            let answer = |hit: Hit| hit.kind == FrameType::Answer as u8;
+            if !ends.iter().any(|(_, passed)| passed.hit().is_some_and(answer)) {
+                continue;
+            }
+            outcome.expect_err("an answer was altered");
+            failures[lying] += 1;
+            for (end, _) in ends {
+                let ended = tokio::time::timeout(10 * PATIENCE, end.closed()).await.expect("both edges are told");
+                let alike = CloseReason::Peer { code: CloseCode::Failed as u32, text: String::new() };
+                assert_eq!(ended, alike, "edge {lying} lied in frame {frame}, {part:?}");
+            }
+        }
+    }
+    assert!(failures.iter().all(|&n| n >= 8), "{failures:?}");
 }

@@ -197,6 +197,41 @@ fn every_guard_that_the_argument_names_exists() {
     }
 }
 
+/// Whether `source` defines `name`, which may be `Type::function`.
+fn defines(source: &str, name: &str) -> bool {
+    let words: Vec<&str> = source.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|w| !w.is_empty()).collect();
+    let after = |before: &[&str], name: &str| words.windows(2).any(|w| before.contains(&w[0]) && w[1] == name);
+    const TYPES: [&str; 4] = ["struct", "enum", "trait", "type"];
+    match name.split_once("::") {
+        // A function or a variant of the type.
+        Some((of, item)) => after(&TYPES, of) && (after(&["fn"], item) || source.contains(&format!("    {item}"))),
+        None => after(&TYPES, name) || after(&["fn", "const"], name),
+    }
+}
+
+/// If this fails, docs/security-argument.md tells of code that is not there any more: what it says of it may not hold.
+#[test]
+fn the_code_that_the_argument_names_is_there() {
+    let text = read("docs/security-argument.md");
+    let mut named = 0;
+    for code in text.split("Code: ").skip(1) {
+        let code = code.split("Guard").next().and_then(|c| c.split("\n\n").next()).unwrap_or_default();
+        let mut source = None;
+        for span in code.split('`').skip(1).step_by(2) {
+            if span.ends_with(".rs") {
+                source = Some((span, read(span)));
+                continue;
+            }
+            let (file, source) = source.as_ref().unwrap_or_else(|| panic!("{span} stands before any file"));
+            assert!(defines(source, span), "{file} has no {span}");
+            named += 1;
+        }
+    }
+    assert!(named >= 20, "only {named} names");
+    let source = read("common/masking/src/mask.rs");
+    assert!(!defines(&source, "Masking::pull") && !defines(&source, "Masker::nothing") && !defines(&source, "unmask"));
+}
+
 fn read(path: &str) -> String {
     let path = binaries::workspace().join(path);
     std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))

@@ -45,8 +45,9 @@ impl Stage {
             max_in_flight: 3,
             stall: ms(1000),
             handshake: ms(1000),
-            claim: ms(5),
-            relay_grace: ms(2),
+            claim: ms(1),
+            // What is not there is missed at once: nothing hangs on a clock.
+            relay_grace: Duration::ZERO,
             // Less than eight inferences of the network take, so that scripts run out of it.
             relay_session: 100_000,
             ahead_device: 100_000,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use twinmask_transport::frame_io::read_frame;
 use twinmask_transport::{Connection, RecvHalf, SendHalf};
 use twinmask_wire::FrameType;
@@ -29,15 +29,15 @@ pub fn wait_longer(factor: u32) {
     PATIENCE.store(factor, SeqCst);
 }
 
-/// Time that others get where turns are not enough, because threads compute.
-fn moment() -> Duration {
-    PATIENCE.load(SeqCst) * Duration::from_millis(2)
+/// Rests without anything new after which nothing more is awaited.
+fn rests() -> u32 {
+    2 * PATIENCE.load(SeqCst)
 }
 
-/// Time for what is on its way when a script is over.
-fn settling() -> Duration {
-    10 * moment()
-}
+/// One rest: this thread sleeps, so that those that compute get on. Timers are too coarse for that.
+const REST: Duration = Duration::from_micros(50);
+/// Time for a stream that the other side may never open or read.
+const MOMENT: Duration = Duration::from_millis(2);
 
 /// A runtime on this thread alone: tasks take turns in the same order every time.
 pub(crate) fn runtime() -> Runtime {
@@ -113,7 +113,7 @@ impl Line {
     async fn stream(&mut self, i: usize) -> Option<&mut Stream> {
         while self.streams.len() <= i && i < STREAMS {
             let halves =
-                if self.opens { timeout(moment(), self.connection.open_bi()).await } else { self.accept().await };
+                if self.opens { timeout(MOMENT, self.connection.open_bi()).await } else { self.accept().await };
             let (send, recv) = halves.ok()?.ok()?;
             let reader = tokio::spawn(Arc::clone(&self.seen).read(recv));
             self.streams.push(Stream { send: Some(send), reader });
@@ -125,7 +125,7 @@ impl Line {
         &self,
     ) -> Result<Result<(SendHalf, RecvHalf), twinmask_transport::TransportError>, tokio::time::error::Elapsed> {
         turns().await;
-        timeout(moment(), self.connection.accept_bi()).await
+        timeout(MOMENT, self.connection.accept_bi()).await
     }
 
     /// Waits for what the other end has to say first on stream `i`.
@@ -137,7 +137,7 @@ impl Line {
     /// Sends bytes on stream `i`; what nobody takes any more is left out.
     pub(crate) async fn send(&mut self, i: usize, bytes: &[u8]) {
         if let Some(Stream { send: Some(send), .. }) = self.stream(i).await {
-            let _ = timeout(moment(), send.write_all(bytes)).await;
+            let _ = timeout(MOMENT, send.write_all(bytes)).await;
         }
     }
 
@@ -147,16 +147,9 @@ impl Line {
         }
     }
 
-    /// Ends all streams, and waits until the answers on those behind the first have come, or nothing comes.
-    async fn settle(&mut self) {
+    /// Ends all streams.
+    fn finish(&mut self) {
         self.streams.iter_mut().for_each(|s| drop(s.send.take()));
-        turns().await;
-        let answering = async {
-            for stream in self.streams.iter_mut().skip(1) {
-                let _ = (&mut stream.reader).await;
-            }
-        };
-        let _ = timeout(settling(), answering).await;
     }
 }
 
@@ -178,10 +171,8 @@ pub(crate) async fn play(lines: &mut [Line; 2], steps: Vec<Step>) {
             Step::Close(At { line, .. }, code, text) => lines[line].connection.close(code, &text),
         }
     }
-    for line in lines.iter_mut() {
-        line.settle().await;
-    }
-    turns().await;
+    lines.iter_mut().for_each(Line::finish);
+    wait(lines).await;
     lines.iter().for_each(|line| line.connection.close(0, ""));
 }
 
@@ -194,14 +185,14 @@ fn reset(stream: &mut Stream, code: u32) {
 /// Waits until nothing more comes back.
 async fn wait(lines: &[Line; 2]) {
     let frames = || lines.iter().map(|l| l.seen.frames.load(SeqCst)).sum::<usize>();
-    for _ in 0..STREAMS {
-        let before = frames();
+    let (mut seen, mut rested) = (frames(), 0);
+    while rested < rests() {
         turns().await;
-        if frames() == before {
-            sleep(moment()).await;
-        }
-        if frames() == before {
-            return;
+        if frames() == seen {
+            rested += 1;
+            std::thread::sleep(REST);
+        } else {
+            (seen, rested) = (frames(), 0);
         }
     }
 }
