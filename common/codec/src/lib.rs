@@ -7,4 +7,4 @@ mod part;
 
 pub use encoding::{CodecError, decode, encode, encode_into};
 pub use ids::{Counter, GroupId, LayerId, RoundId};
-pub use part::{Part, packed_parts_len};
+pub use part::{MAX_PAYLOAD, MAX_ROUND, Part, packed_parts_len};

@@ -2,6 +2,12 @@
 
 use twinmask_ring::pack::packed_len;
 
+/// Most bytes of any frame's payload.
+pub const MAX_PAYLOAD: usize = 1 << 30;
+/// Most bytes that the elements of one frame may take as u32, the widest of their forms. Less than [`MAX_PAYLOAD`], as
+/// zstd makes random bytes longer by 1/256.
+pub const MAX_ROUND: usize = MAX_PAYLOAD - (1 << 23);
+
 /// One part of a payload: elements of one width.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Part {

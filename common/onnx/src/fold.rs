@@ -33,12 +33,12 @@ pub(super) const FOLDED_ONLY: [&str; 19] = [
     "Constant",
 ];
 
-type Folded = Result<Option<Vec<Tensor>>, String>;
+type Folded = Result<Option<Vec<Rc<Tensor>>>, String>;
 
 /// The node's results if all its operands are constant (or only their shapes matter) and it is one that folds.
 pub(super) fn fold(im: &mut Importer, call: &Call) -> Folded {
     if let "Shape" | "Size" = call.op {
-        return shape_of(&im.shape(call, 0)?, call).map(|t| Some(vec![t]));
+        return shape_of(&im.shape(call, 0)?, call).map(|t| Some(vec![Rc::new(t)]));
     }
     let given: Vec<usize> = (0..call.node.inputs.len()).filter(|&i| call.has_input(i)).collect();
     if given.is_empty() || !given.iter().all(|&i| im.is_constant(call, i)) {
@@ -46,7 +46,7 @@ pub(super) fn fold(im: &mut Importer, call: &Call) -> Folded {
     }
     let inputs = (0..call.node.inputs.len()).map(|i| im.constant(call, i)).collect::<Result<Vec<_>, _>>()?;
     let Some(Some(x)) = inputs.first().cloned() else { return Ok(None) };
-    let one = |t: Tensor| Ok(Some(vec![t]));
+    let one = |t: Tensor| Ok(Some(vec![Rc::new(t)]));
     let room = |im: &mut Importer, shape: &[u32]| {
         check_shape(shape)?;
         im.budget.charge(elements(shape) as u64, 8)
@@ -56,8 +56,7 @@ pub(super) fn fold(im: &mut Importer, call: &Call) -> Folded {
     match call.op {
         "Identity" | "Dropout" => {
             ops_shape::check_dropout(im, call)?;
-            room(im, &x.shape)?;
-            one((*x).clone())
+            Ok(Some(vec![x]))
         }
         "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" => {
             let shape = ops_shape::new_shape(im, call, &x.shape)?;
@@ -77,7 +76,7 @@ pub(super) fn fold(im: &mut Importer, call: &Call) -> Folded {
         "Split" => {
             let plans = ops_shape::split_plans(im, call, &x.shape)?;
             room(im, &x.shape)?;
-            Ok(Some(plans.iter().map(|p| x.sliced(p)).collect()))
+            Ok(Some(plans.iter().map(|p| Rc::new(x.sliced(p))).collect()))
         }
         "Expand" => {
             let shape = ops_shape::expanded_shape(im, call, &x.shape)?;
@@ -123,19 +122,19 @@ pub(super) fn fold(im: &mut Importer, call: &Call) -> Folded {
             choose(&x.expanded(&shape)?, &a.expanded(&shape)?, &b.expanded(&shape)?).and_then(one)
         }
         "ReduceProd" | "ReduceSum" | "ReduceMax" | "ReduceMin" | "ReduceMean" => {
-            reduce(im, call, &x).map(|t| t.map(|t| vec![t]))
+            reduce(im, call, &x).map(|t| t.map(|t| vec![Rc::new(t)]))
         }
-        _ if call.node.inputs.len() == 1 => Ok(unary(call, &x)?.map(|t| vec![t])),
+        _ if call.node.inputs.len() == 1 => Ok(unary(call, &x)?.map(|t| vec![Rc::new(t)])),
         "Max" | "Min" | "Sum" | "Add" | "Sub" | "Mul" | "Div" | "Pow" | "Mod" | "Equal" | "Less" | "LessOrEqual"
         | "Greater" | "GreaterOrEqual" | "And" | "Or" => {
-            let mut all = (*x).clone();
+            let mut all = x;
             for i in 1..inputs.len() {
                 let b = need(i)?;
                 let shape = broadcast(&all.shape, &b.shape)?;
                 room(im, &shape)?;
-                all = binary(call.op, &all.expanded(&shape)?, &b.expanded(&shape)?)?;
+                all = Rc::new(binary(call.op, &all.expanded(&shape)?, &b.expanded(&shape)?)?);
             }
-            one(all)
+            Ok(Some(vec![all]))
         }
         _ => Ok(None),
     }

@@ -14,16 +14,32 @@ use super::tensor::{Data, Tensor};
 /// What a name stands for.
 #[derive(Clone)]
 pub(super) enum Bound {
-    /// A value of the graph, and what its elements are in the file; its data is in [`Graph::constants`] if it is a
+    /// A value of the graph, and what its elements are in the file; its data is in [`Importer::constants`] if it is a
     /// constant that a node uses.
     Value(ValueId, Element),
     /// A constant that no node uses yet.
     Const(Rc<Tensor>),
 }
 
+/// What becomes of a constant in the graph.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Form {
+    /// Its elements as floats.
+    Floats,
+    /// Weights `[out, in]`: transposed or not, and multiplied by the float of these bits.
+    Weights { transposed: bool, alpha: u32 },
+}
+
+type Made = HashMap<(*const Tensor, Form), (Rc<Tensor>, ValueId)>;
+
 /// State of an import.
 pub(super) struct Importer<'a> {
+    /// Without the data of its constants until the end.
     pub(super) graph: Graph,
+    /// Data of the graph's constants. However many nodes and names use one, it is here once.
+    constants: HashMap<ValueId, Rc<Tensor>>,
+    /// Constants of the graph by the tensor that they were made from, which is kept so that its address stays its own.
+    made: Made,
     pub(super) opset: i64,
     pub(super) budget: Budget,
     /// Where external data lies.
@@ -42,8 +58,21 @@ pub(super) type Table = &'static [(&'static str, Translate)];
 impl<'a> Importer<'a> {
     /// With nothing imported yet, for tensors of `memory_cap` bytes together.
     pub(super) fn new(opset: i64, memory_cap: u64, folder: &'a Path) -> Self {
-        let (graph, names) = (Graph::default(), HashMap::new());
-        Self { graph, opset, budget: Budget::new(memory_cap), folder, names, result: Element::F32 }
+        let (graph, names, constants, made) = (Graph::default(), HashMap::new(), HashMap::new(), HashMap::new());
+        let budget = Budget::new(memory_cap);
+        Self { graph, constants, made, opset, budget, folder, names, result: Element::F32 }
+    }
+
+    /// The graph, with the data of its constants.
+    pub(super) fn finish(self) -> Graph {
+        let Self { mut graph, constants, made, names, .. } = self;
+        drop((made, names));
+        for (id, t) in constants {
+            if let Data::F(data) = Rc::unwrap_or_clone(t).data {
+                graph.constants.insert(id, data);
+            }
+        }
+        graph
     }
 
     fn look(&self, call: &Call, i: usize) -> Result<&Bound, String> {
@@ -63,29 +92,58 @@ impl<'a> Importer<'a> {
             return self.integers(call, i, &t);
         }
         let name = call.node.inputs[i].clone();
-        self.names.remove(&name);
-        let Tensor { shape, data } = Rc::try_unwrap(t).unwrap_or_else(|shared| (*shared).clone());
-        let Data::F(data) = data else {
+        let Data::F(data) = &t.data else {
             return Err(format!("operand '{name}' holds integers where floats are expected"));
         };
         if data.is_empty() {
             return Err(format!("operand '{name}' is empty"));
         }
-        let id = self.graph.add_constant(name.clone(), shape, data);
+        let id = self.made(&t, Form::Floats, |im| Ok(im.add_constant(&name, Rc::clone(&t))))?;
         self.names.insert(name, Bound::Value(id, Element::F32));
         Ok(id)
     }
 
-    /// The integers of operand `i` beside other operands that the network computes, as a constant of the node's own: as
+    /// The constant of the graph that `make` makes of `t`: once for all nodes that want it in this form.
+    pub(super) fn made(
+        &mut self,
+        t: &Rc<Tensor>,
+        form: Form,
+        make: impl FnOnce(&mut Self) -> Result<ValueId, String>,
+    ) -> Result<ValueId, String> {
+        let key = (Rc::as_ptr(t), form);
+        if let Some((_, id)) = self.made.get(&key) {
+            return Ok(*id);
+        }
+        let id = make(self)?;
+        self.made.insert(key, (Rc::clone(t), id));
+        Ok(id)
+    }
+
+    /// A constant of the graph; what it takes must have been charged.
+    pub(super) fn add_constant(&mut self, name: &str, t: Rc<Tensor>) -> ValueId {
+        let id = self.graph.add_value(name, t.shape.clone());
+        self.constants.insert(id, t);
+        id
+    }
+
+    /// `t` as a constant of floats.
+    pub(super) fn floats(&mut self, call: &Call, what: &str, t: &Rc<Tensor>) -> Result<ValueId, String> {
+        self.made(t, Form::Floats, |im| match t.data {
+            Data::F(_) => Ok(im.add_constant(&format!("{}/{what}", call.name), Rc::clone(t))),
+            Data::I(_) => im.new_constant(call, what, t.shape.clone(), t.to_floats()),
+        })
+    }
+
+    /// The integers of operand `i` beside other operands that the network computes, as a constant of its own: as
     /// dimensions, the name keeps standing for integers.
-    fn integers(&mut self, call: &Call, i: usize, t: &Tensor) -> Result<ValueId, String> {
+    fn integers(&mut self, call: &Call, i: usize, t: &Rc<Tensor>) -> Result<ValueId, String> {
         if let Some(v) = t.as_ints()?.iter().find(|v| v.unsigned_abs() > MAX_INTEGER.unsigned_abs()) {
             return Err(format!(
                 "operand '{}' holds {v}; magnitudes up to {MAX_INTEGER} are exact",
                 call.node.inputs[i]
             ));
         }
-        self.new_constant(call, "integers", t.shape.clone(), t.to_floats())
+        self.floats(call, "integers", t)
     }
 
     /// Operand `i` as numbers, whatever its type in the file.
@@ -118,9 +176,14 @@ impl<'a> Importer<'a> {
     pub(super) fn is_constant(&self, call: &Call, i: usize) -> bool {
         match self.look(call, i) {
             Ok(Bound::Const(_)) => true,
-            Ok(Bound::Value(id, _)) => self.graph.constants.contains_key(id),
+            Ok(Bound::Value(id, _)) => self.holds(*id),
             Err(_) => false,
         }
+    }
+
+    /// Whether the value is a constant.
+    pub(super) fn holds(&self, id: ValueId) -> bool {
+        self.constants.contains_key(&id)
     }
 
     /// Operand `i`, which must be constant if it is there.
@@ -130,8 +193,8 @@ impl<'a> Importer<'a> {
         }
         match self.look(call, i)? {
             Bound::Const(t) => Ok(Some(Rc::clone(t))),
-            Bound::Value(id, _) => match self.graph.constants.get(id) {
-                Some(data) => Ok(Some(Rc::new(Tensor::floats(self.graph.shape(*id).to_vec(), data.clone())))),
+            Bound::Value(id, _) => match self.constants.get(id) {
+                Some(t) => Ok(Some(Rc::clone(t))),
                 None => Err(format!("operand '{}' must be a constant", call.node.inputs[i])),
             },
         }
@@ -173,7 +236,7 @@ impl<'a> Importer<'a> {
         data: Vec<f32>,
     ) -> Result<ValueId, String> {
         self.budget.charge(data.len() as u64, 4)?;
-        Ok(self.graph.add_constant(format!("{}/{what}", call.name), shape, data))
+        Ok(self.add_constant(&format!("{}/{what}", call.name), Rc::new(Tensor::floats(shape, data))))
     }
 
     /// Appends a reshaping, unless the shape is that already.
@@ -186,8 +249,8 @@ impl<'a> Importer<'a> {
         self.bind_name(call, i, Bound::Value(id, self.result))
     }
 
-    pub(super) fn bind_constant(&mut self, call: &Call, i: usize, t: Tensor) -> Result<(), String> {
-        self.bind_name(call, i, Bound::Const(Rc::new(t)))
+    pub(super) fn bind_constant(&mut self, call: &Call, i: usize, t: Rc<Tensor>) -> Result<(), String> {
+        self.bind_name(call, i, Bound::Const(t))
     }
 
     fn bind_name(&mut self, call: &Call, i: usize, bound: Bound) -> Result<(), String> {

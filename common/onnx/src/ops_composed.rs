@@ -55,7 +55,7 @@ fn cast_like(im: &mut Importer, call: &Call) -> Result {
     }
     let x = if im.is_constant(call, 0) {
         let t = im.required(call, 0)?;
-        im.new_constant(call, "float", t.shape.clone(), t.to_floats())?
+        im.floats(call, "float", &t)?
     } else {
         im.value(call, 0)?
     };

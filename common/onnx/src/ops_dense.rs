@@ -1,11 +1,13 @@
 //! Matrix products.
 
+use std::rc::Rc;
+
 use twinmask_model::graph::ValueId;
 use twinmask_model::ops::{Binary, Dense, MatMul, Transpose};
 
 use super::call::Call;
-use super::importer::{Importer, Table};
-use super::tensor::Tensor;
+use super::importer::{Form, Importer, Table};
+use super::tensor::Data;
 
 type Result<T = ()> = std::result::Result<T, String>;
 
@@ -18,14 +20,15 @@ fn weights(im: &mut Importer, call: &Call, i: usize, transposed: bool, alpha: f3
         return im.value(call, i);
     }
     let w = im.required(call, i)?;
-    let mut t = if transposed { (*w).clone() } else { w.transposed(&[1, 0]) };
-    if alpha != 1.0 {
-        t = Tensor::floats(t.shape.clone(), t.as_floats()?.iter().map(|v| v * alpha).collect());
-    }
-    let data = t.as_floats()?.to_vec();
-    let name = call.node.inputs[i].clone();
-    im.budget.charge(data.len() as u64, 4)?;
-    Ok(im.graph.add_constant(name, t.shape, data))
+    im.made(&w, Form::Weights { transposed, alpha: alpha.to_bits() }, |im| {
+        im.budget.charge(w.len() as u64, 4)?;
+        let mut t = if transposed { (*w).clone() } else { w.transposed(&[1, 0]) };
+        if let Data::F(data) = &mut t.data {
+            data.iter_mut().for_each(|v| *v *= alpha);
+        }
+        t.as_floats()?;
+        Ok(im.add_constant(&call.node.inputs[i], Rc::new(t)))
+    })
 }
 
 fn gemm(im: &mut Importer, call: &Call) -> Result {

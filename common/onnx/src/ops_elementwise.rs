@@ -123,7 +123,7 @@ fn pow(im: &mut Importer, call: &Call) -> Result {
     let x = im.value(call, 0)?;
     let exponent = if im.is_constant(call, 1) {
         let t = im.required(call, 1)?;
-        im.new_constant(call, "exponent", t.shape.clone(), t.to_floats())?
+        im.floats(call, "exponent", &t)?
     } else {
         im.value(call, 1)?
     };

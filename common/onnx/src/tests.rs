@@ -360,3 +360,37 @@ fn local_functions_are_inlined() {
     assert_eq!(alphas, [0.25, 0.5]);
     assert!(run("h").unwrap_err().to_string().contains("calls itself"));
 }
+
+/// If this fails, a small file makes the importer take as much memory as its nodes are many.
+#[test]
+fn a_constant_is_there_once_however_many_nodes_use_it() {
+    const SIDE: i64 = 64;
+    const USES: usize = 60;
+    let w = || floats("w", &[SIDE, SIDE], (0..SIDE * SIDE).map(|i| i as f32).collect());
+    let matrix = 4 * (SIDE * SIDE) as u64;
+    // The file's matrix and its transpose, and the tensors between the nodes.
+    let options = ImportOptions { memory_cap: 2 * matrix + 4 * (USES as u64 + 1) * SIDE as u64, ..Default::default() };
+    let build = |op: &str, aliased: bool| {
+        let mut nodes = Vec::new();
+        for i in 0..USES {
+            let (name, mut used) = (|i: usize| if i == USES { "y".into() } else { format!("x{i}") }, "w".to_owned());
+            let input = if i == 0 { "x".to_owned() } else { name(i) };
+            if aliased {
+                used = format!("w{i}");
+                nodes.push(node("Identity", &["w"], &[&used], vec![]));
+            }
+            nodes.push(node(op, &[&input, &used], &[&name(i + 1)], vec![]));
+        }
+        let bytes = model(13, &[1, SIDE], vec![w()], nodes).write_buf().unwrap();
+        // Sums are as large as the matrix.
+        let sums = if op == "Add" { USES as u64 * matrix } else { 0 };
+        let options = ImportOptions { memory_cap: options.memory_cap + sums, ..options.clone() };
+        import_bytes(&bytes, Path::new("m.onnx"), &options).unwrap().graph
+    };
+    for (op, aliased) in [("MatMul", false), ("MatMul", true), ("Gemm", false), ("Add", true)] {
+        let graph = build(op, aliased);
+        assert_eq!((graph.nodes.len(), graph.constants.len()), (USES, 1), "{op}");
+        let data = &graph.constants[&graph.nodes[USES - 1].inputs[1]];
+        assert_eq!(data[1], if op == "Add" { 1.0 } else { SIDE as f32 }, "{op}");
+    }
+}

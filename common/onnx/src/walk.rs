@@ -60,7 +60,7 @@ pub(super) fn run(
     im.add_inputs(file, options).map_err(interface)?;
     file.nodes.iter().try_for_each(|node| im.add(node, path))?;
     im.add_outputs(file).map_err(interface)?;
-    let mut graph = compact(im.graph).map_err(disconnected)?;
+    let mut graph = compact(im.finish()).map_err(disconnected)?;
     passes::fuse(&mut graph);
     let graph = compact(graph).map_err(disconnected)?;
     check(&graph, path, options)?;
@@ -125,7 +125,7 @@ impl Importer<'_> {
                     output.name
                 ));
             };
-            let given = self.graph.constants.contains_key(&value) || self.graph.inputs.iter().any(|i| i.value == value);
+            let given = self.holds(value) || self.graph.inputs.iter().any(|i| i.value == value);
             if !given {
                 output.name.clone_into(&mut self.graph.values[value as usize].name);
             }
@@ -136,7 +136,7 @@ impl Importer<'_> {
 
     fn translate(&mut self, call: &Call) -> Result<(), String> {
         if call.op == "Constant" {
-            let tensor = self.constant_node(call)?;
+            let tensor = Rc::new(self.constant_node(call)?);
             return self.bind_constant(call, 0, tensor);
         }
         if let Some(results) = fold::fold(self, call)? {

@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use twinmask_codec::{self as codec, Part};
+use twinmask_codec::{self as codec, MAX_PAYLOAD, Part};
 
 use crate::error::WireError;
 use crate::frame_type::FrameType;
@@ -16,8 +16,6 @@ const MAGIC: &[u8; 4] = b"TWMK";
 pub const HEADER_LEN: usize = 16;
 /// Most bytes of a frame's body.
 pub const MAX_BODY: usize = 4096;
-/// Most bytes of any payload; plans stay far below.
-pub const MAX_PAYLOAD: usize = 1 << 30;
 
 /// The fixed part of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,7 +91,8 @@ pub fn encode_with<T: Serialize>(kind: FrameType, body: &T, codec: Codec, payloa
 /// is no other copy of the body: who wipes this has wiped it.
 ///
 /// # Panics
-/// If the body is above [`MAX_BODY`] or the payload above [`MAX_PAYLOAD`]; plans and messages stay far below.
+/// If the body is above [`MAX_BODY`] or the payload above [`MAX_PAYLOAD`]; messages stay below, and plans are refused
+/// that do not.
 #[must_use]
 pub fn encode_head<T: Serialize>(kind: FrameType, body: &T, codec: Codec, payload_len: usize) -> Vec<u8> {
     assert!(payload_len <= MAX_PAYLOAD, "own frames stay within the limits");

@@ -232,12 +232,24 @@ impl Encoder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use twinmask_codec::{MAX_PAYLOAD, MAX_ROUND};
     use twinmask_ring::prf::Key;
 
     fn uniform(n: usize, k: u32) -> Vec<u32> {
         let mut out = vec![0; n];
         Key::derive("test", &[b"payload"]).fill(0, k, &mut out);
         out
+    }
+
+    /// If this fails, a round that plans allow is a frame that nobody may send, or expects a payload beyond it.
+    #[test]
+    fn every_form_of_the_largest_round_fits_a_frame() {
+        let largest = MAX_ROUND / 4;
+        for bits in [24, 32] {
+            let packed = packed_parts_len(&[Part { len: largest, bits }]);
+            assert!(packed <= MAX_ROUND && zstd::zstd_safe::compress_bound(packed) <= MAX_PAYLOAD);
+        }
+        assert!(zstd::zstd_safe::compress_bound(MAX_PAYLOAD) > MAX_PAYLOAD, "so the largest round is smaller");
     }
 
     #[test]

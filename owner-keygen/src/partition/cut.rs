@@ -1,6 +1,7 @@
 //! The cut: which layers leave the device. In the graph a hole takes the place of each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use twinmask_codec::{LayerId, RoundId};
 use twinmask_layer::{Conv, Fc, Geometry};
@@ -31,13 +32,16 @@ pub(super) struct Cut {
     layers: Vec<FloatLayer>,
 }
 
-/// A layer that leaves the device, its numbers still in float.
+/// Most weights of all layers together: 2 GB as edges hold them. Layers of one constant have it each.
+const MOST_WEIGHTS: usize = 1 << 30;
+
+/// A layer that leaves the device, its numbers still in float, shared by all layers of one constant.
 #[derive(Debug)]
 pub(super) struct FloatLayer {
     name: String,
     geometry: Geometry,
-    data: Vec<f32>,
-    bias: Option<Vec<f32>>,
+    data: Rc<Vec<f32>>,
+    bias: Option<Rc<Vec<f32>>>,
     input: ValueId,
     round: RoundId,
 }
@@ -76,7 +80,7 @@ impl Cut {
 
     /// The graph, and the biases of all layers.
     pub(super) fn into_device_parts(self) -> (Graph, Vec<Option<Vec<f32>>>) {
-        (self.graph, self.layers.into_iter().map(|l| l.bias).collect())
+        (self.graph, self.layers.into_iter().map(|l| l.bias.map(Rc::unwrap_or_clone)).collect())
     }
 }
 
@@ -130,9 +134,14 @@ fn candidates(graph: &Graph, offload: &Offload) -> Result<BTreeMap<usize, Geomet
     if all.is_empty() {
         return Err(PartitionError::Nothing);
     }
+    let mut weights = 0usize;
     for (&i, geometry) in &all {
         let layer = || graph.nodes[i].name.clone();
         geometry.validate().map_err(|source| PartitionError::Geometry { layer: layer(), source })?;
+        weights = weights.saturating_add(geometry.weight_len());
+        if weights > MOST_WEIGHTS {
+            return Err(PartitionError::Weights { layer: layer(), most: MOST_WEIGHTS });
+        }
     }
     Ok(all)
 }
@@ -180,11 +189,12 @@ fn punch_holes(graph: &mut Graph, candidates: &BTreeMap<usize, Geometry>) -> Vec
     };
     let mut order: Vec<_> = candidates.keys().map(|&i| due(i)).collect();
     order.sort_unstable();
+    let numbers = take_constants(graph, operands.values().flatten());
     let float = |(l, &(depth, input, i)): (usize, &(u32, ValueId, usize))| {
         if let Op::Linear(hole) = &mut graph.nodes[i].op {
             hole.layer = LayerId::at(l);
         }
-        let data = |id: &ValueId| graph.constants[id].clone();
+        let data = |id: &ValueId| Rc::clone(&numbers[id]);
         FloatLayer {
             name: graph.nodes[i].name.clone(),
             geometry: candidates[&i],
@@ -195,4 +205,19 @@ fn punch_holes(graph: &mut Graph, candidates: &BTreeMap<usize, Geometry>) -> Vec
         }
     };
     order.iter().enumerate().map(float).collect()
+}
+
+/// The data of these constants, out of the graph unless a node that stays reads it, too.
+fn take_constants<'a>(graph: &mut Graph, ids: impl Iterator<Item = &'a ValueId>) -> BTreeMap<ValueId, Rc<Vec<f32>>> {
+    let mut read: BTreeSet<ValueId> = graph.nodes.iter().flat_map(|n| n.inputs.iter().copied()).collect();
+    read.extend(graph.outputs.iter().map(|o| o.value));
+    let mut taken = BTreeMap::new();
+    for &id in ids {
+        let constants = &mut graph.constants;
+        taken.entry(id).or_insert_with(|| {
+            let data = if read.contains(&id) { constants.get(&id).cloned() } else { constants.remove(&id) };
+            Rc::new(data.unwrap_or_default())
+        });
+    }
+    taken
 }

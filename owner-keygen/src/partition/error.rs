@@ -40,6 +40,16 @@ pub enum PartitionError {
         /// What is wrong.
         source: twinmask_layer::GeometryError,
     },
+    /// More weights than edges are to hold.
+    #[error(
+        "layer '{layer}': with it the layers hold more than {most} weights: keep some on the device with --offload"
+    )]
+    Weights {
+        /// The first layer beyond.
+        layer: String,
+        /// How many weights there may be.
+        most: usize,
+    },
     /// The divided graph does not check out.
     #[error("the divided network does not check out: {0}")]
     Graph(#[from] ShapeError),

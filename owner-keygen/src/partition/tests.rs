@@ -86,3 +86,52 @@ fn networks_that_cannot_be_divided() {
     let text = divide(wide, Profile::Bits(8), &Offload::All);
     assert_eq!(text, "layer 'fc' does not fit a ring of 8 bits even with 2-bit weights: choose a wider --ring");
 }
+
+/// x -> matrix "fc0" -> matrix "fc1" -> ... of one constant of `side` x `side`, which holds `data`.
+fn siamese(side: u32, layers: u32, data: Vec<f32>) -> Graph {
+    let mut g = Graph::default();
+    let mut x = g.add_input("x", vec![1, side], Element::F32);
+    let w = g.add_constant("w", vec![side, side], data);
+    for i in 0..layers {
+        x = g.add_node(format!("fc{i}"), Dense, vec![x, w], format!("y{i}")).unwrap();
+    }
+    g.outputs = vec![Port::f32(x)];
+    g
+}
+
+/// If this fails, a small file makes the owner's tool take as much memory as its layers are many.
+#[test]
+fn layers_of_one_constant_share_it() {
+    let cut = Cut::new(siamese(8, 50, vec![0.5; 64]), Profile::Balanced, &Offload::All).unwrap();
+    let first = cut.layers()[0].weights().data.as_ptr();
+    assert!(cut.layers().len() == 50 && cut.layers().iter().all(|l| l.weights().data.as_ptr() == first));
+    assert!(cut.graph().constants.is_empty(), "nobody else reads it");
+    // One that a node of the device reads as well stays there.
+    let mut graph = siamese(8, 2, vec![0.5; 64]);
+    let w = graph.nodes[0].inputs[1];
+    let y = graph.add_node("sum", Binary::Add, vec![graph.outputs[0].value, w], "s").unwrap();
+    graph.outputs = vec![Port::f32(y)];
+    let parts = partition(graph, Profile::Balanced, &Offload::All).unwrap();
+    assert_eq!(parts.graph.constants.values().collect::<Vec<_>>(), [&vec![0.5; 64]]);
+
+    // 2^28 weights four times are what edges are to hold, and the data is not looked at before that is known.
+    let beyond = partition(siamese(1 << 14, 5, vec![]), Profile::Balanced, &Offload::All).unwrap_err().to_string();
+    assert!(beyond.starts_with("layer 'fc4': with it the layers hold more than 1073741824 weights"), "{beyond}");
+}
+
+/// If this fails, a network is imported whose first inference panics: no frame holds that round.
+#[test]
+fn a_round_that_no_frame_holds_is_refused_with_the_layer() {
+    let mut g = Graph::default();
+    let x = g.add_input("x", vec![1, 4, 1 << 13, 1 << 13], Element::F32);
+    let w = g.add_constant("w", vec![1, 4, 1, 1], vec![0.5; 4]);
+    let window = Window { kernel: [1; 2], stride: [1; 2], pad: [0; 4], dilation: [1; 2] };
+    let y = g.add_node("large", Conv { window, groups: 1 }, vec![x, w], "y").unwrap();
+    g.outputs = vec![Port::f32(y)];
+    let error = partition(g, Profile::Balanced, &Offload::All).unwrap_err().to_string();
+    assert!(
+        error.starts_with("round 0 moves 1073741824 bytes in one frame, of which 1065353216 are possible"),
+        "{error}"
+    );
+    assert!(error.contains("most of them for layer large: keep that layer on the device"), "{error}");
+}

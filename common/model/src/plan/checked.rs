@@ -239,7 +239,7 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use twinmask_codec::packed_parts_len;
+    use twinmask_codec::{MAX_ROUND, packed_parts_len};
     use twinmask_layer::Fc;
 
     fn rounds(groups: &[&[u32]]) -> Vec<Vec<GroupId>> {
@@ -318,6 +318,45 @@ mod tests {
             mutate(&mut parts);
             let text = Plan::new(parts).expect_err(words).to_string();
             assert!(text.starts_with(&format!("inconsistent plan: {words}")), "{text}");
+        }
+    }
+
+    /// If this fails, a network is imported whose frames nobody can write: the first inference panics.
+    #[test]
+    fn rounds_that_no_frame_holds_are_refused() {
+        let fc = |name: &str, group, inputs, outputs| LayerParts {
+            name: name.into(),
+            geometry: Geometry::Fc(Fc { rows: 1 << 13, inputs, outputs }),
+            group: GroupId::new(group),
+            w_bits: 8,
+            bound: 1000,
+        };
+        let plan = |layers: Vec<LayerParts>| {
+            let group = |l: &LayerParts| GroupParts {
+                len: l.geometry.in_len() as u32,
+                k: 24,
+                x_bits: 8,
+                signed: false,
+                layers: vec![LayerId::new(l.group.get())],
+            };
+            let groups: Vec<GroupParts> = layers.iter().map(group).collect();
+            let rounds = vec![(0..groups.len() as u32).map(GroupId::new).collect()];
+            Plan::new(PlanParts { layers, groups, rounds })
+        };
+        let half = 1 << 14;
+        // 2^27 elements each way are 2^29 bytes.
+        let one = plan(vec![fc("a", 0, half, 8)]).expect("half of what is possible");
+        assert!(packed_parts_len(&one.upload_parts(RoundId::new(0))) < MAX_ROUND);
+        plan(vec![fc("a", 0, half, 8), fc("b", 1, half - 300, 8)]).expect("just below");
+        for (layers, largest) in [
+            (vec![fc("a", 0, half, 8), fc("b", 1, half + 8, 8)], "b"),
+            (vec![fc("a", 0, 8, half), fc("b", 1, 8, half - 8)], "a"),
+            (vec![fc("only", 0, 2 * half, 8)], "only"),
+            (vec![fc("only", 0, 8, 2 * half)], "only"),
+        ] {
+            let error = plan(layers).expect_err(largest).to_string();
+            let words = format!("most of them for layer {largest}: keep that layer on the device");
+            assert!(error.starts_with("round 0 moves 10") && error.contains(&words), "{error}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! What can be wrong with a plan.
 
-use twinmask_codec::GroupId;
+use twinmask_codec::{GroupId, RoundId};
 use twinmask_layer::GeometryError;
 
 /// A plan that contradicts itself or exceeds a limit.
@@ -42,6 +42,21 @@ pub enum PlanError {
     /// A group in no round or in several, or an empty round.
     #[error("inconsistent plan: the rounds do not hold every group exactly once")]
     Rounds,
+    /// A round whose elements do not fit in a frame.
+    #[error(
+        "round {round} moves {bytes} bytes in one frame, of which {most} are possible, most of them for layer {layer}: \
+         keep that layer on the device (--offload)"
+    )]
+    TooLarge {
+        /// Which.
+        round: RoundId,
+        /// Its largest layer.
+        layer: String,
+        /// Bytes of its elements as u32.
+        bytes: usize,
+        /// How many bytes are possible.
+        most: usize,
+    },
 }
 
 /// What can be wrong with a group.

@@ -1,7 +1,7 @@
 //! A plan before it is checked: the form in which it stands in bundles, and in which tests make wrong ones.
 
 use serde::{Deserialize, Serialize};
-use twinmask_codec::{GroupId, LayerId};
+use twinmask_codec::{GroupId, LayerId, MAX_ROUND, RoundId};
 use twinmask_layer::Geometry;
 use twinmask_ring::{MAX_BITS, MIN_BITS, width_for};
 
@@ -75,7 +75,26 @@ impl PlanParts {
         if self.rounds.iter().any(Vec::is_empty) || !groups.into_iter().eq(0..self.groups.len()) {
             return Err(PlanError::Rounds);
         }
-        Ok(())
+        self.rounds.iter().enumerate().try_for_each(|(r, groups)| self.check_round(RoundId::at(r), groups))
+    }
+
+    /// What a round uploads, and what is answered, is a frame each, in whatever form its elements travel.
+    fn check_round(&self, round: RoundId, groups: &[GroupId]) -> Result<(), PlanError> {
+        let groups = || groups.iter().map(|g| &self.groups[g.index()]);
+        let layers = || groups().flat_map(|g| &g.layers).map(|l| &self.layers[l.index()]);
+        let bytes = |elements: usize| elements.saturating_mul(4);
+        let up = bytes(groups().map(|g| g.len as usize).fold(0, usize::saturating_add));
+        let down = bytes(layers().map(|l| l.geometry.out_len()).fold(0, usize::saturating_add));
+        let most_of_it = |moves: fn(&Geometry) -> usize| layers().max_by_key(|l| moves(&l.geometry));
+        let (bytes, largest) =
+            if up >= down { (up, most_of_it(Geometry::in_len)) } else { (down, most_of_it(Geometry::out_len)) };
+        match largest {
+            Some(largest) if bytes > MAX_ROUND => {
+                let layer = largest.name.clone();
+                Err(PlanError::TooLarge { round, layer, bytes, most: MAX_ROUND })
+            }
+            _ => Ok(()),
+        }
     }
 
     fn check_group(&self, id: GroupId, group: &GroupParts) -> Result<(), GroupFault> {
