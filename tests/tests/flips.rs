@@ -201,15 +201,16 @@ async fn every_failure_looks_alike_to_both_edges() {
     let issued = InMemory::onnx(&tiny(), &[]);
     let limits = || Limits { ahead_total: 0, ..Limits::default() };
     let edges = [twinmask_edge::Role::A, twinmask_edge::Role::B].map(|role| issued.edge(role, limits()));
+    let identity = Identity::load(&issued.device_dir().join("identity")).expect("the device's identity");
     let mut failures = [0; 2];
     for (lying, frame) in [0, 1].into_iter().flat_map(|lying| (0..12).map(move |frame| (lying, frame))) {
         for part in [Part::Payload(0), Part::Payload(999), Part::Body(0), Part::Header(5), Part::Header(12)] {
             let ends = Arc::new(Mutex::new(Vec::new()));
-            let (edges, seen) = (edges.clone(), Arc::clone(&ends));
+            let (edges, seen, identity) = (edges.clone(), Arc::clone(&ends), identity.clone());
             let dial = move |role: Role| {
                 let i = usize::from(role == Role::EdgeB);
                 let flip = (i == lying).then_some(Flip { frame, part, bit: 1 });
-                let (ours, theirs, passed) = wire(&Role::device("cam1").expect("a name"), &role, flip);
+                let (ours, theirs, passed) = wire(|| memory_pair_as(&identity, role.clone()), flip);
                 tokio::spawn(Arc::clone(&edges[i]).serve(theirs.clone()));
                 seen.lock().expect("no panic").push((theirs, passed));
                 ours
