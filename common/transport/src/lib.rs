@@ -12,6 +12,7 @@ pub mod frame_io;
 mod gate;
 mod handshakes;
 mod identity;
+mod kx;
 mod limits;
 mod memory;
 pub mod owner_key;
@@ -32,6 +33,8 @@ pub use error::{CloseReason, IdentityError, Objection, StreamError, TransportErr
 pub use handshakes::{HandshakeLimits, HandshakeOverrides};
 pub use identity::{CA_FILE, CERT_FILE, CRL_FILE, Identity, KEY_FILE, check_private_permissions};
 pub use limits::{TransportLimits, TransportOverrides};
+#[doc(hidden)]
+pub use provider::provider;
 pub use quic::Client;
 pub use range::OutOfRange;
 pub use revocation::{ListNumber, RevocationList, SEEN_FILE};
