@@ -15,7 +15,7 @@ pub(crate) fn handshake_error(address: &str, error: ConnectionError, unanswered:
         ConnectionError::TransportError(error) => Some(error.code),
         _ => None,
     };
-    if code.and_then(alert) == Some(ALERT_NO_APPLICATION_PROTOCOL) {
+    if code.and_then(alert).is_some_and(|alert| ALERTS_OF_OTHER_VERSIONS.contains(&alert)) {
         return TransportError::Version { address };
     }
     if let (ConnectionError::ConnectionClosed(_), Some(TransportErrorCode::CONNECTION_REFUSED)) = (&error, code) {
@@ -50,7 +50,8 @@ pub(crate) fn code_u32(code: quinn::VarInt) -> u32 {
     u32::try_from(code.into_inner()).unwrap_or(u32::MAX)
 }
 
-const ALERT_NO_APPLICATION_PROTOCOL: u8 = 120;
+/// No application protocol in common, or no key exchange (handshake_failure): wire version 1 had another one.
+const ALERTS_OF_OTHER_VERSIONS: [u8; 2] = [120, 40];
 
 /// The TLS alert inside a QUIC error code (RFC 9001, section 4.8).
 fn alert(code: TransportErrorCode) -> Option<u8> {

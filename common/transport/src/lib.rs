@@ -13,6 +13,7 @@ mod gate;
 mod handshakes;
 mod hex_file;
 mod identity;
+mod kx;
 mod limits;
 pub mod mask_key;
 mod memory;
@@ -34,6 +35,8 @@ pub use error::{CloseReason, IdentityError, Objection, StreamError, TransportErr
 pub use handshakes::{HandshakeLimits, HandshakeOverrides};
 pub use identity::{CA_FILE, CERT_FILE, CRL_FILE, Identity, KEY_FILE, check_private_permissions, read_certificate};
 pub use limits::{TransportLimits, TransportOverrides};
+#[doc(hidden)]
+pub use provider::provider;
 pub use quic::Client;
 pub use range::OutOfRange;
 pub use revocation::{ListNumber, RevocationList, SEEN_FILE};

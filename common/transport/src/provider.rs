@@ -4,15 +4,23 @@ use std::sync::{Arc, OnceLock};
 
 use rustls::crypto::{CryptoProvider, ring::cipher_suite};
 
-/// The ring provider, with the cheapest cipher of this processor first: AES-128-GCM where it has the instructions,
-/// else ChaCha20-Poly1305.
-pub(crate) fn provider() -> Arc<CryptoProvider> {
+use crate::kx::X25519MlKem768;
+
+/// The ring provider, with the cheapest cipher of this processor first (AES-128-GCM where it has the instructions, else
+/// ChaCha20-Poly1305) and one key exchange. For this crate, and for tests that play peers which are not ours.
+#[doc(hidden)]
+#[must_use]
+pub fn provider() -> Arc<CryptoProvider> {
     static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
     let provider = PROVIDER.get_or_init(|| {
         let aes = cipher_suite::TLS13_AES_128_GCM_SHA256;
         let chacha = cipher_suite::TLS13_CHACHA20_POLY1305_SHA256;
         let cipher_suites = if has_aes() { vec![aes, chacha] } else { vec![chacha, aes] };
-        Arc::new(CryptoProvider { cipher_suites, ..rustls::crypto::ring::default_provider() })
+        Arc::new(CryptoProvider {
+            cipher_suites,
+            kx_groups: vec![&X25519MlKem768],
+            ..rustls::crypto::ring::default_provider()
+        })
     });
     provider.clone()
 }

@@ -217,21 +217,52 @@ impl ClientCertVerifier for ClientCheck {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rcgen::{CertificateParams, KeyPair, SanType};
+    use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType};
+
+    /// Identities of one owner.
+    fn identities<const N: usize>(roles: [Role; N]) -> [Identity; N] {
+        let mut ca = CertificateParams::default();
+        ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let ca_key = KeyPair::generate().expect("a key");
+        let ca_pem = ca.self_signed(&ca_key).expect("a certificate").pem();
+        let issuer = Issuer::new(ca, ca_key);
+        roles.map(|role| {
+            let key = KeyPair::generate().expect("a key");
+            let mut params = CertificateParams::default();
+            params.subject_alt_names = vec![SanType::URI(role.uri().as_str().try_into().expect("ASCII"))];
+            params.subject_alt_names.extend(role.dns_name().map(|n| SanType::DnsName(n.try_into().expect("ASCII"))));
+            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
+            let cert = params.signed_by(&key, &issuer).expect("a certificate").pem();
+            Identity::from_pem(cert.as_bytes(), key.serialize_pem().as_bytes(), ca_pem.as_bytes()).expect("an identity")
+        })
+    }
+
+    #[test]
+    fn the_hybrid_key_exchange_is_what_is_negotiated() {
+        let [edge, device] = identities([Role::EdgeA, Role::device("cam").expect("a good name")]);
+        let to = PeerCheck::new("x".to_owned(), &device, Some(Role::EdgeA));
+        let from = PeerCheck::new("y".to_owned(), &edge, None);
+        let (client, server) = (client(&device, to), server(&edge, from));
+        let name = Role::EdgeA.dns_name().expect("an edge").try_into().expect("a name");
+        let mut client = rustls::ClientConnection::new(Arc::new(client.expect("configured")), name).expect("begins");
+        let mut server = rustls::ServerConnection::new(Arc::new(server.expect("configured"))).expect("begins");
+        while client.is_handshaking() || server.is_handshaking() {
+            let (mut up, mut down) = (Vec::new(), Vec::new());
+            client.write_tls(&mut up).expect("memory");
+            server.read_tls(&mut &up[..]).expect("memory");
+            server.process_new_packets().expect("a good client");
+            server.write_tls(&mut down).expect("memory");
+            client.read_tls(&mut &down[..]).expect("memory");
+            client.process_new_packets().expect("a good server");
+        }
+        for group in [client.negotiated_key_exchange_group(), server.negotiated_key_exchange_group()] {
+            assert_eq!(group.expect("it is done").name(), rustls::NamedGroup::X25519MLKEM768);
+        }
+    }
 
     #[test]
     fn handshakes_share_the_verifier_of_their_identity() {
-        let key = KeyPair::generate().expect("a key");
-        let mut params = CertificateParams::default();
-        params.subject_alt_names = vec![SanType::URI(Role::EdgeA.uri().as_str().try_into().expect("ASCII"))];
-        params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
-        let mut ca = CertificateParams::default();
-        ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        let ca_key = KeyPair::generate().expect("a key");
-        let ca_pem = ca.self_signed(&ca_key).expect("a certificate").pem();
-        let cert = params.signed_by(&key, &rcgen::Issuer::new(ca, ca_key)).expect("a certificate").pem();
-        let own = Identity::from_pem(cert.as_bytes(), key.serialize_pem().as_bytes(), ca_pem.as_bytes())
-            .expect("an identity");
+        let [own] = identities([Role::EdgeA]);
         let before = Arc::strong_count(&own.trust.clients);
         let check = || PeerCheck::new("x".to_owned(), &own, None);
         let configs: Vec<_> = (0..5).map(|_| server(&own, check()).expect("a configuration")).collect();

@@ -12,8 +12,10 @@ use authority::{Authority, device, dial, listen, meet};
 use rcgen::KeyPair;
 use rustls::NamedGroup;
 use rustls::client::{ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::ServerName;
 use tokio::io::AsyncWriteExt;
+use tokio::net::UdpSocket;
 use twinmask_transport::{Client, CloseReason, Connection, Identity, Role, TransportError, TransportLimits, model_uri};
 
 const ALPN: &[u8] = twinmask_wire::ALPN.as_bytes();
@@ -147,6 +149,68 @@ async fn a_client_without_a_certificate_is_refused() {
     let (seen, accepted) = tokio::join!(stranger::refused(&address, None, ALPN), server.accept());
     assert!(accepted.unwrap().is_err());
     assert_eq!(seen, 0x100 + 116, "certificate_required");
+}
+
+/// The client's first flight takes two datagrams: a handshake is begun with half of it, and with the wrong half.
+#[tokio::test]
+async fn a_first_flight_that_comes_in_pieces_is_put_together() {
+    let owner = Authority::new("owner");
+    let own = owner.issue(&device());
+    for lost in 0..2 {
+        let (mut server, address) = listen(owner.issue(&Role::EdgeA), TransportLimits::lan()).await;
+        let (outside, inside) =
+            (UdpSocket::bind("127.0.0.1:0").await.unwrap(), UdpSocket::bind("127.0.0.1:0").await.unwrap());
+        inside.connect(&address).await.unwrap();
+        let between = outside.local_addr().unwrap().to_string();
+        let forwarding = tokio::spawn(async move {
+            let (mut up, mut down) = (vec![0; 65_536], vec![0; 65_536]);
+            let (mut client, mut passed) = (None, Vec::new());
+            loop {
+                tokio::select! {
+                    came = outside.recv_from(&mut up) => {
+                        let (n, from) = came.unwrap();
+                        client = Some(from);
+                        if passed.len() != lost {
+                            inside.send(&up[..n]).await.unwrap();
+                        }
+                        passed.push(n);
+                        assert!(passed[0] >= 1200 && passed.get(1).is_none_or(|&n| n >= 1200), "{passed:?}");
+                    }
+                    came = inside.recv(&mut down) => {
+                        let client = client.expect("it has begun");
+                        outside.send_to(&down[..came.unwrap()], client).await.unwrap();
+                    }
+                }
+            }
+        });
+        let (dialled, accepted) = tokio::join!(dial(&between, &Role::EdgeA, &own), server.accept());
+        assert_eq!(accepted.unwrap().unwrap().peer().role, device(), "datagram {lost} was lost");
+        let (sent, _) = dialled.unwrap().udp_bytes();
+        assert!(sent >= 3 * 1200, "{sent} bytes: one flight of two datagrams, and the one that was lost");
+        forwarding.abort();
+    }
+}
+
+/// Nobody on the way, and no program that lacks it, can bring an edge or a device to the curve alone.
+#[tokio::test]
+async fn who_has_only_the_curve_is_of_another_version() {
+    let owner = Authority::new("owner");
+    let (mut server, address) = listen(owner.issue(&Role::EdgeA), TransportLimits::lan()).await;
+    let key = KeyPair::generate().unwrap();
+    let cert = owner.certify(&[device().uri()], None, &key, (-1, 1));
+    let kx_groups = vec![rustls::crypto::ring::kx_group::X25519];
+    let curve = Arc::new(CryptoProvider { kx_groups, ..(*twinmask_transport::provider()).clone() });
+    let tls = stranger::client_tls_of(Some((&cert, &key)), ALPN, curve.clone());
+    let (called, accepted) = tokio::join!(stranger::call(&address, tls), server.accept());
+    assert!(called.is_err());
+    assert!(matches!(failure(accepted.unwrap(), "same version"), TransportError::Version { .. }));
+
+    let cert = owner.certify(&[Role::EdgeA.uri()], Role::EdgeA.dns_name(), &key, (-1, 1));
+    let (server, address) = stranger::server_of((&cert, &key), ALPN, curve);
+    let own = owner.issue(&device());
+    let (heard, dialled) = tokio::join!(stranger::hears(&server), dial(&address, &Role::EdgeA, &own));
+    assert!(matches!(failure(dialled, "same version"), TransportError::Version { .. }));
+    assert_eq!(heard, 0x100 + 40, "handshake_failure");
 }
 
 #[tokio::test]

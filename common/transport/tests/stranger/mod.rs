@@ -7,9 +7,10 @@ use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, ServerConfig};
 use rcgen::KeyPair;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject};
 use rustls::{DigitallySignedStruct, Error, SignatureScheme};
-use twinmask_transport::Role;
+use twinmask_transport::{Role, provider};
 
 /// A certificate (PEM) with its key.
 pub type Certified<'a> = (&'a str, &'a KeyPair);
@@ -22,13 +23,18 @@ fn private(key: &KeyPair) -> PrivateKeyDer<'static> {
     PrivateKeyDer::try_from(key.serialize_der()).unwrap()
 }
 
-fn provider() -> Arc<rustls::crypto::CryptoProvider> {
-    Arc::new(rustls::crypto::ring::default_provider())
-}
-
 /// The TLS side of a client, with or without a certificate.
 pub fn client_tls(certified: Option<Certified<'_>>, alpn: &[u8]) -> rustls::ClientConfig {
-    let builder = rustls::ClientConfig::builder_with_provider(provider())
+    client_tls_of(certified, alpn, provider())
+}
+
+/// The same by a provider of its own.
+pub fn client_tls_of(
+    certified: Option<Certified<'_>>,
+    alpn: &[u8],
+    provider: Arc<CryptoProvider>,
+) -> rustls::ClientConfig {
+    let builder = rustls::ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
         .unwrap()
         .dangerous()
@@ -57,8 +63,13 @@ pub async fn refused(address: &str, certified: Option<Certified<'_>>, alpn: &[u8
 }
 
 /// A server that lets anybody in.
-pub fn server((pem, key): Certified<'_>, alpn: &[u8]) -> (Endpoint, String) {
-    let mut tls = rustls::ServerConfig::builder_with_provider(provider())
+pub fn server(certified: Certified<'_>, alpn: &[u8]) -> (Endpoint, String) {
+    server_of(certified, alpn, provider())
+}
+
+/// The same by a provider of its own.
+pub fn server_of((pem, key): Certified<'_>, alpn: &[u8], provider: Arc<CryptoProvider>) -> (Endpoint, String) {
+    let mut tls = rustls::ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
         .unwrap()
         .with_no_client_auth()
