@@ -262,6 +262,9 @@ pub(crate) fn edge_a_seeds() -> Vec<Seed> {
     let prefetch = |counter| Prefetch { counter: c(counter) };
     let crowd = (1..6).fold(Script::new(OPENED), |s, i| s.claim(i as u64).begin(i, &infer(i as u64, false)));
     let credit = |bytes| Credit { bytes };
+    // Held open: relay inferences that ask for nothing, and room for less than one correction at edge B.
+    let little = Script::new(OPENED | TICKET | LINKED).frame(LINK, FrameType::Credit, &credit(1)).wait();
+    let full = (1..4).fold(little, |s, i| s.claim(i as u64).begin(i, &infer(i as u64, true)));
     seeds.extend([
         good("relay-asked", asked.end(1).bytes()),
         good(
@@ -273,6 +276,7 @@ pub(crate) fn edge_a_seeds() -> Vec<Seed> {
                 .bytes(),
         ),
         good("crowd", crowd.wait().bytes()),
+        bad("crowd-and-far-counter", full.begin(4, &infer(1 << 62, false)).wait().claim(4).wait().bytes()),
         bad("claimed-twice", Script::new(OPENED).claim(0).claim(0).bytes()),
         bad("credit-without-end", relay().frame(LINK, FrameType::Credit, &credit(u32::MAX)).wait().bytes()),
         bad("more-credit", relay().frame(LINK, FrameType::Credit, &credit(1)).claim(0).wait().bytes()),
