@@ -252,7 +252,7 @@ pub enum LinkError {
     /// It derives other masks than this device does.
     #[error(
         "{at} has another mask key for this device: identity/mask.key is not of the certificate beside it, or not of \
-         edge A's owner; have the owner run `owner-keygen rotate-identity` for this device and copy the folder anew"
+         edge A's owner; have the owner run `owner-keygen rotate DIR --identity` for this device, copy the folder anew"
     )]
     OtherKeys {
         /// Its address.

@@ -46,14 +46,14 @@ pub enum StartError {
     OwnerKey(#[from] OwnerKeyError),
     /// Edge A has no master key.
     #[error(
-        "{} is missing: masks hang on it; have the owner run `owner-keygen rotate-identity edge-a` and copy the folder \
-         edge-a here anew", .0.display()
+        "{} is missing: masks hang on it; have the owner run `owner-keygen rotate DIR --identity edge-a` and copy \
+         the folder edge-a here anew", .0.display()
     )]
     NoMaskKey(PathBuf),
     /// Edge B has a mask key.
     #[error(
-        "{} must not be here: with it edge B can compute masks; remove it, and if anybody may have read it, have the \
-         owner replace it (docs/cli.md)", .0.display()
+        "{} must not be here: with it edge B can compute masks; remove it, and have the owner replace the key, \
+         as edge B has had it (docs/cli.md, \"When edge A's key is lost\")", .0.display()
     )]
     MaskKeyOfEdgeB(PathBuf),
     /// A file of the configuration or of the edge's folder cannot be read.

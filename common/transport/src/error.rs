@@ -102,8 +102,8 @@ pub enum IdentityError {
     },
     /// The folder is of a release that had no mask keys.
     #[error(
-        "the identity folder of {role} holds no mask.key, which masks hang on: have the owner run `owner-keygen \
-         rotate-identity DIR {role}` and copy the folder anew"
+        "the identity folder of {role} holds no mask.key, which masks hang on: have the owner run `owner-keygen rotate \
+         DIR --identity {role}` and copy the folder anew"
     )]
     NoMaskKey {
         /// Whose folder.
