@@ -18,6 +18,7 @@ mod limits;
 pub mod mask_key;
 mod memory;
 pub mod owner_key;
+mod process;
 mod provider;
 mod quic;
 mod range;
@@ -35,6 +36,7 @@ pub use error::{CloseReason, IdentityError, Objection, StreamError, TransportErr
 pub use handshakes::{HandshakeLimits, HandshakeOverrides};
 pub use identity::{CA_FILE, CERT_FILE, CRL_FILE, Identity, KEY_FILE, check_private_permissions, read_certificate};
 pub use limits::{TransportLimits, TransportOverrides};
+pub use process::{Kept, keep_memory};
 #[doc(hidden)]
 pub use provider::provider;
 pub use quic::Client;

@@ -7,6 +7,7 @@ use anyhow::Result;
 use clap::{ArgAction, CommandFactory, FromArgMatches, Parser, Subcommand};
 use twinmask_model::container;
 use twinmask_settings::{over_file, start_log, state_defaults, version};
+use twinmask_transport::keep_memory;
 
 use crate::cli::exit::exit_code;
 use crate::cli::settings::{LOG, NEEDED, Settings};
@@ -60,6 +61,9 @@ fn command() -> clap::Command {
 /// version, 6 integrity check failed.
 #[must_use]
 pub fn main() -> ExitCode {
+    if let Err(e) = keep_memory() {
+        eprintln!("warning: memory is not kept from core dumps, other processes and swap: {e}");
+    }
     let cli = Cli::from_arg_matches(&command().get_matches()).unwrap_or_else(|e| e.exit());
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,

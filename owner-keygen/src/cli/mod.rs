@@ -14,7 +14,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
-use twinmask_transport::{Role, utc};
+use twinmask_transport::{Role, keep_memory, utc};
 
 use args::{AddDevice, AddModel, Cli, Command, Inspect, Revoke, Rotate};
 
@@ -29,6 +29,9 @@ use crate::{inspect, list};
 /// Runs the command line; exit codes: 0 ok, 2 usage, 3 configuration or files.
 #[must_use]
 pub fn main() -> ExitCode {
+    if let Err(e) = keep_memory() {
+        eprintln!("warning: memory is not kept from core dumps, other processes and swap: {e}");
+    }
     match run(Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {

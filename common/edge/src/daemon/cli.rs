@@ -10,6 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use twinmask_kernels::Kernels;
 use twinmask_model::container;
 use twinmask_settings::{over_file, start_log, state_defaults, version};
+use twinmask_transport::{Kept, keep_memory};
 
 use crate::daemon::endpoints::Daemon;
 use crate::daemon::settings::{LOG, NEEDED, Settings};
@@ -82,7 +83,12 @@ fn settings(cli: Cli) -> Result<Settings, StartError> {
 }
 
 pub(super) fn serve(settings: Settings, role: Role, kernels: &Kernels) -> Result<(), StartError> {
+    let memory = keep_memory(); // before anything secret is in it
     start_log(settings.log.as_deref(), LOG.into())?;
+    match memory {
+        Ok(Kept { locked }) => tracing::debug!(locked, "memory is kept from core dumps and other processes"),
+        Err(error) => tracing::warn!(%error, "memory is not kept from core dumps, other processes and swap"),
+    }
     std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
     let kernel = settings.kernel(kernels)?;
     let config = settings.config(role)?;

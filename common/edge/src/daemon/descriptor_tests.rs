@@ -112,6 +112,15 @@ async fn half_sent_requests_leave_descriptors_for_a_revocation() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_edge_dumps_no_core() {
+    let deployment = Deployment::new();
+    let edge = Edge::start(deployment.b.path());
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", edge.child.id())).expect("it runs");
+    let cores = limits.lines().find(|line| line.starts_with("Max core file size")).expect("a limit");
+    assert_eq!(cores.split_ascii_whitespace().skip(4).collect::<Vec<_>>(), ["0", "0", "bytes"], "{cores}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_half_sent_request_is_given_up() {
     let deployment = Deployment::new();
     let edge = Edge::start(deployment.b.path());

@@ -1,0 +1,38 @@
+//! What keeps keys in this process's memory from other eyes: its own core dumps, other processes, swap.
+
+use std::io;
+
+/// How far the memory of this process is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kept {
+    /// Whether none of it goes to swap.
+    pub locked: bool,
+}
+
+/// Keeps the memory of this process to itself, from now on; for the first line of a program.
+///
+/// - No core dumps (`RLIMIT_CORE` 0).
+/// - Linux: no other process of the same user reads it or attaches to it (`PR_SET_DUMPABLE` 0); root still does.
+/// - Linux, where `RLIMIT_MEMLOCK` is unlimited: all of it is locked as it is touched, so that nothing goes to swap. To
+///   lock seeds alone would miss what is worth as much: the keys inside the TLS library, the vectors S_in.
+///
+/// # Errors
+/// What the system did not grant of it.
+pub fn keep_memory() -> io::Result<Kept> {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, Rlimit, setrlimit};
+        setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+    }
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::mm::{MlockAllFlags, mlockall};
+        use rustix::process::{DumpableBehavior, Resource, getrlimit, set_dumpable_behavior};
+        set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+        if getrlimit(Resource::Memlock).current.is_none() {
+            mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT)?;
+            return Ok(Kept { locked: true });
+        }
+    }
+    Ok(Kept { locked: false })
+}
