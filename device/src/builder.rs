@@ -11,6 +11,7 @@ use twinmask_wire::CodecChoice;
 use crate::credentials::Credentials;
 use crate::device::{Device, Dial, Way};
 use crate::error::{DeviceError, SettingError};
+use crate::input::MAX_MEGAPIXELS;
 use crate::local::Local;
 use crate::mode::Mode;
 use crate::model::Model;
@@ -30,6 +31,7 @@ pub struct Builder {
     integrity: Option<Integrity>,
     options: SessionOptions,
     limits: TransportLimits,
+    max_megapixels: u32,
     watch: usize,
 }
 
@@ -45,6 +47,7 @@ impl Device {
             integrity: None,
             options: SessionOptions::default(),
             limits: TransportLimits::lan(),
+            max_megapixels: MAX_MEGAPIXELS,
             watch: 0,
         }
     }
@@ -122,6 +125,14 @@ impl Builder {
         self
     }
 
+    /// Most megapixels (2^20) of a picture that is given as a file: larger ones are refused by their header
+    /// [default: [`MAX_MEGAPIXELS`](crate::MAX_MEGAPIXELS)]. A PNG is decoded row by row; a JPEG, an interlaced PNG and one
+    /// with EXIF are in memory as a whole.
+    pub fn max_megapixels(mut self, most: u32) -> Self {
+        self.max_megapixels = most;
+        self
+    }
+
     /// Keeps the first `n` elements of each exchange in [`Inference::glimpses`](crate::Inference::glimpses), for people
     /// who want to see what an edge gets [default: 0].
     pub fn watch(mut self, n: usize) -> Self {
@@ -161,7 +172,7 @@ impl Builder {
         if self.mode == Mode::Local {
             let bundle = DeviceDir::open(&self.dir)?.load(self.model.as_deref())?;
             let local = Local::new(&bundle)?;
-            let model = Arc::new(Model::new(bundle, Integrity::NONE)?);
+            let model = Arc::new(Model::new(bundle, Integrity::NONE)?.with_max_megapixels(self.max_megapixels));
             return Ok(Device::new(model, Way::local(local), self.watch));
         }
         let way = match self.dial.clone() {
@@ -176,7 +187,7 @@ impl Builder {
             }
         };
         let bundle = DeviceDir::open(&self.dir)?.load(self.model.as_deref())?;
-        let model = Arc::new(Model::new(bundle, self.checks())?);
+        let model = Arc::new(Model::new(bundle, self.checks())?.with_max_megapixels(self.max_megapixels));
         Ok(Device::new(model, way, self.watch))
     }
 

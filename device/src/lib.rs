@@ -103,7 +103,7 @@ pub use device::Device;
 pub use embedding::{EmbeddingError, Similarity};
 pub use error::{CheckError, DeviceError, FileError, LinkError, ModelError, SessionError, SettingError};
 pub use inference::{Class, Inference, Times};
-pub use input::{Data, Element, Image, Input, InputError, InputSpec, Origin, Tensor, TensorSpec, npy};
+pub use input::{Data, Element, Image, Input, InputError, InputSpec, MAX_MEGAPIXELS, Origin, Tensor, TensorSpec, npy};
 pub use mode::Mode;
 pub use model::Model;
 pub use run::Output;

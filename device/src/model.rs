@@ -13,7 +13,7 @@ use twinmask_model::plan::Plan;
 
 use crate::error::{DeviceError, ModelError};
 use crate::exec::{Program, Values};
-use crate::input::{InputSpec, TensorSpec};
+use crate::input::{InputSpec, MAX_MEGAPIXELS, TensorSpec};
 use crate::rescale::Rescale;
 
 /// The value that a layer's answer is put in as.
@@ -61,13 +61,21 @@ impl Model {
         let shifts = bundle.model.layers.iter().map(shifts).collect();
         let spec = |port: &Port| tensor_spec(program.graph(), port);
         let tensors = program.graph().inputs.iter().map(spec).collect();
-        let inputs = InputSpec { tensors, preprocess: bundle.model.preprocess.clone() };
+        let preprocess = bundle.model.preprocess.clone();
+        let inputs = InputSpec { tensors, preprocess, max_megapixels: MAX_MEGAPIXELS };
         let outputs = program.graph().outputs.iter().map(spec).collect();
         let mut bundle = bundle.model;
         // The program owns the graph from here on.
         bundle.graph = Graph::default();
         let program = Arc::new(program);
         Ok(Self { bundle, inputs, outputs, program, keys, checker, group_input, layer_output, shifts })
+    }
+
+    /// Refuses files of pictures with more megapixels (2^20) than this, instead of [`MAX_MEGAPIXELS`].
+    #[must_use]
+    pub const fn with_max_megapixels(mut self, most: u32) -> Self {
+        self.inputs.max_megapixels = most;
+        self
     }
 
     /// The plan.

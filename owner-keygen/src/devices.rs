@@ -175,18 +175,20 @@ fn sample_rows(edge: &EdgeBundle, n: usize) -> Result<Vec<Rows>, OwnerError> {
     let draw = |(layer, weights): (&Layer, &Vec<i16>)| {
         let (channels, fan_in) = (layer.geometry().out_channels(), layer.geometry().fan_in());
         let channels = draw_channels(channels, n)?;
-        let weights = channels.iter().flat_map(|&c| weights[c as usize * fan_in..][..fan_in].iter().copied()).collect();
-        Ok(Rows { channels, weights })
+        // Of its size from the start: growing would leave copies behind.
+        let mut drawn = Vec::with_capacity(channels.len() * fan_in);
+        channels.iter().for_each(|&c| drawn.extend_from_slice(&weights[c as usize * fan_in..][..fan_in]));
+        Ok(Rows { channels, weights: drawn })
     };
     edge.plan.layers().iter().zip(&edge.weights).map(draw).collect()
 }
 
 /// A uniformly random subset of `n` of `channels`, ascending (a Fisher-Yates shuffle cut short).
 fn draw_channels(channels: usize, n: usize) -> Result<Vec<u32>, OwnerError> {
-    let mut all: Vec<u32> = (0..channels as u32).collect();
+    let mut all: Zeroizing<Vec<u32>> = Zeroizing::new((0..channels as u32).collect());
     let n = n.min(channels);
     if n < channels {
-        let mut bytes = vec![0u8; 8 * n];
+        let mut bytes = Zeroizing::new(vec![0u8; 8 * n]);
         SystemRandom::new().fill(&mut bytes).map_err(|_| OwnerError::Random)?;
         for (i, word) in bytes.chunks_exact(8).enumerate() {
             let word = u64::from_le_bytes(word.try_into().expect("chunks of eight bytes"));
@@ -194,9 +196,8 @@ fn draw_channels(channels: usize, n: usize) -> Result<Vec<u32>, OwnerError> {
             all.swap(i, i + ((u128::from(word) * left) >> 64) as usize);
         }
     }
-    all.truncate(n);
-    all.sort_unstable();
-    Ok(all)
+    all[..n].sort_unstable();
+    Ok(all[..n].to_vec())
 }
 
 #[cfg(test)]

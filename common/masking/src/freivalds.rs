@@ -69,12 +69,12 @@ impl Secrets {
         let per_group = geometry.out_channels() / groups;
         let mut out = Zeroizing::new(Vec::with_capacity(groups * fan_in));
         for g in 0..groups {
-            let mut sums = vec![0i128; fan_in];
+            let mut sums = Zeroizing::new(vec![0i128; fan_in]);
             for o in g * per_group..(g + 1) * per_group {
                 let (s, row) = (i128::from(self.s[o]), &weights[o * fan_in..][..fan_in]);
                 sums.iter_mut().zip(row).for_each(|(sum, &w)| *sum += s * i128::from(w));
             }
-            out.extend(sums.into_iter().map(reduce_signed));
+            out.extend(sums.iter().copied().map(reduce_signed));
         }
         out
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use ring::signature::Ed25519KeyPair;
 use serde::{Deserialize, Serialize};
 use twinmask_codec::LayerId;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::container::{ContainerError, Kind, Reader, Storage, Writer};
 use crate::graph::Graph;
@@ -241,8 +241,9 @@ fn constants(graph: &Graph, ids: &[u32], data: &[u8]) -> Result<BTreeMap<u32, Ve
     if rest.is_empty() && out.len() == ids.len() { Ok(out) } else { Err(fail()) }
 }
 
-/// Weight rows of one layer that the device holds, for spot checks or (all of them) for `--local`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Weight rows of one layer that the device holds, for spot checks or (all of them) for `--local`. Which they are is
+/// secret: they are wiped when dropped.
+#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
 pub struct Rows {
     /// Output channels, ascending.
     pub channels: Vec<u32>,
@@ -282,9 +283,10 @@ impl DeviceBundle {
                 Zeroizing::new(projection.iter().flat_map(|v| v.to_le_bytes()).collect());
             w.section(format!("freivalds.{i}"), Storage::Plain, &projection);
             w.section(format!("s_out.{i}"), Storage::Plain, s_out);
-            w.section(format!("channels.{i}"), Storage::Zstd, &twinmask_codec::encode(&rows.channels));
-            let w_bits = self.model.plan.layers()[i].w_bits();
-            w.section(format!("rows.{i}"), Storage::Zstd, &weight_bytes(&rows.weights, w_bits));
+            let channels = Zeroizing::new(twinmask_codec::encode(&rows.channels));
+            w.section(format!("channels.{i}"), Storage::Zstd, &channels);
+            let weights = weight_bytes(&rows.weights, self.model.plan.layers()[i].w_bits());
+            w.section(format!("rows.{i}"), Storage::Zstd, &Zeroizing::new(weights));
         }
         Zeroizing::new(w.finish(owner).0)
     }
@@ -297,20 +299,22 @@ impl DeviceBundle {
         let reader = Reader::open(bytes, Kind::Device, owner)?;
         let model = DeviceModel::take(&reader)?;
         let issued = match reader.names().any(|n| n == "issued") {
-            true => u64::from_le_bytes(
-                reader.section("issued")?.try_into().map_err(|_| malformed("issued", "has the wrong length"))?,
-            ),
+            true => {
+                let bytes = reader.section("issued")?;
+                let bytes = bytes.as_slice().try_into().map_err(|_| malformed("issued", "has the wrong length"))?;
+                u64::from_le_bytes(bytes)
+            }
             false => 0,
         };
         let mut key = Zeroizing::new([0u8; 32]);
-        let stored = Zeroizing::new(reader.section("key")?);
+        let stored = reader.section("key")?;
         if stored.len() != key.len() {
             return Err(malformed("key", "has the wrong length"));
         }
         key.copy_from_slice(&stored);
         let (mut s_out, mut rows, mut projections) = (Vec::new(), Vec::new(), Vec::new());
         for (l, layer) in model.plan.numbered_layers() {
-            let packed = Zeroizing::new(reader.section(&format!("s_out.{l}"))?);
+            let packed = reader.section(&format!("s_out.{l}"))?;
             if packed.len() != model.plan.answer_part(l).packed_len() {
                 return Err(malformed(&format!("s_out.{l}"), "has the wrong length"));
             }
@@ -335,7 +339,7 @@ impl DeviceBundle {
 
     fn take_projection(reader: &Reader<'_>, l: LayerId, layer: &Layer) -> Result<Zeroizing<Vec<u64>>, ContainerError> {
         let name = format!("freivalds.{l}");
-        let bytes = Zeroizing::new(reader.section(&name)?);
+        let bytes = reader.section(&name)?;
         if bytes.len() != 8 * layer.geometry().groups() * layer.geometry().fan_in() {
             return Err(malformed(&name, "has the wrong length"));
         }

@@ -11,6 +11,7 @@ use std::cmp::Ordering;
 
 use ring::signature::{ED25519, Ed25519KeyPair, UnparsedPublicKey};
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use twinmask_codec as codec;
 
@@ -105,18 +106,18 @@ pub enum ContainerError {
     },
 }
 
-/// Builds a bundle.
+/// Builds a bundle. Sections may be secret: they are copied once, into what [`finish`](Self::finish) gives, and wiped.
 pub struct Writer {
     kind: Kind,
     entries: Vec<Entry>,
-    body: Vec<u8>,
+    sections: Vec<Zeroizing<Vec<u8>>>,
 }
 
 impl Writer {
     /// An empty bundle.
     #[must_use]
     pub fn new(kind: Kind) -> Self {
-        Self { kind, entries: Vec::new(), body: Vec::new() }
+        Self { kind, entries: Vec::new(), sections: Vec::new() }
     }
 
     /// Appends a section.
@@ -124,29 +125,27 @@ impl Writer {
     /// # Panics
     /// If zstd runs out of memory.
     pub fn section(&mut self, name: impl Into<String>, storage: Storage, bytes: &[u8]) {
-        let start = self.body.len();
-        match storage {
-            Storage::Plain => self.body.extend_from_slice(bytes),
-            Storage::Zstd => {
-                let packed = zstd::bulk::compress(bytes, 3).expect("zstd compresses into memory");
-                self.body.extend_from_slice(&packed);
-            }
-        }
-        let stored = &self.body[start..];
+        let stored = Zeroizing::new(match storage {
+            Storage::Plain => bytes.to_vec(),
+            Storage::Zstd => zstd::bulk::compress(bytes, 3).expect("zstd compresses into memory"),
+        });
         self.entries.push(Entry {
             name: name.into(),
             storage,
             stored: stored.len() as u64,
             length: bytes.len() as u64,
-            hash: *blake3::hash(stored).as_bytes(),
+            hash: *blake3::hash(&stored).as_bytes(),
         });
+        self.sections.push(stored);
     }
 
     /// The signed bundle and its digest.
     #[must_use]
     pub fn finish(self, owner: &Ed25519KeyPair) -> (Vec<u8>, [u8; 32]) {
         let table = codec::encode(&self.entries);
-        let mut out = Vec::with_capacity(FIXED + table.len() + SIGNATURE + self.body.len());
+        let body: usize = self.sections.iter().map(|s| s.len()).sum();
+        // As large as it gets: growing would leave copies behind.
+        let mut out = Vec::with_capacity(FIXED + table.len() + SIGNATURE + body);
         out.extend_from_slice(MAGIC);
         out.extend_from_slice(&VERSION.to_le_bytes());
         out.extend_from_slice(&[self.kind as u8, 0]);
@@ -154,7 +153,7 @@ impl Writer {
         out.extend_from_slice(&table);
         let digest = *blake3::hash(&out).as_bytes();
         out.extend_from_slice(owner.sign(&[CONTEXT, &digest].concat()).as_ref());
-        out.extend_from_slice(&self.body);
+        self.sections.iter().for_each(|section| out.extend_from_slice(section));
         (out, digest)
     }
 }
@@ -213,11 +212,11 @@ impl<'a> Reader<'a> {
         self.entries.iter().map(|e| e.name.as_str())
     }
 
-    /// Content of the section `name`.
+    /// Content of the section `name`, which may be secret.
     ///
     /// # Errors
     /// When it is missing or does not decompress to its signed length.
-    pub fn section(&self, name: &str) -> Result<Vec<u8>, ContainerError> {
+    pub fn section(&self, name: &str) -> Result<Zeroizing<Vec<u8>>, ContainerError> {
         let fail = |reason: &str| ContainerError::Section { section: name.into(), reason: reason.into() };
         let mut at = 0usize;
         for entry in &self.entries {
@@ -226,12 +225,12 @@ impl<'a> Reader<'a> {
             if entry.name != name {
                 continue;
             }
-            let bytes = match entry.storage {
+            let bytes = Zeroizing::new(match entry.storage {
                 Storage::Plain => stored.to_vec(),
                 Storage::Zstd => {
                     zstd::bulk::decompress(stored, entry.length as usize).map_err(|_| fail("does not decompress"))?
                 }
-            };
+            });
             return if bytes.len() as u64 == entry.length { Ok(bytes) } else { Err(fail("has the wrong length")) };
         }
         Err(fail("is not there"))
@@ -287,8 +286,8 @@ mod tests {
     fn round_trip() {
         let bytes = sample();
         let reader = Reader::open(&bytes, Kind::Edge, &owner(1).1).expect("own bundle");
-        assert_eq!(reader.section("a").expect("there"), vec![7; 1000]);
-        assert_eq!(reader.section("b").expect("there"), b"plain");
+        assert_eq!(*reader.section("a").expect("there"), [7; 1000]);
+        assert_eq!(*reader.section("b").expect("there"), b"plain");
         assert!(reader.section("c").is_err());
         assert!(bytes.len() < 600, "compressed");
         assert_eq!(sample(), bytes, "deterministic");

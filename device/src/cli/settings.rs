@@ -14,6 +14,7 @@ use twinmask_wire::CodecChoice;
 use crate::builder::Builder;
 use crate::device::Device;
 use crate::error::{DeviceError, SettingError};
+use crate::input::MAX_MEGAPIXELS;
 use crate::mode::Mode;
 use crate::session::SessionOptions;
 use crate::store::DeviceDir;
@@ -59,6 +60,10 @@ pub struct Settings {
     #[arg(long, global = true, env = "TWINMASK_PREFETCH", value_name = "N", help_heading = TRADES,
           value_parser = RangedU64ValueParser::<u32>::new().range(0..=16))]
     pub prefetch: Option<u32>,
+    /// Largest picture that is decoded, in megapixels: a JPEG takes 3 bytes a pixel and more, a PNG a few rows
+    #[arg(long, global = true, env = "TWINMASK_MAX_MEGAPIXELS", value_name = "N", help_heading = TRADES,
+          value_parser = RangedU64ValueParser::<u32>::new().range(1..=1024))]
+    pub max_megapixels: Option<u32>,
     /// Kind of network to tune QUIC for
     #[arg(long, global = true, env = "TWINMASK_NETWORK", value_name = "PRESET", help_heading = NETWORK)]
     pub network: Option<Preset>,
@@ -128,6 +133,7 @@ impl Settings {
             codec: Some(codec),
             drop_bits: Some(if drop_bits { DropBits::Auto } else { DropBits::Off }),
             prefetch: Some(prefetch as u32),
+            max_megapixels: Some(MAX_MEGAPIXELS),
             network: Some(Preset::default()),
             timeout_s: Some(timeout.as_secs()),
             ..Self::default()
@@ -168,6 +174,9 @@ impl Settings {
         }
         if let Some(inferences) = self.prefetch {
             builder = builder.prefetch(inferences as usize);
+        }
+        if let Some(most) = self.max_megapixels {
+            builder = builder.max_megapixels(most);
         }
         if let Some(seconds) = self.timeout_s {
             builder = builder.timeout(Duration::from_secs(seconds));

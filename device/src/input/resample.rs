@@ -1,16 +1,6 @@
 //! Resizing and cropping as Pillow and torchvision do (`Resize` of the short side, bilinear with antialiasing, then
 //! `CenterCrop`), to the bit: the references were prepared by them. Only what the crop shows is computed.
 
-/// Interleaved 8-bit pixels.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Picture<'a> {
-    /// `height * width * channels` bytes.
-    pub(super) data: &'a [u8],
-    pub(super) width: usize,
-    pub(super) height: usize,
-    pub(super) channels: usize,
-}
-
 /// Fraction bits of the weights.
 const FRACTION: u32 = 22;
 
@@ -20,20 +10,48 @@ struct Span {
     weights: Vec<i32>,
 }
 
-/// Resizes `picture` so that it covers `width` x `height`, and cuts out the middle.
-pub(super) fn fit(picture: Picture<'_>, width: usize, height: usize) -> Vec<u8> {
-    let (w, h, to_w, to_h) = (picture.width as u64, picture.height as u64, width as u64, height as u64);
-    // The side that needs the larger factor is fitted, the other follows, rounded down.
-    let (full_w, full_h) =
-        if to_h * w >= to_w * h { (to_w.max(w * to_h / h), to_h) } else { (to_w, to_h.max(h * to_w / w)) };
-    let columns = spans(picture.width, full_w, middle(full_w, to_w), width);
-    let mut rows = spans(picture.height, full_h, middle(full_h, to_h), height);
-    let top = rows.iter().map(|s| s.first).min().unwrap_or(0);
-    let bottom = rows.iter().map(|s| s.first + s.weights.len()).max().unwrap_or(0);
-    rows.iter_mut().for_each(|s| s.first -= top);
-    let pitch = picture.width * picture.channels;
-    let narrow = horizontal(&picture.data[top * pitch..bottom * pitch], pitch, picture.channels, &columns);
-    vertical(&narrow, width * picture.channels, &rows)
+/// Resizes a picture so that it covers a size, and cuts out the middle. Rows come one after the other, and what is kept
+/// of each has the width of the result.
+pub(super) struct Fit {
+    channels: usize,
+    columns: Vec<Span>,
+    rows: Vec<Span>,
+    /// The first row that shows, and the first behind those that do.
+    top: usize,
+    bottom: usize,
+    /// Rows so far, and what is kept of those that show.
+    seen: usize,
+    narrow: Vec<u8>,
+}
+
+impl Fit {
+    /// From a picture of width and height `from`, which are not zero, to the size `to`.
+    pub(super) fn new(from: [usize; 2], to: [usize; 2], channels: usize) -> Self {
+        let ([w, h], [to_w, to_h]) = (from.map(|n| n as u64), to.map(|n| n as u64));
+        // The side that needs the larger factor is fitted, the other follows, rounded down.
+        let (full_w, full_h) =
+            if to_h * w >= to_w * h { (to_w.max(w * to_h / h), to_h) } else { (to_w, to_h.max(h * to_w / w)) };
+        let columns = spans(from[0], full_w, middle(full_w, to_w), to[0]);
+        let mut rows = spans(from[1], full_h, middle(full_h, to_h), to[1]);
+        let top = rows.iter().map(|s| s.first).min().unwrap_or(0);
+        let bottom = rows.iter().map(|s| s.first + s.weights.len()).max().unwrap_or(0);
+        rows.iter_mut().for_each(|s| s.first -= top);
+        let narrow = Vec::with_capacity((bottom - top) * to[0] * channels);
+        Self { channels, columns, rows, top, bottom, seen: 0, narrow }
+    }
+
+    /// Takes the next row.
+    pub(super) fn row(&mut self, row: &[u8]) {
+        if (self.top..self.bottom).contains(&self.seen) {
+            horizontal(row, self.channels, &self.columns, &mut self.narrow);
+        }
+        self.seen += 1;
+    }
+
+    /// The result, when all rows were there.
+    pub(super) fn finish(self) -> Vec<u8> {
+        vertical(&self.narrow, self.columns.len() * self.channels, &self.rows)
+    }
 }
 
 /// Where the middle `part` of `whole` begins; a half is rounded to even.
@@ -62,18 +80,14 @@ fn round(sum: i32) -> u8 {
     (sum >> FRACTION).clamp(0, 255) as u8
 }
 
-fn horizontal(rows: &[u8], pitch: usize, channels: usize, columns: &[Span]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(rows.len() / pitch * columns.len() * channels);
-    for row in rows.chunks_exact(pitch) {
-        for span in columns {
-            for c in 0..channels {
-                let pixels = row[span.first * channels + c..].iter().step_by(channels);
-                let sum: i32 = pixels.zip(&span.weights).map(|(&p, &w)| i32::from(p) * w).sum();
-                out.push(round(sum + (1 << (FRACTION - 1))));
-            }
+fn horizontal(row: &[u8], channels: usize, columns: &[Span], out: &mut Vec<u8>) {
+    for span in columns {
+        for c in 0..channels {
+            let pixels = row[span.first * channels + c..].iter().step_by(channels);
+            let sum: i32 = pixels.zip(&span.weights).map(|(&p, &w)| i32::from(p) * w).sum();
+            out.push(round(sum + (1 << (FRACTION - 1))));
         }
     }
-    out
 }
 
 fn vertical(data: &[u8], pitch: usize, rows: &[Span]) -> Vec<u8> {

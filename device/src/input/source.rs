@@ -1,7 +1,7 @@
 //! What an inference is run on, and how it becomes the tensors that the model takes.
 
 use std::fs::File;
-use std::io::{Read, Seek};
+use std::io::{BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use twinmask_model::graph::Element;
@@ -9,7 +9,7 @@ use twinmask_model::preprocess::Preprocess;
 
 use crate::input::error::{InputError, Origin};
 use crate::input::npy;
-use crate::input::picture::Image;
+use crate::input::picture::{Image, png_tensor};
 use crate::input::tensor::Tensor;
 
 /// One input or output tensor of a model.
@@ -30,6 +30,8 @@ pub struct InputSpec {
     pub tensors: Vec<TensorSpec>,
     /// How pictures become the tensor, where there is one.
     pub preprocess: Preprocess,
+    /// Most megapixels (2^20) of a picture's file.
+    pub max_megapixels: u32,
 }
 
 /// The input of one inference.
@@ -122,11 +124,19 @@ fn load(path: &Path, spec: &InputSpec) -> Result<Vec<f32>, InputError> {
         let array = |reason| InputError::Array { origin: Origin::File(path.into()), reason };
         return npy::read_array(file, &wanted.shape, wanted.element).map_err(array)?.into_network(&wanted.name);
     }
-    if let Ok(image::ImageFormat::Png | image::ImageFormat::Jpeg) = image::guess_format(&start) {
+    let format = image::guess_format(&start);
+    if let Ok(image::ImageFormat::Png | image::ImageFormat::Jpeg) = format {
         // Whether the model takes pictures at all is known before one is decoded.
         let origin = Origin::File(path.into());
-        let wrong = |source| InputError::Preprocess { origin, source };
-        spec.preprocess.picture(&wanted.shape).map_err(wrong)?;
+        let wrong = |source| InputError::Preprocess { origin: origin.clone(), source };
+        let size = spec.preprocess.picture(&wanted.shape).map_err(wrong)?;
+        if let Ok(image::ImageFormat::Png) = format {
+            let rows = png_tensor(BufReader::new(&file), &origin, spec.max_megapixels, size, &spec.preprocess)?;
+            if let Some(tensor) = rows {
+                return Ok(tensor);
+            }
+            file.rewind().map_err(unread)?;
+        }
     }
-    pictured(&Image::read(file, path)?, wanted, spec)
+    pictured(&Image::read(file, path, spec.max_megapixels)?, wanted, spec)
 }

@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 
 use twinmask_model::preprocess::Preprocess;
 
-use super::resample::{Picture, fit};
+use super::resample::Fit;
 use super::*;
 
 fn spec(shape: &[u32], preset: &str) -> InputSpec {
     let input = TensorSpec { name: "x".into(), shape: shape.to_vec(), element: Element::F32 };
-    InputSpec { tensors: vec![input], preprocess: Preprocess::preset(preset).unwrap() }
+    InputSpec { tensors: vec![input], preprocess: Preprocess::preset(preset).unwrap(), max_megapixels: MAX_MEGAPIXELS }
 }
 
 fn load(path: &Path, spec: &InputSpec) -> Result<Vec<f32>, InputError> {
@@ -29,6 +29,13 @@ fn pattern(width: u32, height: u32, channels: u32) -> Vec<u8> {
 
 fn hash(bytes: &[u8]) -> u32 {
     bytes.iter().fold(0u32, |h, &b| h.wrapping_mul(31).wrapping_add(u32::from(b) + 1))
+}
+
+/// Pixels `[height, width, channels]`, resized to cover a size, and the middle of that.
+fn fit(data: &[u8], from: [usize; 2], channels: usize, to: [usize; 2]) -> Vec<u8> {
+    let mut fit = Fit::new(from, to, channels);
+    data.chunks_exact(from[0] * channels).for_each(|row| fit.row(row));
+    fit.finish()
 }
 
 #[test]
@@ -48,8 +55,7 @@ fn resizing_is_pillows_to_the_bit() {
     for ((w, h), (to_w, to_h), hashes) in cases {
         for (channels, expected) in [3, 1].into_iter().zip(hashes) {
             let data = pattern(w, h, channels);
-            let picture = Picture { data: &data, width: w as usize, height: h as usize, channels: channels as usize };
-            let fitted = fit(picture, to_w, to_h);
+            let fitted = fit(&data, [w as usize, h as usize], channels as usize, [to_w, to_h]);
             assert_eq!(fitted.len(), to_w * to_h * channels as usize);
             assert_eq!(hash(&fitted), expected, "{w}x{h} to {to_w}x{to_h}, {channels} channels");
         }
@@ -59,9 +65,8 @@ fn resizing_is_pillows_to_the_bit() {
 #[test]
 fn extreme_shapes_are_cropped_before_they_grow() {
     let data = pattern(1, 65_536, 3);
-    let thin = Picture { data: &data, width: 1, height: 65_536, channels: 3 };
     // Covering 224 columns takes 14,680,064 rows; only 224 of them are computed.
-    assert_eq!(fit(thin, 224, 224).len(), 224 * 224 * 3);
+    assert_eq!(fit(&data, [1, 65_536], 3, [224, 224]).len(), 224 * 224 * 3);
 }
 
 fn saved(folder: &tempfile::TempDir, name: &str, picture: &DynamicImage, format: ImageFormat) -> PathBuf {
@@ -121,6 +126,134 @@ fn photos_are_turned_upright() {
     let upright = load(&path, &spec(&[1, 1, 64, 32], "raw")).unwrap();
     let (top, bottom) = upright.split_at(32 * 32);
     assert!(top.iter().all(|&v| v < 16.0) && bottom.iter().all(|&v| v > 239.0), "{:?}", &upright[..4]);
+}
+
+/// A PNG file: header fields, and its data stored as it is, behind chunks of `before`.
+fn png_file(size: [u32; 2], [depth, color, interlace]: [u8; 3], before: &[(&[u8; 4], &[u8])], data: &[u8]) -> Vec<u8> {
+    let chunk = |kind: &[u8; 4], data: &[u8]| {
+        let body = [&kind[..], data].concat();
+        [&(data.len() as u32).to_be_bytes()[..], &body, &crc32(&body).to_be_bytes()].concat()
+    };
+    let (len, mut sums) = (data.len() as u16, [1u32, 0]);
+    for &b in data {
+        sums[0] = (sums[0] + u32::from(b)) % 65_521;
+        sums[1] = (sums[1] + sums[0]) % 65_521;
+    }
+    let adler = sums[1] << 16 | sums[0];
+    let zlib = [&[0x78, 1, 1][..], &len.to_le_bytes(), &(!len).to_le_bytes(), data, &adler.to_be_bytes()].concat();
+    let header = [&size[0].to_be_bytes()[..], &size[1].to_be_bytes(), &[depth, color, 0, 0, interlace]].concat();
+    let mut file = [b"\x89PNG\r\n\x1a\n".as_slice(), &chunk(b"IHDR", &header)].concat();
+    before.iter().for_each(|(kind, data)| file.extend(chunk(kind, data)));
+    [file, chunk(b"IDAT", &zlib), chunk(b"IEND", &[])].concat()
+}
+
+/// If this fails, what a network sees of a picture depends on the way in which it was decoded.
+#[test]
+fn rows_are_those_of_the_whole_picture() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rows.png");
+    let palette: Vec<u8> = (0..=255u8).flat_map(|i| [i, i.wrapping_mul(3), 255 - i]).collect();
+    let palette: [(&[u8; 4], &[u8]); 2] = [(b"PLTE", &palette), (b"tRNS", &[0, 128])];
+    let key: [(&[u8; 4], &[u8]); 1] = [(b"tRNS", &[0, 7])];
+    // Greys of 1, 2, 4, 8, 16 bits, with a transparent one, colours, palettes, alpha.
+    let kinds = [(1, 0, 1), (2, 0, 1), (4, 0, 1), (8, 0, 1), (16, 0, 1), (8, 2, 3), (16, 2, 3), (8, 3, 1), (4, 3, 1)];
+    let kinds = kinds.into_iter().chain([(8, 4, 2), (16, 4, 2), (8, 6, 4), (16, 6, 4)]);
+    let (width, height) = (33u32, 29u32);
+    for (depth, color, samples) in kinds {
+        let line = (width as usize * samples * usize::from(depth)).div_ceil(8);
+        let row = |y: usize| std::iter::once(0).chain((0..line).map(move |i| (i * 37 + y * 101) as u8));
+        let data: Vec<u8> = (0..height as usize).flat_map(row).collect();
+        let before: Vec<&[(&[u8; 4], &[u8])]> = match color {
+            3 => vec![&palette],
+            0 => vec![&[], &key],
+            _ => vec![&[]],
+        };
+        for before in before {
+            let file = png_file([width, height], [depth, color, 0], before, &data);
+            fs::write(&path, &file).unwrap();
+            let whole = image::load_from_memory(&file).unwrap().into_rgb8();
+            let said = format!("{depth} bits, colour type {color}");
+            for (shape, preset) in [([1, 3, 29, 33], "raw"), ([1, 3, 8, 8], "raw"), ([1, 1, 16, 16], "unit")] {
+                let expected = Image::rgb8(width, height, whole.as_raw()).unwrap();
+                let expected = Input::from(expected).resolve(&spec(&shape, preset)).unwrap();
+                assert_eq!([load(&path, &spec(&shape, preset)).unwrap()], expected[..], "{said}");
+                let encoded = Input::from(Image::encoded(&file).unwrap()).resolve(&spec(&shape, preset)).unwrap();
+                assert_eq!(encoded, expected, "{said}");
+            }
+        }
+    }
+    // Every value of 16 bits is rounded as `image` does.
+    let all: Vec<u8> = (0..128u16)
+        .flat_map(|y| [0].into_iter().chain((0..512).flat_map(move |x| (y * 512 + x).to_be_bytes())))
+        .collect();
+    for part in all.chunks(1025 * 16) {
+        let file = png_file([512, 16], [16, 0, 0], &[], part);
+        assert_eq!(Image::encoded(&file).unwrap().pixels(), &image::load_from_memory(&file).unwrap().into_rgb8());
+    }
+}
+
+/// Rows of these do not come one after the other.
+#[test]
+fn interlaced_and_turned_pictures_are_decoded_as_a_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("whole.png");
+    // Adam7 of 2x2: the passes hold (0, 0), then (1, 0), then the second row.
+    fs::write(&path, png_file([2, 2], [8, 0, 1], &[], &[0, 10, 0, 20, 0, 30, 40])).unwrap();
+    assert_eq!(load(&path, &spec(&[1, 1, 2, 2], "raw")).unwrap(), [10.0, 20.0, 30.0, 40.0]);
+    let upright = |orientation| {
+        let exif = [b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0".as_slice(), &[orientation], &[0; 6]].concat();
+        fs::write(&path, png_file([2, 1], [8, 0, 0], &[(b"eXIf", &exif)], &[0, 10, 20])).unwrap();
+        load(&path, &spec(&[1, 1, 2, 1], "raw"))
+    };
+    assert_eq!(upright(6).unwrap(), [10.0, 20.0], "turned clockwise");
+    assert_eq!(upright(8).unwrap(), [20.0, 10.0], "and the other way");
+    let mut small = spec(&[1, 1, 2, 1], "raw");
+    small.max_megapixels = 0;
+    assert!(matches!(load(&path, &small), Err(InputError::TooLarge { most: 0, .. })), "the bound holds for these, too");
+}
+
+/// Peak of this process's memory so far, kB.
+#[cfg(target_os = "linux")]
+fn peak_kb() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|l| l.starts_with("VmHWM:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// If this fails, one picture takes a weak device's memory. In a process of its own, where no other test takes any.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_large_png_takes_the_memory_of_a_few_rows() {
+    const PATH: &str = "TWINMASK_LARGE_PNG";
+    if let Some(path) = std::env::var_os(PATH) {
+        let model = spec(&[1, 3, 224, 224], "raw");
+        let before = peak_kb();
+        let tensor = load(Path::new(&path), &model).unwrap();
+        assert!(tensor.iter().all(|&v| v == 77.0));
+        println!("took {} kB", peak_kb() - before);
+        assert!(peak_kb() - before < 24 << 10, "{} kB", peak_kb() - before);
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("large.png");
+    let mut encoder = png::Encoder::new(std::io::BufWriter::new(fs::File::create(&path).unwrap()), 8192, 8192);
+    encoder.set_color(png::ColorType::Rgba);
+    encoder.set_compression(png::Compression::Fast);
+    let mut writer = encoder.write_header().unwrap();
+    let mut rows = writer.stream_writer().unwrap();
+    (0..8192).for_each(|_| std::io::Write::write_all(&mut rows, &[77; 4 * 8192]).unwrap());
+    rows.finish().unwrap();
+    writer.finish().unwrap();
+    let mut test = std::process::Command::new(std::env::current_exe().unwrap());
+    let out = test.args(["--exact", "input::tests::a_large_png_takes_the_memory_of_a_few_rows", "--nocapture"]);
+    let out = out.env(PATH, &path).output().unwrap();
+    let text = String::from_utf8_lossy(&out.stdout);
+    assert!(out.status.success() && text.contains("took"), "{text}{}", String::from_utf8_lossy(&out.stderr));
+    // The bound is looked at before anything of the picture's size is there.
+    let mut model = spec(&[1, 3, 224, 224], "raw");
+    model.max_megapixels = 63;
+    let refused = load(&path, &model).unwrap_err().to_string();
+    assert!(refused.contains("8192x8192 pixels, more than the 63 megapixels that are decoded"), "{refused}");
 }
 
 #[test]
