@@ -14,7 +14,6 @@ pub mod networks;
 pub mod onnx;
 mod process;
 pub mod secrets;
-pub mod wire;
 
 pub use deployment::{DEVICE, Deployment, Inferred, Pair};
 pub use edge::{Edge, until};

@@ -10,6 +10,8 @@ mod in_memory;
 #[cfg(feature = "secrecy")]
 pub mod secrecy;
 mod seeded;
+#[cfg(feature = "in-memory")]
+pub mod wire;
 mod wrapped;
 
 pub use gate::Gate;
