@@ -95,6 +95,6 @@ deps:
 	fi
 
 # All benchmarks in sequence (over an hour); one at a time: make bench-linear, bench-loopback, bench-links, ...
-bench: bench-kernels bench-linear bench-loopback bench-encodings bench-links bench-weak bench-instructions
+bench: bench-kernels bench-linear bench-loopback bench-encodings bench-links bench-weak bench-instructions bench-timing
 
 include benches/bench.mk

@@ -3,7 +3,7 @@
 
 BENCH_PYTHON := target/bench-venv/bin/python
 
-.PHONY: bench-build bench-venv bench-kernels bench-linear bench-loopback bench-encodings bench-links bench-weak bench-instructions
+.PHONY: bench-build bench-venv bench-kernels bench-linear bench-loopback bench-encodings bench-links bench-weak bench-instructions bench-timing
 
 bench-build: build
 	$(CARGO) build --release -p twinmask-benches
@@ -36,3 +36,7 @@ bench-weak: bench-build bench-venv
 
 bench-instructions: bench-build bench-venv
 	benches/instructions.sh
+
+# What times tell of the data; says so of each loop above dudect's bound.
+bench-timing: bench-build
+	target/release/timing

@@ -6,6 +6,7 @@
 
 pub mod baseline;
 pub mod deployment;
+pub mod dudect;
 pub mod folders;
 pub mod lines;
 pub mod machine;

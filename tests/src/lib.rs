@@ -16,7 +16,6 @@ mod process;
 pub mod secrets;
 pub mod supply;
 pub mod tap;
-pub mod wire;
 
 pub use deployment::{DEVICE, Deployment, Inferred, Pair};
 pub use edge::{Edge, until};

@@ -41,12 +41,17 @@ fn case(i: usize, geometry: Geometry) -> Case {
 
 #[test]
 fn field_arithmetic() {
-    for v in [0, 1, u128::from(Q) - 1, u128::from(Q), u128::from(Q) + 1, u128::from(Q) * u128::from(Q), u128::MAX >> 6]
-    {
-        assert_eq!(u128::from(reduce(v)), v % u128::from(Q), "{v}");
+    let q = u128::from(Q);
+    for v in [0, 1, q - 1, q, q + 1, 2 * q - 1, 2 * q, q * q, u128::MAX >> 6, (u128::MAX >> 4) - 1, u128::MAX >> 4] {
+        assert_eq!(u128::from(reduce(v)), v % q, "{v}");
+        for signed in [v as i128 >> 2, -(v as i128 >> 2)] {
+            assert_eq!(i128::from(reduce_signed(signed)), signed.rem_euclid(i128::from(Q)), "{signed}");
+        }
     }
-    assert_eq!(reduce_signed(-1), Q - 1);
-    assert_eq!(reduce_signed(-i128::from(Q)), 0);
+    for (a, b) in [(0, 0), (1, Q - 1), (Q - 1, Q - 1), (Q - 1, 2), (Q / 2, Q / 2 + 1), (Q / 2, Q / 2)] {
+        assert_eq!(u128::from(add(a, b)), (u128::from(a) + u128::from(b)) % q, "{a} + {b}");
+        assert_eq!(u128::from(mul(a, b)), u128::from(a) * u128::from(b) % q, "{a} * {b}");
+    }
 }
 
 #[test]

@@ -103,7 +103,7 @@ pub(crate) fn bundle_seeds() -> Vec<Seed> {
             data.extend([1, name.len() as u8]);
             data.extend_from_slice(name.as_bytes());
             data.extend((bytes.len() as u32).to_le_bytes());
-            data.extend(bytes);
+            data.extend(bytes.iter());
         }
         let name = ["edge", "model", "device"][i];
         seeds.push(bad(format!("{name}-cut"), &data[..data.len() - 1]));

@@ -31,7 +31,13 @@ impl InMemory {
     /// LeNet (1x28x28 grey pictures, ten classes) with seeded random weights.
     #[must_use]
     pub fn lenet() -> Self {
-        Self::issue(Source::Zoo(Arch::LeNet, 1), &[])
+        Self::zoo(Arch::LeNet)
+    }
+
+    /// A network of the zoo with seeded random weights.
+    #[must_use]
+    pub fn zoo(arch: Arch) -> Self {
+        Self::issue(Source::Zoo(arch, 1), &[])
     }
 
     /// The ONNX network of these bytes.

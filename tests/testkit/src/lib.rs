@@ -11,6 +11,8 @@ mod read_only;
 #[cfg(feature = "secrecy")]
 pub mod secrecy;
 mod seeded;
+#[cfg(feature = "in-memory")]
+pub mod wire;
 mod wrapped;
 
 pub use gate::Gate;

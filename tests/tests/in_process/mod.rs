@@ -8,7 +8,7 @@ use twinmask_device::{DeviceError, Model};
 use twinmask_edge::{Config, Edge, Role};
 use twinmask_kernels::Kernel;
 use twinmask_masking::Integrity;
-use twinmask_tests::wire::{Tap, tapped};
+use twinmask_testkit::wire::{Tap, tapped};
 use twinmask_tests::{Deployment, networks};
 use twinmask_transport::frame_io::Frame;
 use twinmask_transport::{Connection, Identity, Role as Certified, memory_pair, memory_pair_as};
