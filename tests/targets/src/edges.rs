@@ -10,7 +10,7 @@ use twinmask_edge::{Config, Edge, Limits, Role};
 use twinmask_kernels::default_kernel;
 use twinmask_transport::{CloseReason, Connection, Role as Certified, memory_pair, memory_pair_for};
 use twinmask_wire::message::{
-    Claim, Correction, Credit, DropCorrections, End, Infer, Open, Prefetch, Prf, RelayOpen, Round, Secret,
+    Claim, Correction, Credit, DropCorrections, End, Infer, Open, Prefetch, Prf, RelayOpen, Rest, Round, Secret,
 };
 use twinmask_wire::{CloseCode, CodecChoice, FrameType, frame};
 
@@ -317,6 +317,7 @@ pub(crate) fn edge_b_seeds() -> Vec<Seed> {
             begun().round(At::first(1), FrameType::Round, &Round { round: RoundId::new(1) }, 0, 0).bytes(),
         ),
         bad("withdrawn", relay().corrections(0).frame(LINK, FrameType::Drop, &dropped).wait().bytes()),
+        bad("rested", relay().corrections(0).frame(LINK, FrameType::Rest, &Rest {}).wait().corrections(1).bytes()),
         bad("corrected-twice", relay().corrections(0).corrections(0).wait().bytes()),
         bad("announced-correction", relay().announced(LINK, FrameType::Correction, &correction).wait().bytes()),
         bad("far-correction", relay().corrections(1 << 62).wait().bytes()),

@@ -13,6 +13,7 @@ use twinmask_wire::message::{self, Prf, Secret};
 use twinmask_wire::{Codec, CodecChoice, FrameType, payload};
 
 use crate::scene::scene;
+use crate::script::head;
 use crate::seeds::{Seed, bad, good};
 
 const PARTS: [Part; 3] = [Part { len: 100, bits: 20 }, Part { len: 7, bits: 32 }, Part { len: 64, bits: 2 }];
@@ -53,26 +54,29 @@ pub(crate) fn frame_seeds() -> Vec<Seed> {
     ]
 }
 
-/// Bodies by number: decoded, they must be what their encoding says, to the byte.
-const BODIES: [fn(&[u8]) -> bool; 16] = [
-    body::<message::Open>,
-    body::<message::Opened>,
-    body::<message::Claim>,
-    body::<message::Claimed>,
-    body::<message::Prefetch>,
-    body::<message::Infer>,
-    body::<message::Round>,
-    body::<message::Answer>,
-    body::<message::End>,
-    body::<message::Busy>,
-    body::<message::RelayOpen>,
-    body::<message::Credit>,
-    body::<message::Correction>,
-    body::<message::DropCorrections>,
-    body::<message::Miss>,
-    body::<Secret>,
-];
+/// Reads the body of a frame of this type.
+fn reader(kind: FrameType) -> fn(&[u8]) -> bool {
+    match kind {
+        FrameType::Open => body::<message::Open>,
+        FrameType::Opened => body::<message::Opened>,
+        FrameType::Claim => body::<message::Claim>,
+        FrameType::Claimed => body::<message::Claimed>,
+        FrameType::Prefetch => body::<message::Prefetch>,
+        FrameType::Infer => body::<message::Infer>,
+        FrameType::Round => body::<message::Round>,
+        FrameType::Answer => body::<message::Answer>,
+        FrameType::End => body::<message::End>,
+        FrameType::Busy => body::<message::Busy>,
+        FrameType::RelayOpen => body::<message::RelayOpen>,
+        FrameType::Credit => body::<message::Credit>,
+        FrameType::Correction => body::<message::Correction>,
+        FrameType::Drop => body::<message::DropCorrections>,
+        FrameType::Miss => body::<message::Miss>,
+        FrameType::Rest => body::<message::Rest>,
+    }
+}
 
+/// Decoded, a body must be what its encoding says, to the byte.
 fn body<T: DeserializeOwned + Serialize + PartialEq + std::fmt::Debug>(bytes: &[u8]) -> bool {
     let Ok(found) = decode_body::<T>(bytes) else { return false };
     let again = codec::encode(&found);
@@ -80,10 +84,10 @@ fn body<T: DeserializeOwned + Serialize + PartialEq + std::fmt::Debug>(bytes: &[
     true
 }
 
-/// The body of a message: which one says the first byte.
+/// The body of a message: of which type of frame says the first byte.
 pub(crate) fn message(data: &[u8]) -> bool {
-    let Some((&which, bytes)) = data.split_first() else { return false };
-    BODIES[usize::from(which) % BODIES.len()](bytes)
+    let Some((&kind, bytes)) = data.split_first() else { return false };
+    FrameHeader::parse(&head(kind, 0, 0, 0)).is_ok_and(|header| reader(header.kind)(bytes))
 }
 
 pub(crate) fn message_seeds() -> Vec<Seed> {
@@ -100,31 +104,31 @@ pub(crate) fn message_seeds() -> Vec<Seed> {
     let opened = message::Opened { prf: Prf::ChaCha20, max_in_flight: 8, kernel: "portable".into(), relay: true, part };
     let answer = message::Answer { round, compute_us: 1000, queue_us: 10 };
     let relay = message::RelayOpen { session: [1; 16], device: "cam1".into(), digest: [2; 32], ticket: secret() };
-    let bodies: [(u8, &str, Vec<u8>); 17] = [
-        (0, "open-to-a", codec::encode(&open(Some(secret()), Some(secret())))),
-        (0, "open-to-b", codec::encode(&open(None, None))),
-        (1, "opened", codec::encode(&opened)),
-        (2, "claim", codec::encode(&message::Claim { counter })),
-        (3, "claimed", codec::encode(&message::Claimed { counter })),
-        (4, "prefetch", codec::encode(&message::Prefetch { counter })),
-        (5, "infer", codec::encode(&message::Infer { counter, exact: true, relay: false })),
-        (6, "round", codec::encode(&message::Round { round })),
-        (7, "answer", codec::encode(&answer)),
-        (8, "end", codec::encode(&message::End {})),
-        (9, "busy", codec::encode(&message::Busy { retry_after_ms: 50 })),
-        (10, "relay-open", codec::encode(&relay)),
-        (11, "credit", codec::encode(&message::Credit { bytes: 1 << 20 })),
-        (12, "correction", codec::encode(&message::Correction { counter, round })),
-        (13, "drop", codec::encode(&message::DropCorrections { counter })),
-        (14, "miss", codec::encode(&message::Miss { round })),
-        (15, "secret", codec::encode(&secret())),
+    let bodies: [(FrameType, &str, Vec<u8>); 17] = [
+        (FrameType::Open, "open-to-a", codec::encode(&open(Some(secret()), Some(secret())))),
+        (FrameType::Open, "open-to-b", codec::encode(&open(None, None))),
+        (FrameType::Opened, "opened", codec::encode(&opened)),
+        (FrameType::Claim, "claim", codec::encode(&message::Claim { counter })),
+        (FrameType::Claimed, "claimed", codec::encode(&message::Claimed { counter })),
+        (FrameType::Prefetch, "prefetch", codec::encode(&message::Prefetch { counter })),
+        (FrameType::Infer, "infer", codec::encode(&message::Infer { counter, exact: true, relay: false })),
+        (FrameType::Round, "round", codec::encode(&message::Round { round })),
+        (FrameType::Answer, "answer", codec::encode(&answer)),
+        (FrameType::End, "end", codec::encode(&message::End {})),
+        (FrameType::Busy, "busy", codec::encode(&message::Busy { retry_after_ms: 50 })),
+        (FrameType::RelayOpen, "relay-open", codec::encode(&relay)),
+        (FrameType::Credit, "credit", codec::encode(&message::Credit { bytes: 1 << 20 })),
+        (FrameType::Correction, "correction", codec::encode(&message::Correction { counter, round })),
+        (FrameType::Drop, "drop", codec::encode(&message::DropCorrections { counter })),
+        (FrameType::Miss, "miss", codec::encode(&message::Miss { round })),
+        (FrameType::Rest, "rest", codec::encode(&message::Rest {})),
     ];
-    let cut = |(which, name, body): &(u8, &str, Vec<u8>)| {
+    let cut = |(kind, name, body): &(FrameType, &str, Vec<u8>)| {
         let body = body.split_last()?.1;
-        Some(bad(format!("{name}-cut"), [&[*which], body].concat()))
+        Some(bad(format!("{name}-cut"), [&[*kind as u8], body].concat()))
     };
     let mut seeds: Vec<Seed> = bodies.iter().filter_map(cut).collect();
-    seeds.extend(bodies.iter().map(|(which, name, body)| good(*name, [&[*which], &body[..]].concat())));
+    seeds.extend(bodies.iter().map(|(kind, name, body)| good(*name, [&[*kind as u8], &body[..]].concat())));
     seeds
 }
 

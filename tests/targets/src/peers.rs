@@ -98,7 +98,9 @@ impl Stage {
                 true
             }
             Err(error) => {
-                assert!(!error.to_string().is_empty() && error.exit_code() > 1, "{error:?}");
+                let text = error.to_string();
+                assert!(!text.is_empty() && error.exit_code() > 1, "{error:?}");
+                assert!(!text.contains(char::is_control), "what an edge says reaches the terminal: {text:?}");
                 false
             }
         }

@@ -139,7 +139,7 @@ fn one<'a>(what: u8, at: At, a: u8, b: u8, rest: &'a [u8], payloads: &Payloads) 
 }
 
 /// A frame's header as PROTOCOL.md has it, whatever it says.
-fn head(kind: u8, flags: u16, body: usize, payload: usize) -> [u8; 16] {
+pub(crate) fn head(kind: u8, flags: u16, body: usize, payload: usize) -> [u8; 16] {
     let mut head = *b"TWMK\0\0\0\0\0\0\0\0\0\0\0\0";
     (head[4], head[5]) = (VERSION, kind);
     head[6..8].copy_from_slice(&flags.to_le_bytes());
