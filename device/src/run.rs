@@ -37,7 +37,9 @@ pub struct Outcome {
 /// Runs `model` on `inputs` (the elements of each of its input tensors), the linear layers by `exchange`.
 ///
 /// # Errors
-/// Those of [`start`] and [`rounds`].
+/// [`DeviceError::Input`] or [`DeviceError::Exec`] for an input that cannot be used, before the first round;
+/// [`DeviceError::Computation`] for one that gives no finite activations, after the last, so that the exchange can be
+/// finished as any; else [`DeviceError`] at once. Nothing of a failed inference is kept.
 pub async fn infer(
     model: &Model,
     values: &mut Values,

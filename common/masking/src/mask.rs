@@ -17,7 +17,7 @@ use crate::keys::DeviceKeys;
 use crate::random;
 use crate::wiped::Wiped;
 
-/// Wiped<u32> that are masked or opened at a time, in the fastest cache: a multiple of 8, so that they pack into whole
+/// Elements that are masked or opened at a time, in the fastest cache: a multiple of 8, so that they pack into whole
 /// bytes.
 pub const PIECE: usize = elementwise::MOST_TERMS;
 

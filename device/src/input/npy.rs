@@ -13,7 +13,7 @@ pub(crate) const MAGIC: &[u8] = b"\x93NUMPY";
 /// Most bytes of a header: NumPy's own take 128.
 const MAX_HEADER: usize = 1 << 16;
 
-/// Reads an array of exactly this shape and element type, such as [`write`] makes of floats. No more is taken from
+/// Reads an array of exactly this shape and element type, such as [`write()`] makes of floats. No more is taken from
 /// `file` than that array has bytes, and one more.
 ///
 /// # Errors
