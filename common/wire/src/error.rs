@@ -137,6 +137,7 @@ mod tests {
         let unexpected = WireError::Unexpected { found: FrameType::RelayOpen, expected: "CLAIM or PREFETCH" };
         assert_eq!(unexpected.to_string(), "unexpected frame: RelayOpen where CLAIM or PREFETCH was due");
         let version = WireError::Version(9).to_string();
-        assert!(version.starts_with("the peer speaks frame version 9, this program version 1: "), "{version}");
+        let start = format!("the peer speaks frame version 9, this program version {VERSION}: ");
+        assert!(version.starts_with(&start), "{version}");
     }
 }
