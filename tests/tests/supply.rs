@@ -37,7 +37,7 @@ fn a_stale_list_is_noticed_and_words_are_kept() {
     let (without, older) = (page.replace(&format!("{row}\n"), ""), page.replace(row, &row.replacen(" | ", " | 0", 1)));
     let again = fresh(&without, supply());
     assert!(again.contains("| quinn |") && again.contains(" | ? | "), "what is new has no words yet");
-    assert!(fresh(&older, supply()) == page, "another version keeps what the crate is for");
+    assert!(fresh(&older, supply()) == fresh(&page, supply()), "another version keeps what the crate is for");
 }
 
 fn text<'a>(value: &'a Value, field: &str) -> &'a str {
@@ -81,6 +81,6 @@ fn bills_of_materials_are_whole() {
         assert_eq!(reached, refs, "{program}: nobody needs the rest");
         let has = |name: &str| components.iter().any(|c| c["name"] == name);
         assert!(has("rustls") && has("bincode"), "{program}");
-        assert_eq!(has("axum"), program.starts_with("edge"), "{program}");
+        assert_eq!(has("hyper"), program.starts_with("edge"), "{program}");
     }
 }
