@@ -144,7 +144,7 @@ impl Device {
 
     async fn once(&self, inputs: &[Vec<f32>], values: &mut Values) -> Result<Inference, DeviceError> {
         let Some(session) = self.session().await? else { return self.alone(inputs, values).await };
-        let done = self.attempt(&session, inputs, values).await;
+        let done = self.attempt(&session, inputs, values).await.map_err(|e| session.explained(e));
         if done.as_ref().is_err_and(|e| !e.session_goes_on()) {
             self.0.session.lock().await.take_if(|open| open.is(&session));
             session.abort().await;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use twinmask_codec::RoundId;
 use twinmask_masking::{IntegrityError, MaskError};
 use twinmask_model::container::ContainerError;
 use twinmask_model::seen::SeenError;
@@ -115,6 +116,31 @@ impl DeviceError {
                 | Self::Computation(_)
                 | Self::Exec(ExecError::Integer { .. } | ExecError::Inputs { .. } | ExecError::Length { .. })
         )
+    }
+
+    /// The same, having come up in round `r` of `of`.
+    pub(crate) fn in_round(self, r: RoundId, of: usize) -> Self {
+        let within = |source| LinkError::InRound { round: r, of, source: Box::new(source) };
+        match self {
+            Self::Unreachable { edge, source } => Self::Unreachable { edge, source: within(source) },
+            Self::Protocol { edge, source } => Self::Protocol { edge, source: within(source) },
+            other => other, // names what it is about, or is no edge's fault
+        }
+    }
+
+    /// Whether it only says that this side has closed the connection.
+    pub(crate) const fn is_our_end(&self) -> bool {
+        let (Self::Unreachable { source, .. } | Self::Protocol { source, .. }) = self else { return false };
+        let source = if let LinkError::InRound { source, .. } = source { source } else { source };
+        matches!(source, LinkError::Lost { reason: CloseReason::Local, .. })
+    }
+
+    /// `cause`, in the round that this came up in.
+    pub(crate) fn because(self, cause: Self) -> Self {
+        match self {
+            Self::Unreachable { source: LinkError::InRound { round, of, .. }, .. } => cause.in_round(round, of),
+            _ => cause,
+        }
     }
 
     /// A file error.
@@ -258,6 +284,16 @@ pub enum LinkError {
         /// Its address.
         at: String,
     },
+    /// It happened in a round of an inference; all rounds before were answered.
+    #[error("in round {round} of {of} (from 0): {source}")]
+    InRound {
+        /// The round.
+        round: RoundId,
+        /// Rounds of the inference.
+        of: usize,
+        /// What happened and what to do.
+        source: Box<LinkError>,
+    },
     /// Both edges are one host.
     #[error("holds the same key as edge A: one host must not be both edges")]
     SameKey,
@@ -267,6 +303,9 @@ pub enum LinkError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SessionError {
+    /// It was closed because of another inference.
+    #[error("another inference of this session failed, which ended it; its error says why: try again")]
+    Aborted,
     /// No counter is left to claim, the session is too old, or the process forked.
     #[error(transparent)]
     Counter(#[from] WireError),

@@ -94,7 +94,8 @@ pub(crate) async fn rounds(
             inputs.iter_mut().for_each(|input| input.scale = Scale::zero());
         }
         let sent = Instant::now();
-        exchange.round(model, r, &inputs, &mut outputs).await?;
+        let exchanged = exchange.round(model, r, &inputs, &mut outputs).await;
+        exchanged.map_err(|e| e.in_round(r, model.plan().rounds().len()))?;
         times.push(sent.elapsed());
         for (&l, output) in layers.iter().zip(outputs) {
             values.set(model.layer_output[l.index()].value, output)?;

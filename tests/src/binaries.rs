@@ -1,4 +1,5 @@
-//! The four programs, built as they are shipped.
+//! The four programs, built as they are shipped. While a test is being written, `TWINMASK_TEST_PROFILE=dev` has them
+//! sooner.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,8 +16,10 @@ pub fn path(name: &str) -> PathBuf {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     let folder = FOLDER.get_or_init(|| {
         let target = target_dir();
-        build(&target);
-        target.join("release")
+        let sooner = std::env::var_os("TWINMASK_TEST_PROFILE").is_some_and(|p| p == "dev");
+        let (profile, folder) = if sooner { ("dev", "debug") } else { ("release", "release") };
+        build(&target, profile);
+        target.join(folder)
     });
     folder.join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
 }
@@ -51,9 +54,9 @@ pub(crate) fn target_dir() -> PathBuf {
 }
 
 /// As `make build` does.
-fn build(target: &Path) {
+fn build(target: &Path, profile: &str) {
     let mut command = cargo();
-    command.args(["build", "--release", "--quiet", "--target-dir"]).arg(target);
+    command.args(["build", "--profile", profile, "--quiet", "--target-dir"]).arg(target);
     for program in ["owner-keygen", "edge-a", "edge-b", "device"] {
         command.args(["-p", &format!("twinmask-{program}")]);
     }

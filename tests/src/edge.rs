@@ -28,8 +28,14 @@ impl Edge {
     /// The command of the edge `name` (`edge-a` or `edge-b`) with the folder `dir` on free ports of loopback.
     #[must_use]
     pub fn command(name: &str, dir: &Path) -> Command {
+        Self::command_at(name, dir, "127.0.0.1:0")
+    }
+
+    /// The same at the UDP address `listen`.
+    #[must_use]
+    pub fn command_at(name: &str, dir: &Path, listen: &str) -> Command {
         let mut command = command(crate::binaries::path(name));
-        command.arg("--dir").arg(dir).args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+        command.arg("--dir").arg(dir).args(["--listen", listen, "--admin", "127.0.0.1:0"]);
         command
     }
 
@@ -134,6 +140,15 @@ impl Edge {
     pub fn stop(&mut self) -> Output {
         self.signal(Signal::TERM);
         self.process.wait_mut(STOP)
+    }
+
+    /// Ends it as a power cut does.
+    ///
+    /// # Panics
+    /// If it is still there after 15 s.
+    pub fn kill(&mut self) {
+        self.signal(Signal::KILL);
+        self.process.wait_mut(STOP);
     }
 
     /// Whether it is still running.

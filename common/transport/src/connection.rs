@@ -194,6 +194,8 @@ impl Connection {
     /// packet). What was written but not yet received is lost. Only the first call counts.
     pub fn close(&self, code: u32, text: &str) {
         match &self.link {
+            // quinn would forget how a connection has ended that is closed again.
+            Link::Quic(connection, _) if connection.close_reason().is_some() => {}
             Link::Quic(connection, _) => connection.close(VarInt::from_u32(code), text.as_bytes()),
             Link::Memory(end) => end.close(code, text),
         }

@@ -30,7 +30,8 @@ pub struct TransportLimits {
     pub max_streams: u32,
     /// Silence after which a keep-alive is sent, ms.
     pub keep_alive_ms: u32,
-    /// Silence after which the peer counts as dead, ms; more than `keep_alive_ms`.
+    /// Silence after which the peer counts as dead, ms; more than `keep_alive_ms`. The first keep-alive that is not
+    /// answered begins it anew.
     pub idle_timeout_ms: u32,
     /// Round trip assumed before the first one is measured, ms.
     pub initial_rtt_ms: u32,
@@ -57,7 +58,7 @@ impl TransportLimits {
             initial_window: 4 * MIB,
             max_streams: 16,
             keep_alive_ms: 1000,
-            idle_timeout_ms: 4000,
+            idle_timeout_ms: 3500,
             initial_rtt_ms: 10,
             unacknowledged: 160,
             max_udp_payload: 6500,
@@ -189,6 +190,16 @@ mod tests {
         ] {
             let error = wrong.apply(TransportLimits::wan()).expect_err("out of range");
             assert!(error.to_string().contains(name), "{error}");
+        }
+    }
+
+    /// If this fails, a device takes longer than five seconds to tell that an edge died, or one lost packet ends a
+    /// session.
+    #[test]
+    fn a_dead_peer_is_noticed_within_five_seconds() {
+        for limits in [TransportLimits::lan(), TransportLimits::wifi(), TransportLimits::wan()] {
+            let (keep_alive, idle) = (limits.keep_alive_ms, limits.idle_timeout_ms);
+            assert!(keep_alive + idle <= 4500 && idle >= 3 * keep_alive, "{limits:?}");
         }
     }
 

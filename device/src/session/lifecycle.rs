@@ -11,7 +11,7 @@ use twinmask_codec::{Counter, packed_parts_len};
 use twinmask_masking::mask::session_id;
 use twinmask_masking::{InferenceMasks, Masker, SessionSeed};
 use twinmask_ring::keys::{MaskKey, SessionKeys};
-use twinmask_transport::{Client, Connection, Identity, Objection, Role};
+use twinmask_transport::{Client, CloseReason, Connection, Identity, Objection, Role};
 use twinmask_wire::message::{Claim, Claimed, Infer, Open, Prefetch, Prf, Secret};
 use twinmask_wire::payload::Encoder;
 use twinmask_wire::session::DeviceSession;
@@ -211,6 +211,16 @@ impl Session {
         let mut state = self.0.state.lock().await;
         let counter = state.0.next_counter(std::process::id(), self.0.begun.elapsed())?;
         Ok((counter, state.1.begin(counter)?))
+    }
+
+    /// `error`, or what has ended the session where `error` only says that this side did: another inference failed first.
+    pub(crate) fn explained(&self, error: DeviceError) -> DeviceError {
+        if !error.is_our_end() {
+            return error;
+        }
+        let ended = |link: &EdgeLink| link.connection.close_reason().filter(|r| !matches!(r, CloseReason::Local));
+        let cause = [&self.0.a, &self.0.b].into_iter().find_map(|link| ended(link).map(|reason| link.ended(reason)));
+        error.because(cause.unwrap_or(DeviceError::Session(SessionError::Aborted)))
     }
 
     /// Ends the session after a failure; the edges see one code whatever the reason.

@@ -175,13 +175,18 @@ impl EdgeLink {
         DeviceError::Protocol { edge: self.role.clone(), source: LinkError::OtherKeys { at: self.at() } }
     }
 
+    /// How the connection has ended, as an error.
+    pub(crate) fn ended(&self, reason: CloseReason) -> DeviceError {
+        close_error(&self.role, self.at(), reason)
+    }
+
     /// A stream failed: the connection's end says more than the stream's.
     async fn failed(&self, e: FrameIoError) -> DeviceError {
         if let FrameIoError::Wire(e) = e {
             return self.broke(e);
         }
         match tokio::time::timeout(LAST_WORDS, self.connection.closed()).await {
-            Ok(reason) => close_error(&self.role, self.at(), reason),
+            Ok(reason) => self.ended(reason),
             Err(_) => {
                 let source = LinkError::Stream { at: self.at(), source: e };
                 DeviceError::Unreachable { edge: self.role.clone(), source }
