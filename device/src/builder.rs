@@ -125,9 +125,9 @@ impl Builder {
         self
     }
 
-    /// Most megapixels (2^20) of a picture that is given as a file: larger ones are refused by their header
-    /// [default: [`MAX_MEGAPIXELS`](crate::MAX_MEGAPIXELS)]. A PNG is decoded row by row; a JPEG, an interlaced PNG and one
-    /// with EXIF are in memory as a whole.
+    /// Most megapixels (2^20) of a picture that is given as a file: larger ones are refused by their header [default:
+    /// [`MAX_MEGAPIXELS`](crate::MAX_MEGAPIXELS)]. A PNG is decoded row by row; a JPEG, an interlaced PNG and one with
+    /// EXIF are in memory as a whole.
     pub fn max_megapixels(mut self, most: u32) -> Self {
         self.max_megapixels = most;
         self

@@ -71,8 +71,8 @@ pub fn add_device(store: &mut Store, request: &DeviceRequest) -> Result<PathBuf,
     Ok(dir)
 }
 
-/// Whether the folder of `role` has an identity that is whole, valid, on record, and for all models that were issued. One
-/// that was cut short half way is not.
+/// Whether the folder of `role` has an identity that is whole, valid, on record, and for all models that were issued.
+/// One that was cut short half way is not.
 fn holds_identity(store: &Store, role: &Role, registry: &Registry) -> bool {
     let fits = |i: Identity| {
         let named = registry.models_of(role).iter().all(|m| i.models().contains(m));

@@ -48,8 +48,8 @@ pub fn revoke_identity(store: &mut Store, role: &Role) -> Result<(), OwnerError>
     hand_out(store, |registry| registry.revoke(role))
 }
 
-/// Puts one certificate of this deployment's CA on the revocation list, also one that is not on record: that in the file
-/// `path`, or in the folder of an edge, a device or its identity. Returns whose it is.
+/// Puts one certificate of this deployment's CA on the revocation list, also one that is not on record: that in the
+/// file `path`, or in the folder of an edge, a device or its identity. Returns whose it is.
 ///
 /// # Errors
 /// A file that cannot be read, or holds no certificate of this CA; the deployment is as it was after any error.

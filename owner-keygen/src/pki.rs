@@ -207,8 +207,8 @@ impl Ca {
     }
 
     /// A signed list (PEM) of the certificates that are no longer to be trusted: serial numbers, and since when in
-    /// seconds since 1970. Whoever has seen a list with a higher `number` refuses it; by the end of `valid` there is to be
-    /// another.
+    /// seconds since 1970. Whoever has seen a list with a higher `number` refuses it; by the end of `valid` there is to
+    /// be another.
     ///
     /// # Errors
     /// [`PkiError::Certificate`].
@@ -232,8 +232,8 @@ impl Ca {
         Ok(list.signed_by(&issuer)?.pem()?)
     }
 
-    /// A fresh key for `role`, with a certificate for it, which names the `models` that a device may use. Devices may only
-    /// be TLS clients; edges both (edge A dials edge B for `relay`).
+    /// A fresh key for `role`, with a certificate for it, which names the `models` that a device may use. Devices may
+    /// only be TLS clients; edges both (edge A dials edge B for `relay`).
     ///
     /// # Errors
     /// [`PkiError::Validity`], [`PkiError::Random`] or [`PkiError::Certificate`].

@@ -198,8 +198,8 @@ impl Registry {
         self.identities.iter().any(|i| i.serial == serial && i.revoked_s.is_none())
     }
 
-    /// A new revocation list (PEM), with a number higher than any before. Certificates that have expired need no place on
-    /// it.
+    /// A new revocation list (PEM), with a number higher than any before. Certificates that have expired need no place
+    /// on it.
     pub(crate) fn revocations(&mut self, ca: &Ca) -> Result<String, OwnerError> {
         let mut list = Vec::new();
         for entry in self.identities.iter().filter(|i| now_s() <= i.not_after_s) {
@@ -222,8 +222,8 @@ impl Registry {
         models
     }
 
-    /// Issues `role` a fresh key with a certificate, which names a device's models, into its identity folder `dir`, and a
-    /// revocation list; a device also the mask key of that certificate, edge A the master key `mask`.
+    /// Issues `role` a fresh key with a certificate, which names a device's models, into its identity folder `dir`, and
+    /// a revocation list; a device also the mask key of that certificate, edge A the master key `mask`.
     ///
     /// # Errors
     /// [`OwnerError`].
@@ -263,8 +263,8 @@ impl Registry {
     }
 }
 
-/// A number above `last`: one more, or the second of the clock, which is above what a registry restored from a backup has
-/// forgotten.
+/// A number above `last`: one more, or the second of the clock, which is above what a registry restored from a backup
+/// has forgotten.
 fn above(last: u64) -> u64 {
     now_s().unsigned_abs().max(last.saturating_add(1))
 }

@@ -38,8 +38,8 @@ pub struct Store {
 }
 
 impl Store {
-    /// Makes a new deployment at `root`: CA, signing key, identities of both edges. `owner/` gets its name last, so that
-    /// what was cut short is made anew, with another CA.
+    /// Makes a new deployment at `root`: CA, signing key, identities of both edges. `owner/` gets its name last, so
+    /// that what was cut short is made anew, with another CA.
     ///
     /// # Errors
     /// When there is one already, or a file cannot be written.

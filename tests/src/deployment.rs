@@ -254,9 +254,11 @@ impl Deployment {
 fn collect(folder: &Path, files: &mut BTreeMap<PathBuf, Vec<u8>>) {
     for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
         let path = entry.path();
+        // What a host notes down itself is no file of the deployment.
+        let noted = path.file_name().is_some_and(|name| name == "crl.seen" || name == "versions-seen");
         if path.is_dir() {
             collect(&path, files);
-        } else {
+        } else if !noted {
             let content = std::fs::read(&path).expect("a file");
             files.insert(path, content);
         }

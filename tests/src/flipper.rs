@@ -87,8 +87,8 @@ impl Passed {
     }
 }
 
-/// Lays a wire between a client, who opens the streams, and an edge, whose connection `pair` would be: gives the client's
-/// end, the edge's end, and what passes. Must be called inside a tokio runtime.
+/// Lays a wire between a client, who opens the streams, and an edge, whose connection `pair` would be: gives the
+/// client's end, the edge's end, and what passes. Must be called inside a tokio runtime.
 #[must_use]
 pub fn wire(pair: impl Fn() -> (Connection, Connection), flip: Option<Flip>) -> (Connection, Connection, Arc<Passed>) {
     let ((client_end, near), (far, edge_end)) = (pair(), pair());

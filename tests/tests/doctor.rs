@@ -68,7 +68,7 @@ fn what_is_wrong_is_found() {
 
     // A model that the edges do not hold yet.
     deployment.add("second", &["--zoo", "lenet", "--seed", "9"]);
-    let report = failing(&a.address, &b.address, 5, &["no model", "add-device"]);
+    let report = failing(&a.address, &b.address, 5, &["does not hold model", "add-device"]);
     assert_eq!(checks(&report, "fail"), ["session second"]);
     assert!(checks(&report, "ok").contains(&"session lenet"));
 

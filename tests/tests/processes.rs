@@ -103,7 +103,9 @@ fn a_new_model_after_a_hang_up() {
     let old = deployment.start_device(&pair, &["--model", "lenet", "bench", "--runs", "3000", "--warmup", "0"]);
     let file = save(&mixed(), &deployment.scratch("mixed.onnx"));
     deployment.add("mixed", &["--onnx", &file]);
-    deployment.device(&pair, &["--model", "mixed", "bench", "--runs", "2"]).expect_error(5, &["edge-", "lenet v1"]);
+    deployment
+        .device(&pair, &["--model", "mixed", "bench", "--runs", "2"])
+        .expect_error(5, &["edge-", "does not hold model", "add-device"]);
     for edge in [&pair.a, &pair.b] {
         edge.signal(Signal::HUP);
         edge.await_log("models loaded anew");

@@ -90,8 +90,8 @@ impl Models {
     /// Reads every bundle in the folder `dir` of an edge. What `before` holds already is not prepared again.
     ///
     /// # Errors
-    /// An unreadable folder or owner key, and the first bundle that is not a good one of this owner, or an older one than
-    /// this edge has had.
+    /// An unreadable folder or owner key, and the first bundle that is not a good one of this owner, or an older one
+    /// than this edge has had.
     pub(crate) fn load(dir: &Path, kernel: &dyn Kernel, before: &Models) -> Result<Models, StartError> {
         let owner = owner_key(dir)?;
         let mut models = Models::default();

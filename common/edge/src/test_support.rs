@@ -31,11 +31,11 @@ pub(crate) const SEED: [u8; 32] = [0x5e; 32];
 /// Edge A's master key.
 const MASTER: [u8; 32] = [0x3a; 32];
 /// Name of devices that have no other.
-const DEVICE: &str = "cam";
+pub(crate) const DEVICE: &str = "cam";
 
-/// The keys of a session of [`DEVICE`] under [`SEED`].
-pub(crate) fn keys(serial: &[u8], nonce: &[u8; 32]) -> SessionKeys {
-    SessionKeys::new(&MaskKey::new(MASTER).of_device(DEVICE, serial), &SEED, nonce)
+/// The keys of a session of a device under [`SEED`].
+pub(crate) fn keys(name: &str, serial: &[u8], nonce: &[u8; 32]) -> SessionKeys {
+    SessionKeys::new(&MaskKey::new(MASTER).of_device(name, serial), &SEED, nonce)
 }
 
 pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
@@ -262,6 +262,7 @@ pub(crate) struct Device {
     pub(crate) opened: Opened,
     /// Of the device's certificate; none in memory.
     pub(crate) serial: Vec<u8>,
+    pub(crate) name: &'static str,
 }
 
 impl Device {
@@ -269,13 +270,13 @@ impl Device {
         let (mut send, mut recv) = connection.open_bi().await.expect("connected");
         write(&mut send, FrameType::Open, open).await;
         let opened = read(&mut recv, FrameType::Opened, &[]).await.body().expect("OPENED");
-        Device { connection, send, recv, opened, serial: Vec::new() }
+        Device { connection, send, recv, opened, serial: Vec::new(), name: DEVICE }
     }
 
     /// The keys of this session at edge A, of [`DEVICE`].
     pub(crate) fn keys(&self) -> SessionKeys {
         let part = self.opened.part.as_ref().expect("edge A's part");
-        let keys = keys(&self.serial, &part.nonce);
+        let keys = keys(self.name, &self.serial, &part.nonce);
         assert!(part.proves(&keys), "edge A has other keys");
         keys
     }

@@ -11,8 +11,8 @@ use crate::{conv, elementwise, index, layout, normal, pool, reduce, resize, stri
 /// Computes `op` on `inputs`: the elements of a tensor of shape `out_shape`.
 ///
 /// # Errors
-/// [`ExecError::Index`] for an index outside of what it picks from, [`ExecError::Node`] when the operands do not fit the
-/// operator or the shape, and for [`Linear`](twinmask_model::ops::Linear), which only the edges (or the caller) can
+/// [`ExecError::Index`] for an index outside of what it picks from, [`ExecError::Node`] when the operands do not fit
+/// the operator or the shape, and for [`Linear`](twinmask_model::ops::Linear), which only the edges (or the caller) can
 /// compute.
 pub fn apply(op: &Op, inputs: &[View<'_>], out_shape: &[u32]) -> Result<Vec<f32>, ExecError> {
     let shapes: Vec<&[u32]> = inputs.iter().map(|x| x.shape).collect();
@@ -28,7 +28,8 @@ pub fn apply(op: &Op, inputs: &[View<'_>], out_shape: &[u32]) -> Result<Vec<f32>
     Ok(out)
 }
 
-/// Like [`apply`], into `out`, every element of which is written, also when an index is none. Shapes are those that [`shape_of`] accepts.
+/// Like [`apply`], into `out`, every element of which is written, also when an index is none. Shapes are those that
+/// [`shape_of`] accepts.
 pub(crate) fn apply_into(op: &Op, inputs: &[View<'_>], out_shape: &[u32], out: &mut [f32]) -> Result<(), ExecError> {
     let x = inputs[0];
     let bias = inputs.get(2).map(|b| b.data);

@@ -139,9 +139,9 @@ impl Values {
     /// [`set`](Self::set) their outputs before the next segment.
     ///
     /// # Errors
-    /// [`ExecError::Node`] naming the node that refuses its operands, [`ExecError::Missing`] naming a tensor that is not
-    /// there. [`ExecError::Index`] naming the first node with an index that is none: the data's fault, so the segment
-    /// has run to its end all the same, and whoever must not show where the data went wrong can go on.
+    /// [`ExecError::Node`] naming the node that refuses its operands, [`ExecError::Missing`] naming a tensor that is
+    /// not there. [`ExecError::Index`] naming the first node with an index that is none: the data's fault, so the
+    /// segment has run to its end all the same, and whoever must not show where the data went wrong can go on.
     ///
     /// # Panics
     /// If the program has no segment `r`.

@@ -1,5 +1,5 @@
-//! What edge B sees (and whoever reads all links: the answers of edge A are masked as its corrections are) does not tell
-//! inputs apart, by statistics with fixed seeds; broken masks do, to the same statistics.
+//! What edge B sees (and whoever reads all links: the answers of edge A are masked as its corrections are) does not
+//! tell inputs apart, by statistics with fixed seeds; broken masks do, to the same statistics.
 
 use std::collections::BTreeSet;
 

@@ -1,9 +1,9 @@
 //! What a host remembers of the bundles that it has used, so that an older one is not taken in place of a newer one
 //! (PROTOCOL.md, "Keys"): a signature says who made a bundle, not whether it still counts.
 //!
-//! The file stands in the host's folder, beside `models/`, which is copied anew from time to time. A line per model: its
-//! name, and numbers. Devices: when the newest bundle was issued, and its version. Edges: the highest version that was
-//! ever loaded, and those that were there last.
+//! The file stands in the host's folder, beside `models/`, which is copied anew from time to time. A line per model:
+//! its name, and numbers. Devices: when the newest bundle was issued, and its version. Edges: the highest version that
+//! was ever loaded, and those that were there last.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -18,7 +18,8 @@ const MOST: u64 = 1 << 20;
 const HEAD: &str = "# The newest bundles of each model that this host has used: it refuses older ones. To let a model's older\n\
                     # bundles in again, because the owner says so, remove its line.\n";
 
-/// What a host has seen so far. Nobody else of this host looks or changes it meanwhile, where the system can see to that.
+/// What a host has seen so far. Nobody else of this host looks or changes it meanwhile, where the system can see to
+/// that.
 #[derive(Debug)]
 pub struct Seen {
     file: PathBuf,
@@ -134,8 +135,8 @@ impl Seen {
         }
     }
 
-    /// Writes down what an edge has loaded: what is not among it was withdrawn. No models at all say nothing, since that
-    /// is what a folder looks like that is not there yet.
+    /// Writes down what an edge has loaded: what is not among it was withdrawn. No models at all say nothing, since
+    /// that is what a folder looks like that is not there yet.
     pub fn loaded<'a>(&mut self, models: impl IntoIterator<Item = (&'a str, u32)>) {
         let mut held: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
         for (model, version) in models {

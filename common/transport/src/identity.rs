@@ -17,6 +17,7 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::certificate::{self, Facts, Fingerprint, now_s};
 use crate::error::IdentityError;
 use crate::mask_key;
+use crate::permissions::check_private_permissions;
 use crate::provider::provider;
 use crate::revocation::{RevocationList, SEEN_FILE, Seen};
 use crate::role::Role;
@@ -57,8 +58,8 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Loads `cert.pem`, `key.pem`, `ca.pem` and, if they are there, `mask.key` and `crl.pem` from an identity folder, and
-    /// notes the number of the list in [`SEEN_FILE`] there.
+    /// Loads `cert.pem`, `key.pem`, `ca.pem` and, if they are there, `mask.key` and `crl.pem` from an identity folder,
+    /// and notes the number of the list in [`SEEN_FILE`] there.
     ///
     /// # Errors
     /// Missing or malformed files, a key that does not belong to the certificate, a certificate that is not of the CA,
@@ -252,8 +253,8 @@ impl fmt::Debug for Identity {
     }
 }
 
-/// What the certificate (PEM) in `file` says, once it is seen to be one of the CA in `ca` (PEM). Neither its key is asked
-/// for nor the clock.
+/// What the certificate (PEM) in `file` says, once it is seen to be one of the CA in `ca` (PEM). Neither its key is
+/// asked for nor the clock.
 ///
 /// # Errors
 /// [`IdentityError::Content`].
@@ -286,25 +287,6 @@ fn issued_by([cert, ca]: [&[u8]; 2], [cert_file, ca_file]: [&str; 2]) -> Result<
         .and_then(|trust| trust.check_own(&chain, &facts).map(|()| trust))
         .map_err(|e| wrong(cert_file, format!("was not issued by the CA in {CA_FILE} ({e})")))?;
     Ok(Issued { chain, facts, authorities, ca, trust })
-}
-
-/// Refuses a file or folder that others than its owner can access.
-///
-/// # Errors
-/// [`IdentityError::Permissions`] with the command that mends it (`wanted` is the mode to show, 0o600 or 0o700), or
-/// [`IdentityError::Read`] when there is no such file. Systems without UNIX modes only check the latter.
-pub fn check_private_permissions(path: &Path, wanted: u32) -> Result<(), IdentityError> {
-    let metadata = std::fs::metadata(path).map_err(|source| IdentityError::Read { path: path.to_owned(), source })?;
-    #[cfg(unix)]
-    {
-        let mode = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o7777;
-        if mode & 0o077 != 0 {
-            return Err(IdentityError::Permissions { path: path.to_owned(), mode, wanted });
-        }
-    }
-    #[cfg(not(unix))]
-    let _ = (metadata, wanted);
-    Ok(())
 }
 
 fn read_bounded(path: &Path, most: u64) -> Result<Zeroizing<Vec<u8>>, IdentityError> {

@@ -18,6 +18,7 @@ mod limits;
 pub mod mask_key;
 mod memory;
 pub mod owner_key;
+mod permissions;
 mod process;
 mod provider;
 mod quic;
@@ -34,8 +35,9 @@ pub use certificate::{Facts, Fingerprint, model_uri, utc};
 pub use connection::{Connection, Peer};
 pub use error::{CloseReason, IdentityError, Objection, StreamError, TransportError};
 pub use handshakes::{HandshakeLimits, HandshakeOverrides};
-pub use identity::{CA_FILE, CERT_FILE, CRL_FILE, Identity, KEY_FILE, check_private_permissions, read_certificate};
+pub use identity::{CA_FILE, CERT_FILE, CRL_FILE, Identity, KEY_FILE, read_certificate};
 pub use limits::{TransportLimits, TransportOverrides};
+pub use permissions::check_private_permissions;
 pub use process::{Kept, keep_memory};
 #[doc(hidden)]
 pub use provider::provider;

@@ -7,7 +7,7 @@ use twinmask_ring::keys::MaskKey;
 
 use crate::error::IdentityError;
 use crate::hex_file;
-use crate::identity::check_private_permissions;
+use crate::permissions::check_private_permissions;
 
 /// Name of the file in an identity folder, mode 0600.
 pub const MASK_KEY_FILE: &str = "mask.key";

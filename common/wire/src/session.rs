@@ -103,6 +103,12 @@ impl EdgeSession {
         Ok(())
     }
 
+    /// Whether an inference that was granted, or prefetched, has not begun; never at edge B.
+    #[must_use]
+    pub fn owes(&self) -> bool {
+        self.referee.as_ref().is_some_and(|referee| !referee.allowed.is_empty())
+    }
+
     /// `INFER{c}`: begins each counter once; at edge A only one that was claimed or prefetched.
     ///
     /// # Errors

@@ -213,7 +213,8 @@ impl Session {
         Ok((counter, state.1.begin(counter)?))
     }
 
-    /// `error`, or what has ended the session where `error` only says that this side did: another inference failed first.
+    /// `error`, or what has ended the session where `error` only says that this side did: another inference failed
+    /// first.
     pub(crate) fn explained(&self, error: DeviceError) -> DeviceError {
         if !error.is_our_end() {
             return error;

@@ -230,8 +230,8 @@ fn layers(plan: &Plan, inputs: &[GroupInput<'_>]) -> Vec<Layer> {
     out
 }
 
-/// The head of an edge's answer to round `r`, or of `MISS` where that may come: edge B then sends its own share next. In
-/// place of its first answer an edge may be busy.
+/// The head of an edge's answer to round `r`, or of `MISS` where that may come: edge B then sends its own share next.
+/// In place of its first answer an edge may be busy.
 async fn answer(
     link: &EdgeLink,
     streams: &mut Streams,

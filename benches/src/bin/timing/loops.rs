@@ -18,7 +18,7 @@ use twinmask_ring::keys::MaskKey;
 use twinmask_ring::prf::{Algorithm, Key};
 use twinmask_testkit::InMemory;
 
-use crate::Row;
+use crate::row::Row;
 
 /// Of the activations.
 pub(crate) const CLASSES: [&str; 3] = ["zeros", "random", "saturated"];

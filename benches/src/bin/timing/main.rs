@@ -4,15 +4,16 @@
 mod loops;
 mod operators;
 mod rounds;
+mod row;
 
 use anyhow::{Result, bail};
 use clap::Parser;
-use serde::Serialize;
-use twinmask_benches::dudect::{LEAKS, Times, largest_t};
+use twinmask_benches::dudect::LEAKS;
 use twinmask_benches::machine;
-use twinmask_benches::report::{Report, number};
-use twinmask_benches::stats::median;
+use twinmask_benches::report::Report;
 use twinmask_testkit::InMemory;
+
+use crate::row::Row;
 
 #[derive(Parser)]
 struct Cli {
@@ -25,32 +26,6 @@ struct Cli {
     /// Inferences, by class.
     #[arg(long, default_value_t = 150)]
     inferences: usize,
-}
-
-/// What was measured, and the classes that it was measured with.
-#[derive(Serialize)]
-struct Row {
-    what: String,
-    /// Median, in microseconds, by class.
-    median_us: Vec<f64>,
-    largest_t: f64,
-}
-
-impl Row {
-    fn of(what: impl Into<String>, times: &Times) -> Row {
-        let row = Row {
-            what: what.into(),
-            median_us: times.iter().map(|t| median(t) / 1e3).collect(),
-            largest_t: largest_t(times),
-        };
-        eprintln!("{}: |t| {:.1}", row.what, row.largest_t);
-        row
-    }
-
-    fn cells(&self) -> Vec<String> {
-        let medians = self.median_us.iter().map(|&m| number(m));
-        std::iter::once(self.what.clone()).chain(medians).chain([format!("{:.1}", self.largest_t)]).collect()
-    }
 }
 
 fn table(report: &mut Report, heading: &str, what: &str, classes: &[&str], rows: &[Row]) {

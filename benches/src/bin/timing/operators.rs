@@ -6,7 +6,7 @@ use twinmask_benches::input;
 use twinmask_device::exec::{View, apply};
 use twinmask_model::ops::{Lrn, Normalize, Op, Pool, PoolKind, Softmax, Unary, Window};
 
-use crate::Row;
+use crate::row::Row;
 
 /// Of the operand.
 pub(crate) const CLASSES: [&str; 5] = ["zeros", "normal", "saturated", "subnormal", "far apart"];

@@ -12,7 +12,7 @@ use twinmask_testkit::wire::{Tap, tapped};
 use twinmask_transport::frame_io::Frame;
 use twinmask_wire::FrameType;
 
-use crate::Row;
+use crate::row::Row;
 
 /// Of the input.
 pub(crate) const CLASSES: [&str; 4] = ["zeros", "picture", "saturated", "subnormal"];

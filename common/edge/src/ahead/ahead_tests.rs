@@ -58,7 +58,8 @@ async fn memory_for_what_is_ahead_is_bounded_by_device_and_in_total() {
     let mut devices = Vec::new();
     for (name, bound) in [("cam", 7_000.0), ("cam", 7_000.0), ("other", 10_000.0), ("third", 10_000.0)] {
         let role = twinmask_transport::Role::device(name).expect("a good name");
-        let mut device = Device::open(edge.connect_as(role), &edge.open_frame()).await;
+        let device = Device::open(edge.connect_as(role), &edge.open_frame()).await;
+        let mut device = Device { name, ..device };
         for c in 0..4 {
             device.infer_honestly(&edge.bundle, c).await;
             assert!(gauge(&edge, "twinmask_ahead_bytes") <= bound);

@@ -65,7 +65,8 @@ pub struct Settings {
     /// Inferences of one session at a time; more are answered "busy"
     #[arg(long, env = "TWINMASK_MAX_IN_FLIGHT", value_name = "N", help_heading = LIMITS)]
     pub max_in_flight: Option<NonZeroUsize>,
-    /// MB that one device may make this edge hold, in all its sessions; from there on its inferences are answered "busy"
+    /// MB that one device may make this edge hold, in all its sessions; from there on its inferences are answered
+    /// "busy"
     #[arg(long, env = "TWINMASK_DEVICE_MEMORY_MB", value_name = "MB", help_heading = LIMITS)]
     pub device_memory_mb: Option<NonZeroUsize>,
     /// Rounds that may wait for a compute thread; from there on new inferences are answered "busy"

@@ -230,8 +230,8 @@ impl CorrectionInbox {
         Ok(())
     }
 
-    /// The inference `c` has begun; only in mode `relay` does it need corrections. As the session has accepted it, it is
-    /// within a window of those before.
+    /// The inference `c` has begun; only in mode `relay` does it need corrections. As the session has accepted it, it
+    /// is within a window of those before.
     pub(crate) fn begin(&self, c: Counter, relay: bool) {
         let mut state = locked(&self.state);
         state.next = state.next.max(c.next());

@@ -66,7 +66,7 @@ fn wanted(
 
 /// Keys of a session whose edge A is driven by hand.
 fn by_hand() -> SessionKeys {
-    keys(&[], &[0; 32])
+    keys(DEVICE, &[], &[0; 32])
 }
 
 fn packed(plan: &Plan, r: usize, answers: &[Vec<u32>]) -> Vec<u8> {

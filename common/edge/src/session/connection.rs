@@ -116,17 +116,21 @@ async fn attend(
         };
     }
     let mut late = std::pin::pin!(sleep(edge.limits.drain));
-    loop {
+    // What was granted is served to its end, also when its `INFER` is still on its way.
+    while !inferences.running.is_empty() || session.owes() {
+        let room = inferences.running.len() < edge.limits.streams();
         tokio::select! {
             fault = &mut control => fault?,
-            done = inferences.running.join_next() => match done {
-                Some(done) => inferences.ended(edge, done)?,
-                None => return Err(going_down()),
-            },
+            Some(done) = inferences.running.join_next() => inferences.ended(edge, done)?,
+            stream = connection.accept_bi(), if room && session.owes() => {
+                let (send, recv) = stream.map_err(|_| Fault::Gone)?;
+                inferences.running.spawn(inference::serve(Arc::clone(&session), send, recv));
+            }
             _ = connection.closed() => return Err(Fault::Gone),
-            () = &mut late => return Err(going_down()),
+            () = &mut late => break,
         };
     }
+    Err(going_down())
 }
 
 /// What runs in the background of a session's inferences at edge A, and ends when this is dropped.
@@ -170,6 +174,9 @@ async fn control(session: &Session, mut send: SendHalf, mut recv: RecvHalf) -> R
             continue;
         }
         let Claim { counter } = frame.body()?;
+        if *session.edge().draining.borrow() {
+            std::future::pending::<()>().await; // the session ends soon, and the device hears why
+        }
         session.claim(counter)?;
         let claimed = Claimed { counter };
         if write_frame(&mut send, FrameType::Claimed, &claimed, Codec::Packed, &[]).await.is_err() {

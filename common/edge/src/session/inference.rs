@@ -50,7 +50,12 @@ async fn run(session: &Arc<Session>, send: &mut SendHalf, recv: &mut RecvHalf) -
     let infer = within(stall, 0, read_frame(recv, |h| h.expect(FrameType::Infer, &[], "INFER"))).await?;
     let infer: Infer = infer.body()?;
     check(session, infer)?;
-    session.begin(infer.counter).await?;
+    tokio::select! {
+        biased;
+        begun = session.begin(infer.counter) => begun?,
+        // The device waits for a grant that does not come, and hears why when the session ends.
+        () = session.grants_no_more() => return Err(Fault::Gone),
+    }
     let over = Over::of(session, infer);
     let Some(place) = Place::take(session, infer) else {
         drop(over);
@@ -265,8 +270,8 @@ async fn ended(recv: &mut RecvHalf) -> Result<(), Fault> {
     }
 }
 
-/// Keeps the stream, and the `room` of what it may hold, until the device is done with it and has it all; else it is let
-/// go after a while.
+/// Keeps the stream, and the `room` of what it may hold, until the device is done with it and has it all; else it is
+/// let go after a while.
 async fn await_end(
     session: &Session,
     send: &mut SendHalf,

@@ -75,6 +75,19 @@ impl Session {
         }
     }
 
+    /// Whether an inference that this edge has granted has not begun.
+    pub(crate) fn owes(&self) -> bool {
+        locked(&self.counters).owes()
+    }
+
+    /// Waits until this edge grants nothing any more. Cancel safe.
+    pub(crate) async fn grants_no_more(&self) {
+        let mut draining = self.edge().draining.subscribe();
+        if draining.wait_for(|d| *d).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// Begins the inference `counter`. As `CLAIM` and `INFER` come on different streams, edge A waits a little for the
     /// former.
     pub(crate) async fn begin(&self, counter: Counter) -> Result<(), WireError> {
