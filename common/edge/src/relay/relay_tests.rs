@@ -188,8 +188,11 @@ async fn nobody_is_told_busy_when_a_share_may_have_left() {
     let frame = read(&mut fallbacks, FrameType::Answer, &plan.answer_parts(RoundId::at(7))).await;
     assert_eq!(frame.body::<twinmask_wire::message::Answer>().expect("ANSWER").round, RoundId::new(7));
     // In `split` it is the first frame of the stream or none, and the last.
+    drop((relayed, fallbacks));
+    until(|| gauge(&a, "twinmask_flight_bytes") == 0.0).await;
     device.claim(2).await;
     let _unread = device.infer(2).await;
+    until(|| gauge(&a, "twinmask_flight_bytes") == held as f64).await; // streams are begun in any order
     device.claim(3).await;
     let (_send, mut recv) = device.infer(3).await;
     read(&mut recv, FrameType::Busy, &[]).await;
