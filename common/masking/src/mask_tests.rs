@@ -354,6 +354,31 @@ fn one_wrong_output_in_n_is_missed_as_often_as_the_protocol_says() {
     assert!((0.41..0.55).contains(&rate), "{rate}");
 }
 
+/// What an edge learns from silence: it falsifies one channel after the other, and where nobody complains the device has
+/// no row of it. Under Freivalds every lie is answered alike.
+#[test]
+fn silence_tells_an_edge_which_rows_a_device_has_unless_freivalds_runs() {
+    let w = world();
+    let held = [1, 4];
+    let complaints = |freivalds| {
+        let mut bundle = world().bundle;
+        let fan_in = w.plan.layer(LayerId::new(2)).geometry().fan_in();
+        let weights = held.iter().flat_map(|&c| w.weights[2][c as usize * fan_in..][..fan_in].to_vec()).collect();
+        bundle.rows[2] = Rows { channels: held.to_vec(), weights };
+        let check = Checker::new(Integrity { samples: 100, freivalds }, &mut bundle).expect("rows are there");
+        let mut masker = masker(&w);
+        let caught = |&channel: &u32| {
+            let m = masked(&mut masker, &w, &check, channel.into(), 1);
+            let (z_a, mut z_b) = (edge_a(&w, &m, 2), edge(&w, 2, &m.share_b));
+            z_b[channel as usize] ^= 1;
+            open(&m, &check, &[Answer::Pair { z_a: &z_a, z_b: &z_b }], false).is_err()
+        };
+        (0..6).filter(caught).collect::<Vec<u32>>()
+    };
+    assert_eq!(complaints(false), held);
+    assert_eq!(complaints(true), [0, 1, 2, 3, 4, 5]);
+}
+
 #[test]
 fn sampling_needs_rows() {
     let bare = || {
