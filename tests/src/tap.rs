@@ -5,11 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
 use tokio::runtime::Runtime;
 use twinmask_transport::{Client, Identity, Server, TransportLimits};
 use twinmask_wire::FrameType;
 use twinmask_wire::frame::{FrameHeader, HEADER_LEN, decode_body};
-use twinmask_wire::message::Open;
 
 use crate::flipper::{Passed, carry};
 
@@ -53,17 +53,17 @@ impl Tap {
         self.passed.kept()
     }
 
-    /// The sessions that were opened here.
+    /// The bodies of the frames of this type that have passed so far.
     ///
     /// # Panics
-    /// If one of the frames is none.
+    /// If one is none.
     #[must_use]
-    pub fn opens(&self) -> Vec<Open> {
-        let open = |frame: Vec<u8>| {
+    pub fn bodies<T: DeserializeOwned>(&self, kind: FrameType) -> Vec<T> {
+        let body = |frame: Vec<u8>| {
             let header = FrameHeader::parse(frame[..HEADER_LEN].try_into().expect("a header")).expect("a frame");
             let body = &frame[HEADER_LEN..HEADER_LEN + header.body_len];
-            (header.kind == FrameType::Open).then(|| decode_body(body).expect("an OPEN"))
+            (header.kind == kind).then(|| decode_body(body).expect("a body of this type"))
         };
-        self.frames().into_iter().filter_map(open).collect()
+        self.frames().into_iter().filter_map(body).collect()
     }
 }

@@ -8,7 +8,8 @@ use twinmask_tests::data::parse_npy;
 use twinmask_tests::secrets::Secrets;
 use twinmask_tests::tap::Tap;
 use twinmask_tests::{Deployment, Edge, Output, kernels, run, until};
-use twinmask_wire::message::Secret;
+use twinmask_wire::FrameType;
+use twinmask_wire::message::{Open, Opened, Secret};
 
 /// Both edges and the wires to and between them, all of which are listened to.
 struct Scene {
@@ -36,17 +37,40 @@ impl Scene {
         Scene { a, b, to_a, to_b, between }
     }
 
-    /// Adds what the sessions so far were opened with; gives how many there were.
-    fn learn(&self, secrets: &mut Secrets) -> usize {
-        let opens = self.to_a.opens();
-        for open in &opens {
-            secrets.add("a session's seed", &open.seed.as_ref().expect("edge A gets one").0);
+    /// Adds what the sessions so far were opened with, and all keys that come of it with the device's mask key; gives
+    /// how many sessions there were.
+    fn learn(&self, secrets: &mut Secrets, mask_key: &[u8]) -> usize {
+        let opens: Vec<Open> = self.to_a.bodies(FrameType::Open);
+        let opened: Vec<Opened> = self.to_a.bodies(FrameType::Opened);
+        assert_eq!(opens.len(), opened.len(), "one device after the other");
+        for (open, opened) in opens.iter().zip(opened) {
+            let Secret(seed) = open.seed.as_ref().expect("edge A gets one");
+            secrets.add("a session's seed", seed);
             if let Some(Secret(ticket)) = &open.ticket {
                 secrets.add("a session's ticket", ticket);
+            }
+            let session = [mask_key, seed, &opened.part.expect("edge A has one").nonce].concat();
+            for (label, c) in ["R chacha20", "R aes128", "T chacha20", "T aes128"]
+                .into_iter()
+                .flat_map(|l| (0..COUNTERS).map(move |c| (l, c)))
+            {
+                let key =
+                    blake3::derive_key(&format!("twinmask/2 {label}"), &[&session[..], &c.to_le_bytes()].concat());
+                secrets.add(&format!("the key of {label} of inference {c}"), &key);
             }
         }
         opens.len()
     }
+}
+
+/// Inferences of a session whose keys are looked for.
+const COUNTERS: u64 = 4;
+
+/// The key in a file of 64 hexadecimal digits.
+fn hex_key(path: &Path) -> Vec<u8> {
+    let text = std::fs::read_to_string(path).expect("a key's file");
+    let byte = |i: usize| u8::from_str_radix(&text[2 * i..2 * i + 2], 16).expect("hexadecimal digits");
+    (0..32).map(byte).collect()
 }
 
 /// If this fails, somebody who reads logs, reports, files or what an edge was sent can unmask what the device sent, or
@@ -61,7 +85,15 @@ fn no_secret_is_logged_or_reported() {
     let temporary = deployment.scratch("temporary");
     std::fs::create_dir(&temporary).expect("a new folder");
     let bundle = deployment.bundle("lenet");
-    let of_device = || Secrets::of(&bundle, &key);
+    let [mask_key, master] =
+        ["devices/cam", "edge-a"].map(|of| hex_key(&deployment.path(of).join("identity/mask.key")));
+    let of_device = || {
+        let mut secrets = Secrets::of(&bundle, &key);
+        secrets.add("the device's mask key", &mask_key);
+        secrets
+    };
+    let mut of_edge_a = Secrets::default();
+    of_edge_a.add("the master of all mask keys", &master);
     for kernel in kernels() {
         let mut scene = Scene::new(&runtime, &deployment, kernel, &temporary);
         let command = |arguments: &[&str]| {
@@ -79,14 +111,15 @@ fn no_secret_is_logged_or_reported() {
         ];
         let outputs: Vec<Output> = runs.iter().map(|(arguments, code)| device(command(arguments), *code)).collect();
         let mut secrets = of_device();
-        let sessions = scene.learn(&mut secrets);
+        secrets.add("the master of all mask keys", &master);
+        let sessions = scene.learn(&mut secrets, &mask_key);
         assert_eq!(sessions, runs.len() - 1, "every run but the last opens a session");
         for out in &outputs {
             secrets.check("the device's log", &out.stderr);
             secrets.check("the device's report", &out.stdout);
         }
         assert_eq!(parse_npy(&std::fs::read(output).expect("saved")).1.len(), 10);
-        check_wires(&scene, &of_device());
+        check_wires(&scene, &of_device(), &of_edge_a);
         for edge in [&mut scene.a, &mut scene.b] {
             let metrics = edge.get("/metrics").1;
             let out = edge.stop().expect_ok();
@@ -95,7 +128,9 @@ fn no_secret_is_logged_or_reported() {
                 secrets.check("an edge", text);
             }
         }
-        check_files(&deployment, &temporary, &scene, &of_device());
+        let mut of_sessions = Secrets::default();
+        scene.learn(&mut of_sessions, &mask_key);
+        check_files(&deployment, &temporary, &of_sessions, &of_device(), &of_edge_a);
     }
 }
 
@@ -105,37 +140,47 @@ fn device(mut command: Command, code: i32) -> Output {
     out
 }
 
-/// The seed goes to edge A and nowhere else, tickets to both edges, what is the device's to nobody.
-fn check_wires(scene: &Scene, of_device: &Secrets) {
+/// The seed goes to edge A and nowhere else, tickets to both edges, and keys to nobody.
+fn check_wires(scene: &Scene, of_device: &Secrets, of_edge_a: &Secrets) {
     let mut seeds = Secrets::default();
-    for open in scene.to_a.opens() {
+    for open in scene.to_a.bodies::<Open>(FrameType::Open) {
         seeds.add("a session's seed", &open.seed.expect("edge A gets one").0);
     }
-    let (to_b, between) = (scene.to_b.frames(), scene.between.frames());
+    let (to_a, to_b, between) = (scene.to_a.frames(), scene.to_b.frames(), scene.between.frames());
     assert!(to_b.len() > 50 && between.len() > 20, "{} and {} frames", to_b.len(), between.len());
     for frame in to_b.iter().chain(&between) {
         assert_eq!(seeds.held_by(frame), None, "edge B is sent it");
     }
-    for frame in scene.to_a.frames().iter().chain(&to_b).chain(&between) {
-        assert_eq!(of_device.held_by(frame), None, "an edge is sent it");
+    for frame in to_a.iter().chain(&to_b).chain(&between) {
+        assert_eq!(of_device.held_by(frame).or_else(|| of_edge_a.held_by(frame)), None, "an edge is sent it");
     }
-    let found = scene.to_a.frames().iter().any(|frame| seeds.held_by(frame).is_some());
+    let found = to_a.iter().any(|frame| seeds.held_by(frame).is_some());
     assert!(found, "edge A is sent the seed: what is looked for can be found");
 }
 
-/// No file holds what a session was opened with, and no edge's what is the device's.
-fn check_files(deployment: &Deployment, temporary: &Path, scene: &Scene, of_device: &Secrets) {
-    let mut of_sessions = Secrets::default();
-    scene.learn(&mut of_sessions);
+/// No file holds what a session was opened with or its keys; what is the device's only its own folder, and the master of
+/// mask keys only edge A's and the owner's.
+fn check_files(
+    deployment: &Deployment,
+    temporary: &Path,
+    of_sessions: &Secrets,
+    of_device: &Secrets,
+    of_edge_a: &Secrets,
+) {
     let left = std::fs::read_dir(temporary).expect("a folder").count();
     assert_eq!(left, 0, "files are left in the folder of temporary ones");
-    let mut found = 0;
+    let mut found = [0, 0];
     for (path, content) in deployment.snapshot() {
         let name = path.strip_prefix(deployment.path("")).expect("below").to_owned();
         assert_eq!(of_sessions.held_by(&content), None, "{}", name.display());
-        let own = name.starts_with("devices/cam");
-        found += usize::from(own && of_device.held_by(&content).is_some());
-        assert!(own || of_device.held_by(&content).is_none(), "{} holds a device's secret", name.display());
+        let homes: [(&Secrets, &[&str]); 2] =
+            [(of_device, &["devices/cam"]), (of_edge_a, &["edge-a/identity", "owner"])];
+        for ((secrets, homes), found) in homes.into_iter().zip(&mut found) {
+            if let Some(secret) = secrets.held_by(&content) {
+                assert!(homes.iter().any(|home| name.starts_with(home)), "{} holds {secret}", name.display());
+                *found += 1;
+            }
+        }
     }
-    assert!(found >= 2, "the device's key and bundle are there: what is looked for can be found");
+    assert!(found[0] >= 3 && found[1] == 2, "{found:?} files: what is looked for can be found");
 }
