@@ -67,7 +67,7 @@ fn reader(kind: FrameType) -> fn(&[u8]) -> bool {
         FrameType::Answer => body::<message::Answer>,
         FrameType::End => body::<message::End>,
         FrameType::Busy => body::<message::Busy>,
-        FrameType::RelayOpen => body::<message::RelayOpen>,
+        FrameType::RelayOpen => cleaned::<message::RelayOpen>,
         FrameType::Credit => body::<message::Credit>,
         FrameType::Correction => body::<message::Correction>,
         FrameType::Drop => body::<message::DropCorrections>,
