@@ -158,8 +158,8 @@ fn check_wires(scene: &Scene, of_device: &Secrets, of_edge_a: &Secrets) {
     assert!(found, "edge A is sent the seed: what is looked for can be found");
 }
 
-/// No file holds what a session was opened with or its keys; what is the device's only its own folder, and the master of
-/// mask keys only edge A's and the owner's.
+/// No file holds what a session was opened with or its keys; what is the device's only its own folder, and the master
+/// of mask keys only edge A's and the owner's.
 fn check_files(
     deployment: &Deployment,
     temporary: &Path,

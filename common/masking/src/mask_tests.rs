@@ -354,8 +354,8 @@ fn one_wrong_output_in_n_is_missed_as_often_as_the_protocol_says() {
     assert!((0.41..0.55).contains(&rate), "{rate}");
 }
 
-/// What an edge learns from silence: it falsifies one channel after the other, and where nobody complains the device has
-/// no row of it. Under Freivalds every lie is answered alike.
+/// What an edge learns from silence: it falsifies one channel after the other, and where nobody complains the device
+/// has no row of it. Under Freivalds every lie is answered alike.
 #[test]
 fn silence_tells_an_edge_which_rows_a_device_has_unless_freivalds_runs() {
     let w = world();
