@@ -146,14 +146,16 @@ impl LayerCheck {
     pub fn new(geometry: Geometry, secrets: Secrets, projection: &[u64], bound: u64) -> Self {
         assert_eq!(projection.len(), projection_len(&geometry), "projection of {geometry:?}");
         let Secrets { s, t } = secrets;
+        // A bundle that the owner has signed may still hold anything: what follows is for numbers below q.
+        let projection = Zeroizing::new(projection.iter().map(|&p| reduce(p.into())).collect::<Vec<u64>>());
         let one_tap = match &geometry {
             Geometry::Fc(_) => true,
             Geometry::Conv(c) => (c.kh, c.kw, c.stride, c.pad) == (1, 1, [1, 1], [0; 4]),
         };
         let projected = if one_tap {
-            Factors::new(&geometry, Zeroizing::new(projection.to_vec()), t.clone())
+            Factors::new(&geometry, projection, t.clone())
         } else {
-            Factors::Dense(expand(&geometry, &t, projection))
+            Factors::Dense(expand(&geometry, &t, &projection))
         };
         Self { geometry, secrets: Factors::new(&geometry, s, t), projected, bound }
     }

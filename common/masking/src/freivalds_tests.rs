@@ -33,7 +33,9 @@ fn case(i: usize, geometry: Geometry) -> Case {
     let plain: Vec<u32> = x.iter().map(|&v| v as u32).collect();
     let y = naive::apply(&geometry, &weights, &plain);
     let secrets = || Secrets::expand(&[7; 32], &[8; 32], LayerId::at(i), &geometry);
-    let projection = secrets().project(&geometry, &weights);
+    let mut projection = secrets().project(&geometry, &weights);
+    // What is not reduced counts mod q, and overflows nowhere.
+    projection.iter_mut().for_each(|p| *p += 7 * Q * (i as u64 % 2));
     let bound = 127 * 1023 * geometry.fan_in() as u64;
     let check = LayerCheck::new(geometry, secrets(), &projection, bound);
     Case { check, x, y: y.into_iter().map(|v| v as i32).collect() }
