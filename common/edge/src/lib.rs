@@ -24,6 +24,10 @@ mod serve;
 mod session;
 
 #[cfg(test)]
+mod random_tests;
+#[cfg(all(test, feature = "shuttle"))]
+mod shuttled;
+#[cfg(test)]
 mod test_support;
 
 pub use daemon::cli::run;

@@ -26,6 +26,7 @@ mod range;
 mod revocation;
 mod role;
 mod server;
+mod socket;
 mod stream;
 mod tls;
 mod twin;

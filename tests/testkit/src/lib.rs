@@ -8,6 +8,8 @@ mod gate;
 #[cfg(feature = "in-memory")]
 mod in_memory;
 mod read_only;
+#[cfg(feature = "in-memory")]
+mod rubbish;
 #[cfg(feature = "secrecy")]
 pub mod secrecy;
 mod seeded;
@@ -19,5 +21,7 @@ pub use gate::Gate;
 #[cfg(feature = "in-memory")]
 pub use in_memory::InMemory;
 pub use read_only::read_only;
+#[cfg(feature = "in-memory")]
+pub use rubbish::pester;
 pub use seeded::{numbers, uniform, weights};
 pub use wrapped::{Hook, Layer, wrapped};

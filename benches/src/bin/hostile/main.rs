@@ -1,0 +1,65 @@
+//! What known devices that mean harm, or that are only there, cost an edge: memory, and the others' latency. Edges are
+//! processes of their own, QUIC goes over loopback; all devices are in this process. `make bench-hostile`.
+
+mod attack;
+mod guests;
+mod idle;
+mod scene;
+
+use anyhow::Result;
+use clap::Parser;
+use twinmask_benches::machine;
+use twinmask_benches::report::Report;
+
+#[derive(Parser)]
+struct Cli {
+    /// Only the rows of this name: idle, frames, device.
+    #[arg(long, default_value = "")]
+    only: String,
+    /// Network of the zoo that all sessions are of.
+    #[arg(long, default_value = "alexnet")]
+    network: String,
+    /// Sessions that only stay open.
+    #[arg(long, default_value_t = 1000)]
+    sessions: usize,
+    /// Seconds between the last inference of those and the measurement.
+    #[arg(long, default_value_t = 60)]
+    pause: u64,
+    /// Malformed frames to each edge.
+    #[arg(long, default_value_t = 100_000)]
+    frames: u64,
+    /// Seconds that an honest device is watched, calm and attacked.
+    #[arg(long, default_value_t = 20)]
+    seconds: u64,
+    #[command(flatten)]
+    attack: attack::Attack,
+}
+
+fn main() -> Result<()> {
+    machine::clean_environment()?;
+    let cli = Cli::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    if let Some(kind) = cli.attack.attack {
+        return runtime.block_on(attack::run(&cli.attack, kind));
+    }
+    let mut report = Report::new("hostile", "Devices that mean harm, or that are only there");
+    runtime.block_on(measure(&cli, &mut report))?;
+    report.write()
+}
+
+async fn measure(cli: &Cli, report: &mut Report) -> Result<()> {
+    let wanted = |name: &str| cli.only.is_empty() || cli.only == name;
+    let scene = scene::Scene::new(&cli.network)?;
+    if wanted("idle") {
+        idle::measure(cli, &scene, report).await?;
+        report.write()?;
+    }
+    if wanted("device") {
+        guests::device_row(cli, &scene, report).await?;
+        report.write()?;
+    }
+    if wanted("frames") {
+        guests::frames(cli, &scene, report).await?;
+    }
+    Ok(())
+}
