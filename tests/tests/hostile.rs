@@ -15,6 +15,7 @@ use twinmask_tests::flipper::{Flip, Part, wire};
 use twinmask_tests::networks::{save, tiny};
 use twinmask_tests::{Deployment, Pair, kernels};
 use twinmask_transport::{Client, Connection, Identity, Role, TransportLimits, memory_pair_as};
+use twinmask_wire::CodecChoice;
 
 /// Longest wait of a device for an answer that a flipped length has made impossible.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -11,7 +11,7 @@ use quinn::{AsyncUdpSocket, UdpPoller};
 
 /// Bytes that are handed to the system at a time. More saves next to nothing, and a server keeps that much for each
 /// connection, idle ones too.
-const BATCH: usize = 32 * 1024;
+const BATCH: usize = 24 * 1024;
 
 /// A socket of datagrams of at most some bytes.
 #[derive(Debug)]

@@ -7,7 +7,7 @@
 mod gate;
 #[cfg(feature = "in-memory")]
 mod in_memory;
-mod read_only;
+mod mounted;
 #[cfg(feature = "in-memory")]
 mod rubbish;
 #[cfg(feature = "secrecy")]
@@ -20,7 +20,7 @@ mod wrapped;
 pub use gate::Gate;
 #[cfg(feature = "in-memory")]
 pub use in_memory::InMemory;
-pub use read_only::read_only;
+pub use mounted::{read_only, small_disk};
 #[cfg(feature = "in-memory")]
 pub use rubbish::pester;
 pub use seeded::{numbers, uniform, weights};
