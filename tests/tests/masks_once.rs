@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use in_process::{InProcess, Seen, Wire};
+use tokio::task::JoinSet;
 use twinmask_codec::GroupId;
 use twinmask_device::Model;
 use twinmask_device::engine::{Session, infer};
@@ -104,31 +105,48 @@ async fn use_up(session: &Session, model: &Model, input: &[f32]) {
     }
 }
 
+/// A session whose wire `victim` dies after so many frames; the wires to edge A and edge B.
+async fn cut_short(
+    deployment: Arc<InProcess>,
+    model: Arc<Model>,
+    relay: bool,
+    victim: usize,
+    frames: usize,
+) -> [Arc<Wire>; 2] {
+    let wire = |i| Arc::new(if i == victim { Wire::dying(frames) } else { Wire::default() });
+    let [a, b, between] = [wire(0), wire(1), wire(2)];
+    let session = if relay {
+        deployment.relayed(&model, [&a, &b, &between], PATIENCE).await
+    } else {
+        deployment.session(&model, [&a, &b], [default_kernel(), default_kernel()], PATIENCE).await
+    };
+    if let Ok(session) = session {
+        let len = model.inputs().tensors[0].shape.iter().product::<u32>() as usize;
+        let input = numbers("one", len);
+        use_up(&session, &model, &input).await;
+        use_up(&session, &model, &input).await;
+        session.abort().await;
+    }
+    [a, b]
+}
+
 /// If this fails, an inference that a fault has cut short is repeated under its old mask, and who sees both sees their
 /// difference.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_mask_covers_two_inputs_whatever_is_cut_short() {
-    let deployment = InProcess::new(&networks::mixed());
+    let deployment = Arc::new(InProcess::new(&networks::mixed()));
     let model = deployment.network();
-    let len = model.inputs().tensors[0].shape.iter().product::<u32>() as usize;
-    let (input, identity) = (numbers("one", len), deployment.identity());
+    let identity = deployment.identity();
     let key = identity.mask_key().expect("a device's key");
+    let cases = [false, true].into_iter().flat_map(|relay| (0..3).map(move |victim| (relay, victim)));
+    let cases: Vec<_> = cases.flat_map(|(relay, victim)| (1..9).map(move |i| (relay, victim, 2 * i))).collect();
     let (mut recorder, mut sessions) = (Recorder::default(), 0);
-    for relay in [false, true] {
-        for (victim, frames) in (0..3).flat_map(|victim| (1..9).map(move |i| (victim, 2 * i))) {
-            let wire = |i| Arc::new(if i == victim { Wire::dying(frames) } else { Wire::default() });
-            let wires = [wire(0), wire(1), wire(2)];
-            let [a, b, between] = &wires;
-            let session = if relay {
-                deployment.relayed(&model, [a, b, between], PATIENCE).await
-            } else {
-                deployment.session(&model, [a, b], [default_kernel(), default_kernel()], PATIENCE).await
-            };
-            if let Ok(session) = session {
-                use_up(&session, &model, &input).await;
-                use_up(&session, &model, &input).await;
-                session.abort().await;
-            }
+    for together in cases.chunks(8) {
+        let mut running = JoinSet::new();
+        for &(relay, victim, frames) in together {
+            running.spawn(cut_short(Arc::clone(&deployment), Arc::clone(&model), relay, victim, frames));
+        }
+        for [a, b] in running.join_all().await {
             recorder.read(sessions, &model, key, [&a.take_whole(), &b.take_whole()]);
             sessions += 1;
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use tokio::io::AsyncWriteExt;
 use tokio::task::JoinSet;
@@ -50,8 +50,8 @@ pub(crate) struct Attack {
     #[arg(long)]
     pub(crate) attack: Option<Kind>,
     /// Folder of the device that attacks.
-    #[arg(long, default_value = "")]
-    device: PathBuf,
+    #[arg(long)]
+    device: Option<PathBuf>,
     /// Addresses of edge A and edge B.
     #[arg(long, num_args = 2)]
     edges: Vec<String>,
@@ -71,9 +71,10 @@ struct Target {
 
 /// Attacks both edges at once, to the end.
 pub(crate) async fn run(attack: &Attack, kind: Kind) -> Result<()> {
-    let bundle = DeviceDir::open(&attack.device)?.load(None)?;
+    let device = attack.device.as_deref().context("--device")?;
+    let bundle = DeviceDir::open(device)?.load(None)?;
     let model = Arc::new(Model::new(bundle, "none".parse()?)?);
-    let identity = Identity::load(&attack.device.join("identity"))?;
+    let identity = Identity::load(&device.join("identity"))?;
     let mut running = JoinSet::new();
     for (address, role) in attack.edges.iter().zip([Role::EdgeA, Role::EdgeB]) {
         let (address, identity, model) = (address.clone(), identity.clone(), Arc::clone(&model));
