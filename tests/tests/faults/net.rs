@@ -74,7 +74,7 @@ fn one_datagram_in_ten_lost() {
         let edges = scene.edges(mode);
         let relays = [&edges.a, &edges.b].map(|edge| Lossy::new(&edge.address, 10, &edge.address));
         let builder = Device::builder(scene.deployment.path("devices").join(DEVICE)).mode(mode);
-        let device = builder.edges(&relays[0].address.to_string(), &relays[1].address.to_string()).build();
+        let device = builder.edges(relays[0].address.to_string(), relays[1].address.to_string()).build();
         let (device, runtime) = (device.expect("a device"), Runtime::new().expect("a runtime"));
         let mut took = Vec::new();
         for _ in 0..20 {

@@ -40,9 +40,9 @@ pub(crate) fn prepare<M: Micro>(
         return None;
     }
     match (conv.kh, conv.kw) {
-        (3, 3) if small => Some(Winograd::<M, F2x3>::new(micro, names[1], geometry, conv, weights)),
-        (3, 3) => Some(Winograd::<M, F4x3>::new(micro, names[0], geometry, conv, weights)),
-        (5, 5) => Some(Winograd::<M, F2x5>::new(micro, names[2], geometry, conv, weights)),
+        (3, 3) if small => Some(Winograd::<M, F2x3>::prepare(micro, names[1], geometry, conv, weights)),
+        (3, 3) => Some(Winograd::<M, F4x3>::prepare(micro, names[0], geometry, conv, weights)),
+        (5, 5) => Some(Winograd::<M, F2x5>::prepare(micro, names[2], geometry, conv, weights)),
         _ => None,
     }
 }
@@ -68,7 +68,8 @@ struct Winograd<M: Micro, S: Scheme> {
 }
 
 impl<M: Micro, S: Scheme> Winograd<M, S> {
-    fn new(micro: M, name: &'static str, geometry: &Geometry, conv: Conv, weights: &[i16]) -> Arc<dyn Linear> {
+    /// Transforms the weights of a layer.
+    fn prepare(micro: M, name: &'static str, geometry: &Geometry, conv: Conv, weights: &[i16]) -> Arc<dyn Linear> {
         let channels = (conv.c_in as usize).next_multiple_of(WIDE);
         let tiles = [conv.out_h(), conv.out_w()].map(|n| (n as usize).div_ceil(S::M));
         let fits = POINT_BYTES / (ELEMENT * channels);
@@ -292,8 +293,8 @@ impl<M: Micro, S: Scheme> Pass for Transform<'_, M, S> {
 fn read(bytes: &[u8]) -> Wide {
     let (elements, _) = bytes[..WIDE * ELEMENT].as_chunks::<ELEMENT>();
     let mut wide = Wide::ZERO;
-    for i in 0..WIDE {
-        wide.0[i] = u32::from_le_bytes(elements[i]);
+    for (x, element) in wide.0.iter_mut().zip(elements) {
+        *x = u32::from_le_bytes(*element);
     }
     wide
 }
@@ -303,21 +304,15 @@ fn read(bytes: &[u8]) -> Wide {
 fn write<M: Micro>(x: Wide, tile: &mut [u8], channel: usize, plane_bytes: usize) {
     if M::ELEMENT == ELEMENT {
         let out = tile[channel * ELEMENT..][..WIDE * ELEMENT].as_chunks_mut().0;
-        for i in 0..WIDE {
-            out[i] = x.0[i].to_le_bytes();
-        }
+        out.iter_mut().zip(x.0).for_each(|(out, x)| *out = x.to_le_bytes());
         return;
     }
     // x = low + 2^16·high mod 2^32, both signed: `planes::Words`.
     let at = channel * M::ELEMENT;
     let (low, high) = tile.split_at_mut(plane_bytes);
     let (low, high) = (low[at..][..2 * WIDE].as_chunks_mut().0, high[at..][..2 * WIDE].as_chunks_mut().0);
-    for i in 0..WIDE {
-        low[i] = (x.0[i] as u16).to_le_bytes();
-    }
-    for i in 0..WIDE {
-        high[i] = ((x.0[i].wrapping_add(0x8000) >> 16) as u16).to_le_bytes();
-    }
+    low.iter_mut().zip(x.0).for_each(|(low, x)| *low = (x as u16).to_le_bytes());
+    high.iter_mut().zip(x.0).for_each(|(high, x)| *high = ((x.wrapping_add(0x8000) >> 16) as u16).to_le_bytes());
 }
 
 /// Interpolates the outputs of some tiles, and stores them as rows of channels.
