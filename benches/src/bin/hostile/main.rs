@@ -59,7 +59,8 @@ async fn measure(cli: &Cli, report: &mut Report) -> Result<()> {
         report.write()?;
     }
     if wanted("frames") {
-        guests::frames(cli, &scene, report).await?;
+        // Each of its sessions at edge A begins to work ahead: with a large network that is another attack.
+        guests::frames(cli, &scene::Scene::new("lenet")?, report).await?;
     }
     Ok(())
 }
