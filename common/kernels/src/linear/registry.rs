@@ -94,7 +94,7 @@ pub struct Kernels {
 }
 
 /// Bytes that `auto` may take for transformed weights where nobody says anything.
-pub const KERNEL_MEMORY: usize = 1 << 30;
+pub const KERNEL_MEMORY: usize = 1_000_000_000;
 
 impl Kernels {
     /// The kernels of this crate that this CPU can run.
