@@ -1,5 +1,5 @@
-//! A recorder of masks: whatever happens to an inference, no mask covers a second one. It knows the keys, so it sees the
-//! masks themselves, not what they leave.
+//! A recorder of masks: whatever happens to an inference, no mask covers a second one. It knows the keys, so it sees
+//! the masks themselves, not what they leave.
 
 mod in_process;
 

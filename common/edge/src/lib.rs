@@ -26,7 +26,7 @@ mod session;
 #[cfg(test)]
 mod random_tests;
 #[cfg(all(test, feature = "shuttle"))]
-mod shuttled;
+mod shuttle_tests;
 #[cfg(test)]
 mod test_support;
 

@@ -1,5 +1,5 @@
 //! Locks that a panic elsewhere does not spoil, and what threads meet by. With the feature `shuttle` all of it is
-//! shuttle's, whose tests (`shuttled`) run threads in one order after the other.
+//! shuttle's, whose tests (`shuttle_tests`) run threads in one order after the other.
 
 use std::sync::PoisonError;
 

@@ -27,8 +27,8 @@ use crate::session::state::{Running, Session};
 use crate::test_support::TestEdge;
 use crate::{Limits, Role};
 
-/// Entries that no set or map of a session exceeds, whatever its device and the other edge do: some windows of counters,
-/// with their rounds.
+/// Entries that no set or map of a session exceeds, whatever its device and the other edge do: some windows of
+/// counters, with their rounds.
 const MOST_ENTRIES: usize = 8 * 2 * WINDOW as usize;
 /// Inferences that run at a time.
 const MOST_RUNNING: usize = 8;

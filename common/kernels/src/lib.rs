@@ -6,5 +6,5 @@ pub mod linear;
 
 pub use linear::{
     Input, KERNEL_MEMORY, Kernel, Kernels, Linear, MAX_WEIGHT_BITS, Scratch, UnknownKernel, check, default_kernel,
-    item, naive, split,
+    item, naive, portable, split,
 };

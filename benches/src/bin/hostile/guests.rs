@@ -12,8 +12,8 @@ use twinmask_benches::deployment::Pair;
 use twinmask_benches::report::Report;
 use twinmask_benches::stats::median;
 
-use crate::Cli;
 use crate::attack::Kind;
+use crate::cli::Cli;
 use crate::scene::{IDENTITIES, Scene, device, resident};
 
 /// The honest device.

@@ -6,7 +6,7 @@ use anyhow::Result;
 use tokio::time::sleep;
 use twinmask_benches::report::Report;
 
-use crate::Cli;
+use crate::cli::Cli;
 use crate::scene::{Scene, resident};
 
 /// Sessions before the first measurement: what edges set up once is not counted.

@@ -2,6 +2,7 @@
 //! processes of their own, QUIC goes over loopback; all devices are in this process. `make bench-hostile`.
 
 mod attack;
+mod cli;
 mod guests;
 mod idle;
 mod scene;
@@ -11,29 +12,7 @@ use clap::Parser;
 use twinmask_benches::machine;
 use twinmask_benches::report::Report;
 
-#[derive(Parser)]
-struct Cli {
-    /// Only the rows of this name: idle, frames, device.
-    #[arg(long, default_value = "")]
-    only: String,
-    /// Network of the zoo that all sessions are of.
-    #[arg(long, default_value = "alexnet")]
-    network: String,
-    /// Sessions that only stay open.
-    #[arg(long, default_value_t = 1000)]
-    sessions: usize,
-    /// Seconds between the last inference of those and the measurement.
-    #[arg(long, default_value_t = 60)]
-    pause: u64,
-    /// Malformed frames to each edge.
-    #[arg(long, default_value_t = 100_000)]
-    frames: u64,
-    /// Seconds that an honest device is watched, calm and attacked.
-    #[arg(long, default_value_t = 20)]
-    seconds: u64,
-    #[command(flatten)]
-    attack: attack::Attack,
-}
+use crate::cli::Cli;
 
 fn main() -> Result<()> {
     machine::clean_environment()?;

@@ -22,7 +22,7 @@ mod transpose;
 mod winograd;
 
 pub use kernel::{Input, Kernel, Linear, MAX_WEIGHT_BITS, Scratch, check, item, split};
-pub use registry::{KERNEL_MEMORY, Kernels, UnknownKernel, default_kernel};
+pub use registry::{KERNEL_MEMORY, Kernels, UnknownKernel, default_kernel, portable};
 
 #[cfg(test)]
 mod oracle_tests;

@@ -111,7 +111,7 @@ impl Kernels {
         // Every aarch64 CPU has NEON, and the compiler vectorises for it.
         #[cfg(target_arch = "aarch64")]
         kernels.push(Arc::new(Native("neon", Wrapping::detect())));
-        kernels.push(Arc::new(Native("portable", Wrapping::detect())));
+        kernels.push(portable());
         let wide = Self::winograds(&kernels[0]);
         kernels.extend(wide);
         Self { offered: kernels, memory: KERNEL_MEMORY }
@@ -166,6 +166,12 @@ impl Kernels {
         let found = self.offered.iter().find(|k| k.name() == name).cloned();
         found.ok_or_else(|| UnknownKernel { name: name.into(), offered: self.names() })
     }
+}
+
+/// The kernel that runs everywhere; a program that asks for no other has none of the others in it.
+#[must_use]
+pub fn portable() -> Arc<dyn Kernel> {
+    Arc::new(Native("portable", Wrapping::detect()))
 }
 
 /// What is used where nobody chooses and nothing is worth timing: the kernel that is the fastest as a rule.

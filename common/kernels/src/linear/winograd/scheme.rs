@@ -1,10 +1,10 @@
 //! The transforms, and what they are exact for: one description each, held against the points by `tests`.
 //!
 //! Winograd's minimal filtering evaluates at N points of the projective line, multiplies there, and interpolates, which
-//! divides. A ring of integers mod 2^32 cannot divide by 2, but by odd numbers. The points 0, 1, -1, 2, 1/2 and infinity
-//! fall two by two into the three classes of the projective line over F_2, so that each denominator has a single factor
-//! 2: with `input` and `output` integer, one dimension gives `c·y` with c = 2 times an odd number, both give `c²·y`, and
-//! y mod 2^30 follows from that mod 2^32 (docs/theory.md, "Exact Winograd").
+//! divides. A ring of integers mod 2^32 cannot divide by 2, but by odd numbers. The points 0, 1, -1, 2, 1/2 and
+//! infinity fall two by two into the three classes of the projective line over F_2, so that each denominator has one
+//! factor 2: with `input` and `output` integer, one dimension gives `c·y` with c = 2 times an odd number, both give
+//! `c²·y`, and y mod 2^30 follows from that mod 2^32 (docs/theory.md, "Exact Winograd").
 
 /// Channels that are transformed at a time.
 pub(crate) const WIDE: usize = 16;

@@ -1,5 +1,5 @@
 //! Where threads meet, in some thousand orders each: shuttle runs them one after the other and changes over at every
-//! lock. `cargo test -p twinmask-edge --features shuttle --lib shuttled`.
+//! lock. `cargo test -p twinmask-edge --features shuttle --lib shuttle_tests`.
 //!
 //! A wakeup that is lost shows as a deadlock, what two threads leave in disorder as a sum that is not right.
 
