@@ -170,7 +170,7 @@ async fn rubbish_from_a_known_device() {
                     let limits = TransportLimits::lan();
                     let connected = Client::connect(&address, &role, &identity, &limits, Duration::from_secs(10)).await;
                     if let Ok(connection) = connected {
-                        pester(&connection, i, i % 2 == 1, digest).await;
+                        pester(&connection, i, i % 2 == 1, digest, Duration::from_millis(150)).await;
                         return true;
                     }
                     false

@@ -36,8 +36,9 @@ fn rubbish(i: u64) -> Vec<u8> {
     }
 }
 
-/// Sends rubbish, on the control stream (`opened` false) or on the streams of an inference of a proper session.
-pub async fn pester(connection: &Connection, i: u64, opened: bool, digest: [u8; 32]) {
+/// Sends rubbish, on the control stream (`opened` false) or on the streams of an inference of a proper session, and
+/// waits at most `patience` for the end of the connection.
+pub async fn pester(connection: &Connection, i: u64, opened: bool, digest: [u8; 32], patience: Duration) {
     let seed = (connection.peer().role == Role::EdgeA).then_some(Secret([7; 32]));
     let open =
         Open { session: [9; 16], digest, seed, prfs: vec![Prf::ChaCha20], codec: CodecChoice::Auto, ticket: None };
@@ -47,20 +48,21 @@ pub async fn pester(connection: &Connection, i: u64, opened: bool, digest: [u8; 
         let _ = control.finish();
     } else {
         let _ = write_frame(&mut control, FrameType::Open, &open, Codec::Packed, &[]).await;
-        if i.is_multiple_of(2) {
+        let way = i / 2;
+        if way.is_multiple_of(2) {
             let _ =
                 write_frame(&mut control, FrameType::Claim, &Claim { counter: Counter::new(0) }, Codec::Packed, &[])
                     .await;
         }
         let Ok((mut stream, _answers)) = connection.open_bi().await else { return };
-        if !i.is_multiple_of(3) {
-            let infer = Infer { counter: Counter::new(i % 2), exact: true, relay: false };
+        if !way.is_multiple_of(3) {
+            let infer = Infer { counter: Counter::new(way % 2), exact: true, relay: false };
             let _ = write_frame(&mut stream, FrameType::Infer, &infer, Codec::Packed, &[]).await;
         }
         let _ = stream.write_all(&rubbish(i)).await;
         let _ = stream.finish();
     }
     // Most of it ends the session at once; what is only too short does not.
-    let _ = tokio::time::timeout(Duration::from_millis(150), connection.closed()).await;
+    let _ = tokio::time::timeout(patience, connection.closed()).await;
     connection.close(0, "");
 }

@@ -25,6 +25,8 @@ const AT_A_TIME: usize = 6;
 /// Sessions that it holds at each edge, and inferences in each.
 const SESSIONS: usize = 8;
 const INFERENCES: u64 = 8;
+/// Time that an edge gets to end a connection for what came over it.
+const MOMENT: Duration = Duration::from_millis(25);
 /// Longest wait for a connection.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -108,7 +110,7 @@ impl Target {
 
     async fn harm(&self, connection: &Connection, kind: Kind, i: u64) {
         if kind == Kind::Frames {
-            return pester(connection, i, i % 2 == 1, self.model.bundle().digest).await;
+            return pester(connection, i, i % 2 == 1, self.model.bundle().digest, MOMENT).await;
         }
         let Some(mut control) = self.open(connection).await else { return };
         match kind {
