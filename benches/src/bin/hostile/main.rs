@@ -13,6 +13,7 @@ use twinmask_benches::machine;
 use twinmask_benches::report::Report;
 
 use crate::cli::Cli;
+use crate::scene::Scene;
 
 fn main() -> Result<()> {
     machine::clean_environment()?;
@@ -21,25 +22,26 @@ fn main() -> Result<()> {
     if let Some(kind) = cli.attack.attack {
         return runtime.block_on(attack::run(&cli.attack, kind));
     }
-    let mut report = Report::new("hostile", "Devices that mean harm, or that are only there");
-    runtime.block_on(measure(&cli, &mut report))?;
-    report.write()
+    runtime.block_on(measure(&cli))
 }
 
-async fn measure(cli: &Cli, report: &mut Report) -> Result<()> {
+async fn measure(cli: &Cli) -> Result<()> {
     let wanted = |name: &str| cli.only.is_empty() || cli.only == name;
-    let scene = scene::Scene::new(&cli.network)?;
     if wanted("idle") {
-        idle::measure(cli, &scene, report).await?;
+        let mut report = Report::new("hostile-idle", "Devices that are only there");
+        idle::measure(cli, &Scene::new(&cli.network)?, &mut report).await?;
         report.write()?;
     }
     if wanted("device") {
-        guests::device_row(cli, &scene, report).await?;
+        let mut report = Report::new("hostile-device", "A known device that means harm");
+        guests::device_row(cli, &Scene::new(&cli.network)?, &mut report).await?;
         report.write()?;
     }
     if wanted("frames") {
+        let mut report = Report::new("hostile-frames", "Malformed frames from a known device");
         // Each of its sessions at edge A begins to work ahead: with a large network that is another attack.
-        guests::frames(cli, &scene::Scene::new("lenet")?, report).await?;
+        guests::frames(cli, &Scene::new("lenet")?, &mut report).await?;
+        report.write()?;
     }
     Ok(())
 }
