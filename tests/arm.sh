@@ -41,7 +41,7 @@ qemu=qemu-aarch64
 arm_cargo() {
   RUSTC=$(compiler) CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
     CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER=$qemu \
-    ${CARGO:-cargo} "$@" --release --quiet --target $target --target-dir target/arm
+    ${CARGO:-cargo} "$1" --release --quiet --target $target --target-dir target/arm "${@:2}"
 }
 
 packages=()
