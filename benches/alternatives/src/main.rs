@@ -1,0 +1,4 @@
+//! Alternatives.
+#[global_allocator]
+static ALLOC: mimalloc::MiMalloc = mimalloc::MiMalloc;
+fn main() {}
