@@ -1,1 +1,12 @@
-//! Alternatives.
+//! Other ways to offload a network privately, measured beside twinmask.
+#![recursion_limit = "256"]
+
+pub mod attack;
+pub mod classify;
+pub mod data;
+pub mod export;
+pub mod nets;
+pub mod obfuscator;
+pub mod report;
+pub mod results;
+pub mod train;

@@ -150,7 +150,7 @@ impl Images {
     /// What networks see, `[n, channels, ...]`, back as pixels from 0 to 1.
     pub fn to_pixels(&self, x: Tensor<4>) -> Result<Vec<f32>> {
         let [_, _, h, w] = x.dims();
-        let mut values = x.into_data().to_vec::<f32>().map_err(|e| anyhow::anyhow!("pixels of a tensor: {e:?}"))?;
+        let mut values = x.into_data().try_to_vec::<f32>().map_err(|e| anyhow::anyhow!("pixels of a tensor: {e:?}"))?;
         let channels = self.norm.mean.len();
         for (k, plane) in values.chunks_mut(h * w).enumerate() {
             let (mean, std) = (self.norm.mean[k % channels], self.norm.std[k % channels]);

@@ -105,7 +105,9 @@ fn start(study: &str, job: &str, run: &Run) -> Result<Child> {
     let folders = [("--data", &run.data), ("--out", &run.out), ("--work", &run.work)];
     let mut command = Command::new(program);
     command.args(["job", study, job, "--budget", run.budget.name(), "--seed", &run.seed.to_string()]);
-    folders.iter().for_each(|(flag, path)| drop(command.arg(flag).arg(path)));
+    for (flag, path) in folders {
+        command.arg(flag).arg(path);
+    }
     command.spawn().with_context(|| format!("starting {study} {job}"))
 }
 
