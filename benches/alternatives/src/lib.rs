@@ -7,6 +7,7 @@ pub mod data;
 pub mod export;
 pub mod nets;
 pub mod obfuscator;
+pub mod partition;
 pub mod report;
 pub mod results;
 pub mod train;

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use twinmask_alternatives::data::default_folder;
 use twinmask_alternatives::obfuscator::Study1;
+use twinmask_alternatives::partition::Study3;
 use twinmask_alternatives::train::{Budget, Run, Study, run_all, run_job};
 
 /// Large tensors without a page fault for each page; see [`keep_pages`].
@@ -67,7 +68,7 @@ impl Options {
     }
 }
 
-const STUDIES: [&dyn Study; 1] = [&Study1];
+const STUDIES: [&dyn Study; 2] = [&Study1, &Study3];
 
 fn main() -> Result<()> {
     keep_pages()?;

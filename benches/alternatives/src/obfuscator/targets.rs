@@ -87,8 +87,8 @@ impl Set {
 
     pub(super) fn obfuscator_epochs(self, run: &Run) -> usize {
         match self {
-            Self::Mnist => run.pick(1, 4, 100),
-            Self::Cifar => run.pick(1, 14, 100),
+            Self::Mnist => run.pick(1, 3, 100),
+            Self::Cifar => run.pick(1, 7, 100),
         }
     }
 
@@ -96,7 +96,7 @@ impl Set {
     pub(super) fn warm_epochs(self, run: &Run) -> usize {
         match self {
             Self::Mnist => 0,
-            Self::Cifar => run.pick(0, 3, 0),
+            Self::Cifar => run.pick(0, 2, 0),
         }
     }
 
