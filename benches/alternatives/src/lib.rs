@@ -5,6 +5,7 @@ pub mod attack;
 pub mod classify;
 pub mod data;
 pub mod export;
+pub mod gradients;
 pub mod nets;
 pub mod obfuscator;
 pub mod partition;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use clap::{Args, Parser, Subcommand};
 use twinmask_alternatives::data::default_folder;
+use twinmask_alternatives::gradients::Study4;
 use twinmask_alternatives::obfuscator::Study1;
 use twinmask_alternatives::partition::Study3;
 use twinmask_alternatives::train::{Budget, Run, Study, run_all, run_job};
@@ -68,7 +69,7 @@ impl Options {
     }
 }
 
-const STUDIES: [&dyn Study; 2] = [&Study1, &Study3];
+const STUDIES: [&dyn Study; 3] = [&Study1, &Study3, &Study4];
 
 fn main() -> Result<()> {
     keep_pages()?;

@@ -42,7 +42,7 @@ impl Form {
 }
 
 /// Makes signals of one form.
-pub struct Signals {
+pub(super) struct Signals {
     classes: usize,
     digits: Vec<Images>,
 }
@@ -52,7 +52,7 @@ impl Signals {
     ///
     /// # Errors
     /// When MNIST is needed and missing or wrong.
-    pub fn new(run: &Run, form: Form, classes: usize, part: Part) -> Result<Self> {
+    pub(super) fn new(run: &Run, form: Form, classes: usize, part: Part) -> Result<Self> {
         let digits = match form {
             Form::Plane => vec![],
             Form::Digit => {
@@ -65,17 +65,17 @@ impl Signals {
 
     /// How many signals there are.
     #[must_use]
-    pub fn classes(&self) -> usize {
+    pub(super) fn classes(&self) -> usize {
         self.classes
     }
 
     /// Draws a signal for each of `n` images.
-    pub fn draw(&self, n: usize, rng: &mut StdRng) -> Vec<usize> {
+    pub(super) fn draw(&self, n: usize, rng: &mut StdRng) -> Vec<usize> {
         (0..n).map(|_| rng.random_range(0..self.classes)).collect()
     }
 
     /// Planes `[n, 1, rows, columns]` that carry `signals`.
-    pub fn planes(&self, signals: &[usize], size: [usize; 2], rng: &mut StdRng, on: &Device) -> Tensor<4> {
+    pub(super) fn planes(&self, signals: &[usize], size: [usize; 2], rng: &mut StdRng, on: &Device) -> Tensor<4> {
         let [h, w] = size;
         let values = signals.iter().flat_map(|&s| self.plane(s, size, rng)).collect();
         Tensor::from_data(TensorData::new(values, [signals.len(), 1, h, w]), on)

@@ -195,7 +195,7 @@ fn class_tensor(classes: &[usize], on: &Device) -> Tensor<1, Int> {
 
 /// What the rows of a report call a form.
 #[must_use]
-pub fn form_in_words(form: Form) -> &'static str {
+pub(super) fn form_in_words(form: Form) -> &'static str {
     match form {
         Form::Plane => "constant plane",
         Form::Digit => "resized digit",
