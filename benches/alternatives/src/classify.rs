@@ -50,11 +50,15 @@ pub fn fit(
 
 /// Percent of `images` that `logits` puts first where their label is.
 pub fn accuracy(images: &Images, logits: impl Fn(Tensor<4>) -> Tensor<2>) -> f64 {
-    let right: usize = images.in_order().iter().map(|indices| {
-        let (x, _) = images.batch(indices, None, &Device::flex());
-        let found = classes(logits(x));
-        found.iter().zip(indices).filter(|(f, i)| **f == images.labels[**i]).count()
-    }).sum();
+    let right: usize = images
+        .in_order()
+        .iter()
+        .map(|indices| {
+            let (x, _) = images.batch(indices, None, &Device::flex());
+            let found = classes(logits(x));
+            found.iter().zip(indices).filter(|(f, i)| **f == images.labels[**i]).count()
+        })
+        .sum();
     100.0 * right as f64 / images.len().max(1) as f64
 }
 

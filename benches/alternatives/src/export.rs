@@ -81,11 +81,8 @@ impl Graph {
         let mut inputs = vec![x.name.clone(), self.parameter(&norm.gamma), self.parameter(&norm.beta)];
         inputs.push(self.constant(norm.running_mean.value()));
         inputs.push(self.constant(norm.running_var.value()));
-        let epsilon = AttributeProto {
-            f: Some(norm.epsilon as f32),
-            r#type: Some(AttributeType::FLOAT),
-            ..named("epsilon")
-        };
+        let epsilon =
+            AttributeProto { f: Some(norm.epsilon as f32), r#type: Some(AttributeType::FLOAT), ..named("epsilon") };
         self.node("BatchNormalization", inputs, vec![epsilon], x.shape.clone())
     }
 

@@ -4,6 +4,7 @@
 pub mod attack;
 pub mod classify;
 pub mod data;
+pub mod drift;
 pub mod export;
 pub mod gradients;
 pub mod nets;
@@ -12,3 +13,4 @@ pub mod partition;
 pub mod report;
 pub mod results;
 pub mod train;
+pub mod trained;

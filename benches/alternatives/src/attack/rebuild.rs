@@ -33,9 +33,17 @@ pub struct Rebuilt {
 ///
 /// # Errors
 /// When checkpoints cannot be written.
-pub fn rebuild(run: &Run, stem: PathBuf, epochs: usize, view: View, known: &Images, unseen: &Images) -> Result<Rebuilt> {
+pub fn rebuild(
+    run: &Run,
+    stem: PathBuf,
+    epochs: usize,
+    view: View,
+    known: &Images,
+    unseen: &Images,
+) -> Result<Rebuilt> {
     let on = Device::flex().autodiff();
-    let probe = Tensor::random([1, known.shape[0], known.shape[1], known.shape[2]], Distribution::Default, &Device::flex());
+    let probe =
+        Tensor::random([1, known.shape[0], known.shape[1], known.shape[2]], Distribution::Default, &Device::flex());
     let [_, channels, ..] = view(probe).dims();
     let decoder = Decoder::new(channels, known.shape, 32, 3, &on);
     let settings = format!("{} rebuild {epochs} {} {}", stem.display(), known.len(), unseen.len());

@@ -164,7 +164,11 @@ impl Images {
 fn read(root: &Path, file: &str) -> Result<Vec<u8>> {
     let path = root.join(file);
     let hint = || {
-        format!("{}: cannot be read (set TWINMASK_DATA to the data folder, which has {file}; now {})", path.display(), root.display())
+        format!(
+            "{}: cannot be read (set TWINMASK_DATA to the data folder, which has {file}; now {})",
+            path.display(),
+            root.display()
+        )
     };
     let bytes = std::fs::read(&path).with_context(hint)?;
     if !file.ends_with(".gz") {

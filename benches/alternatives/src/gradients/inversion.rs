@@ -58,7 +58,7 @@ pub(super) fn gradient(net: &Tanh, x: Tensor<4>, onehot: Tensor<2>) -> Gradient 
 
 /// What an upload is, before the attacker sees it.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub enum Upload {
+pub(super) enum Upload {
     /// The largest fraction.
     Fraction(f64),
     /// Clipped, with noise, of one image.
@@ -70,7 +70,7 @@ impl Upload {
 
     /// In words.
     #[must_use]
-    pub fn words(self) -> String {
+    pub(super) fn words(self) -> String {
         match self {
             Self::Fraction(f) => format!("largest {:.0} %", 100.0 * f),
             Self::Noisy => "clipped and noised".into(),
@@ -91,7 +91,7 @@ impl Upload {
 
 /// What the attacker rebuilt from one kind of upload.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Inverted {
+pub(super) struct Inverted {
     /// Of what.
     pub upload: Upload,
     /// Mean over the images.
@@ -119,7 +119,14 @@ pub(super) fn inversion(run: &Run) -> Result<Value> {
     Ok(json!(found))
 }
 
-fn inverted(net: &Tanh, victims: &Images, i: usize, upload: Upload, steps: usize, rng: &mut StdRng) -> Result<Vec<f32>> {
+fn inverted(
+    net: &Tanh,
+    victims: &Images,
+    i: usize,
+    upload: Upload,
+    steps: usize,
+    rng: &mut StdRng,
+) -> Result<Vec<f32>> {
     let on = Device::flex().autodiff();
     let inner = Device::flex();
     let label = onehot(victims.labels[i], &inner);

@@ -104,7 +104,7 @@ impl Tanh {
 
 /// All parameters in a row, in the order of the module.
 #[must_use]
-pub fn flat<M: Module>(net: &M) -> Vec<f32> {
+pub(super) fn flat<M: Module>(net: &M) -> Vec<f32> {
     let mut collect = Collect { gradients: None, values: vec![] };
     net.visit(&mut collect);
     collect.values
@@ -112,15 +112,15 @@ pub fn flat<M: Module>(net: &M) -> Vec<f32> {
 
 /// All gradients in a row; zeros for what has none.
 #[must_use]
-pub fn flat_gradients<M: Module>(net: &M, gradients: Gradients) -> Vec<f32> {
+pub(super) fn flat_gradients<M: Module>(net: &M, gradients: Gradients) -> Vec<f32> {
     let mut collect = Collect { gradients: Some(GradientsParams::from_grads(gradients, net)), values: vec![] };
     net.visit(&mut collect);
     collect.values
 }
 
-/// `net` with `delta` added to its parameters.
+/// `net`, on a device that differentiates, with `delta` added to its parameters.
 #[must_use]
-pub fn moved<M: Module>(net: M, delta: &[f32]) -> M {
+pub(super) fn moved<M: Module>(net: M, delta: &[f32]) -> M {
     net.map(&mut Move { delta, at: 0 })
 }
 
@@ -153,9 +153,10 @@ impl ModuleMapper for Move<'_> {
         let delta = TensorData::new(self.delta[self.at..end].to_vec(), shape);
         self.at = end;
         param.map(|value| {
-            let delta = Tensor::from_data(delta, &value.device());
             let tracked = value.is_require_grad();
-            (value.detach() + delta).set_require_grad(tracked)
+            let value = value.inner();
+            let delta = Tensor::from_data(delta, &value.device());
+            Tensor::from_inner(value + delta).set_require_grad(tracked)
         })
     }
 }

@@ -112,11 +112,17 @@ fn row(base: Base, day: &Day, days: &[Day], inverted: &[Inverted]) -> Row {
     let central = days.iter().find(|d| d.way == Way::Central).map_or(f64::NAN, end);
     let parameters = flat(&Model::new(base, &burn::prelude::Device::flex())).len();
     let row = Row::new(format!("selective gradients ({}, {})", base.name(), day.way.words()))
-        .with(Column::WhoSees, Cell::cited("the server sees gradients; images stay with participants, who run the model", PAPER))
+        .with(
+            Column::WhoSees,
+            Cell::cited("the server sees gradients; images stay with participants, who run the model", PAPER),
+        )
         .with(Column::Trust, Cell::cited("that gradients do not tell images", PAPER))
         .with(Column::AccuracyPlain, Cell::measured(central).unit("%").from("centralised training"))
         .with(Column::Accuracy, Cell::measured(end(day)).unit("%"))
-        .with(Column::DeviceStorageBytes, Cell::measured(4.0 * parameters as f64).from("trained parameters, float32; the base not counted"))
+        .with(
+            Column::DeviceStorageBytes,
+            Cell::measured(4.0 * parameters as f64).from("trained parameters, float32; the base not counted"),
+        )
         .with(Column::BytesPerInference, Cell::cited(0.0, "inference runs on the device").unit("B"))
         .with(Column::Pretrained, Cell::measured(if base == Base::Cnn { "no" } else { "as a frozen base" }))
         .with(Column::SurvivesUpdate, Cell::cited("the update is the method", PAPER))

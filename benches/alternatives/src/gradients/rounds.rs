@@ -14,7 +14,7 @@ use super::share::{add_noise, clipped, largest, upload_bytes};
 use super::{BATCH, Base, Model, NAME, Task, epsilon, started};
 use crate::classify::accuracy;
 use crate::data::Images;
-use crate::train::{Learner, Metrics, Run};
+use crate::train::{Learner, Run};
 
 /// Rate of the local training.
 const RATE: f64 = 0.03;
@@ -155,10 +155,4 @@ fn noisy(net: &Model, images: &Images, rng: &mut StdRng) -> Vec<f32> {
     add_noise(&mut sum, NOISE * BOUND, rng);
     let scale = -(NOISY_RATE / images.len() as f64) as f32;
     sum.into_iter().map(|s| s * scale).collect()
-}
-
-/// Metrics of a curve for a plot.
-#[must_use]
-pub fn metrics(curve: &[f64]) -> Vec<Metrics> {
-    curve.iter().map(|&v| Metrics::from([("accuracy".into(), v)])).collect()
 }

@@ -16,13 +16,13 @@ pub fn largest(values: &[f32], fraction: f64) -> Vec<f32> {
 
 /// How many values are uploaded of `n`.
 #[must_use]
-pub fn selected(n: usize, fraction: f64) -> usize {
+pub(super) fn selected(n: usize, fraction: f64) -> usize {
     ((n as f64 * fraction - 1e-9).ceil() as usize).min(n)
 }
 
 /// Bytes of an upload: float32 values, and a 32-bit index for each unless all are sent.
 #[must_use]
-pub fn upload_bytes(n: usize, fraction: f64) -> usize {
+pub(super) fn upload_bytes(n: usize, fraction: f64) -> usize {
     selected(n, fraction) * if fraction < 1.0 { 8 } else { 4 }
 }
 
@@ -38,12 +38,12 @@ pub fn clipped(mut values: Vec<f32>, bound: f64) -> Vec<f32> {
 
 /// Euclidean length.
 #[must_use]
-pub fn length(values: &[f32]) -> f64 {
+pub(super) fn length(values: &[f32]) -> f64 {
     values.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>().sqrt()
 }
 
 /// Adds normal noise of `deviation` to each value (Box and Muller).
-pub fn add_noise(values: &mut [f32], deviation: f64, rng: &mut StdRng) {
+pub(super) fn add_noise(values: &mut [f32], deviation: f64, rng: &mut StdRng) {
     for value in values {
         let (u, v): (f64, f64) = (1.0 - rng.random::<f64>(), rng.random());
         *value += (deviation * (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()) as f32;

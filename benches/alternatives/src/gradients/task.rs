@@ -72,16 +72,24 @@ pub(super) fn features(run: &Run) -> Result<Value> {
     let net = SqueezeNet::stored(&Weights::read(&run.data, "squeezenet1.1")?, &on)?;
     let side = run.pick(48, ENLARGED, 224);
     let options = InterpolateOptions::new(InterpolateMode::Bilinear).with_output_size([side, side]);
+    let mut scale = None;
     for part in [Part::Train, Part::Test] {
         let images = images(run, part)?;
-        let mut bytes = Vec::new();
+        let mut values = Vec::new();
         for indices in images.in_order() {
             let x = interpolate(images.batch(&indices, None, &on).0, options.clone());
-            bytes.extend(net.forward(x).into_data().iter::<f32>().flat_map(f32::to_le_bytes));
+            values.extend(net.forward(x).into_data().iter::<f32>());
         }
+        // A last layer learns at the rates used here when features are about a quarter.
+        let scale = *scale.get_or_insert_with(|| 0.25 / mean_square(&values).sqrt());
+        let bytes: Vec<u8> = values.iter().flat_map(|v| (v * scale).to_le_bytes()).collect();
         std::fs::write(path(run, part), bytes).context("features")?;
     }
     Ok(json!({ "side": side }))
+}
+
+fn mean_square(values: &[f32]) -> f32 {
+    values.iter().map(|v| v * v).sum::<f32>() / values.len().max(1) as f32
 }
 
 fn read(run: &Run, part: Part) -> Result<Images> {

@@ -1,10 +1,10 @@
 //! SqueezeNet 1.1 with the stored ImageNet weights, as a frozen base: all but its last convolution.
 
 use anyhow::Result;
+use burn::module::Param;
 use burn::nn::PaddingConfig2d;
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
-use burn::module::Param;
 use burn::prelude::*;
 use burn::tensor::activation::relu;
 

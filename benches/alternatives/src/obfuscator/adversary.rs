@@ -51,7 +51,7 @@ pub struct Fight {
     pub result: Trained,
 }
 
-/// Trains an obfuscator for `classifier` from scratch.
+/// Trains the obfuscator `start` for `classifier`, against a deobfuscator from scratch.
 ///
 /// # Errors
 /// When checkpoints cannot be written or read.
@@ -59,17 +59,16 @@ pub fn training(
     run: &Run,
     stem: &Path,
     how: Adversary,
+    start: Obfuscator,
     classifier: &Classifier,
     known: &Images,
     unseen: &Images,
 ) -> Result<Fight> {
     let on = Device::flex().autodiff();
-    let channels = known.shape[0];
-    let pair = (Obfuscator::new(channels, &on), Obfuscator::new(channels, &on));
     let settings = format!("{} {how:?} {} {BATCH} {WEIGHT} {RATE}", stem.display(), known.len());
     let plan = Plan { run, stem: stem.to_owned(), epochs: how.epochs, settings };
     let (judge, test) = (classifier.valid(), unseen.first(300));
-    let learners = (Learner::adam(pair.0), Learner::adam(pair.1));
+    let learners = (Learner::adam(start), Learner::adam(Obfuscator::new(known.shape[0], &on)));
     let ((obfuscator, deobfuscator), curve) = train(&plan, learners, |(o, d), mut epoch| {
         let (rate, warm) = (epoch.stepped(RATE), epoch.index < how.warm);
         let (mut sums, batches) = ([0.0; 2], known.batches(BATCH, &mut epoch.rng));

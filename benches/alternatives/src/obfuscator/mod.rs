@@ -116,7 +116,8 @@ fn obfuscator(run: &Run, set: Set, target: Target, name: &str) -> Result<Value> 
     let on = Device::flex().autodiff();
     let stem = run.stem(NAME, name);
     let plan = Adversary { flips: set.flips(), warm: set.warm_epochs(run), epochs: set.obfuscator_epochs(run) };
-    let found = training(run, &stem, plan, &trained(run, set, target, &on)?, &known, &unseen)?;
+    let start = Obfuscator::new(set.channels(), &on);
+    let found = training(run, &stem, plan, start, &trained(run, set, target, &on)?, &known, &unseen)?;
     save(&found.obfuscator, &stem)?;
     Ok(json!(found.result))
 }

@@ -99,7 +99,9 @@ fn accuracies(set: Set, all: &[Found], found: &mut Experiment) {
         "Obfuscator: {parameters} parameters, {run} FLOPs (two per multiply-accumulate) as run, {published} as the paper arranges it; theirs \
          at 3x32x32: 324,518 parameters and 2.6e7, which counts multiply-accumulates."
     );
-    found.tables.insert(format!("{}: accuracy and cost", set.name()), table(&columns, all.iter().map(line).collect(), &note));
+    found
+        .tables
+        .insert(format!("{}: accuracy and cost", set.name()), table(&columns, all.iter().map(line).collect(), &note));
 }
 
 fn transfer(run: &Run, set: Set, all: &[Found], found: &mut Experiment) -> Result<()> {
@@ -121,14 +123,16 @@ fn pictures(run: &Run, set: Set, all: &[Found], found: &mut Experiment) -> Resul
         let hidden = stretched(&f.trained.hidden, unseen.size());
         let rows = [&unseen.pixels[..], &hidden, &f.trained.rebuilt, &f.attack.first];
         grid(&run.out.join(&file), unseen.shape, &rows)?;
-        let title = format!("{} {}: original, obfuscated, rebuilt by the deobfuscator trained along, by a fresh attacker", set.name(), f.target.name());
+        let title = format!(
+            "{} {}: original, obfuscated, rebuilt by the deobfuscator trained along, by a fresh attacker",
+            set.name(),
+            f.target.name()
+        );
         found.pictures.insert(title, file);
     }
     let file = format!("{NAME}-{}.svg", set.name());
-    let series: Vec<_> = all
-        .iter()
-        .map(|f| Series::by_epoch(f.target.name(), 0, &column(&f.trained.curve, "accuracy")))
-        .collect();
+    let series: Vec<_> =
+        all.iter().map(|f| Series::by_epoch(f.target.name(), 0, &column(&f.trained.curve, "accuracy"))).collect();
     curves(&run.out.join(&file), &format!("{}: obfuscated accuracy", set.name()), ("epoch", "%"), &series)?;
     found.pictures.insert(format!("{}: obfuscated accuracy by epoch", set.name()), file);
     Ok(())
@@ -150,10 +154,16 @@ fn row(set: Set, f: &Found) -> Row {
         .with(Column::AttackPicture, Cell::measured("last row").picture(file(set, f.target)))
         .with(Column::AttackPsnrDb, Cell::measured(quality.psnr_db).unit("dB"))
         .with(Column::AttackSsim, Cell::measured(quality.ssim))
-        .with(Column::AttackHow, Cell::measured("the better of a decoder trained after the fact and the deobfuscator trained along"))
+        .with(
+            Column::AttackHow,
+            Cell::measured("the better of a decoder trained after the fact and the deobfuscator trained along"),
+        )
         .with(Column::DeviceFlops, Cell::measured(flops as f64))
         .with(Column::DeviceStorageBytes, Cell::measured(4.0 * parameters as f64).from("float32 parameters, counted"))
-        .with(Column::BytesPerInference, Cell::measured((bytes + 40) as f64).from("float32 image up, ten logits down, counted"))
+        .with(
+            Column::BytesPerInference,
+            Cell::measured((bytes + 40) as f64).from("float32 image up, ten logits down, counted"),
+        )
         .with(Column::Pretrained, Cell::measured("yes, but an obfuscator has to be trained for it"))
         .with(Column::SurvivesUpdate, Cell::cited("no: see the experiment drift", "Hoefer, Salinas Monroy"))
         .with(Column::Integrity, Cell::cited("none", PAPER))

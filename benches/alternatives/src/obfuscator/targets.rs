@@ -73,7 +73,9 @@ impl Set {
     pub fn targets(self, run: &Run) -> Vec<Target> {
         use Target::{Cnn, ResNetA, ResNetB, Stored, Vgg};
         match self {
-            Self::Mnist => run.pick(vec![ResNetA, ResNetB], vec![ResNetA, ResNetB, Vgg, Cnn], vec![ResNetA, ResNetB, Vgg, Cnn]),
+            Self::Mnist => {
+                run.pick(vec![ResNetA, ResNetB], vec![ResNetA, ResNetB, Vgg, Cnn], vec![ResNetA, ResNetB, Vgg, Cnn])
+            }
             Self::Cifar => run.pick(vec![Stored], vec![Stored, Vgg], vec![Stored, ResNetA, ResNetB, Vgg]),
         }
     }

@@ -83,10 +83,9 @@ impl Study for Study3 {
     fn jobs(&self, run: &Run) -> Vec<Job> {
         let jobs = Variant::all(run).into_iter().flat_map(|v| match v.signal {
             None => vec![Job::new(v.name(), &[])],
-            Some(_) => vec![
-                Job::new(v.name(), &[&v.plain().name()]),
-                Job::new(format!("{}-attack", v.name()), &[&v.name()]),
-            ],
+            Some(_) => {
+                vec![Job::new(v.name(), &[&v.plain().name()]), Job::new(format!("{}-attack", v.name()), &[&v.name()])]
+            }
         });
         jobs.collect()
     }

@@ -108,8 +108,14 @@ fn row(f: &Found, all: &[Found]) -> Option<Row> {
         attacked.guessed, attacked.chance
     );
     let row = Row::new(name)
-        .with(Column::WhoSees, Cell::cited("the provider sees the output of a layer and an answer flipped by the signal", PAPER))
-        .with(Column::Trust, Cell::cited("that layer outputs cannot be inverted (counting of equations and unknowns)", PAPER))
+        .with(
+            Column::WhoSees,
+            Cell::cited("the provider sees the output of a layer and an answer flipped by the signal", PAPER),
+        )
+        .with(
+            Column::Trust,
+            Cell::cited("that layer outputs cannot be inverted (counting of equations and unknowns)", PAPER),
+        )
         .with(Column::AccuracyPlain, Cell::measured(plain.learned.accuracy[0]).unit("%"))
         .with(Column::Accuracy, Cell::measured(f.learned.accuracy[0]).unit("%"))
         .with(Column::AttackPicture, Cell::measured("rows below the first").picture(file(f.variant.task)))

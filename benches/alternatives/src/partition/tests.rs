@@ -7,7 +7,14 @@ use crate::train::{Budget, seeded};
 
 fn run() -> Run {
     let none = "/nowhere".to_owned();
-    Run { data: none.clone().into(), out: none.clone().into(), work: none.into(), budget: Budget::Normal, seed: 1, restored: 0.0.into() }
+    Run {
+        data: none.clone().into(),
+        out: none.clone().into(),
+        work: none.into(),
+        budget: Budget::Normal,
+        seed: 1,
+        restored: 0.0.into(),
+    }
 }
 
 #[test]
@@ -38,7 +45,10 @@ fn every_cut_gives_logits_and_the_owners_cost_grows() {
         assert!(flops > before);
         before = flops;
     }
-    assert_eq!(Layered::new([1, 28, 28], 10, None, &on).forward(x.slice([0..2, 0..1, 0..28, 0..28]), None).dims(), [2, 10]);
+    assert_eq!(
+        Layered::new([1, 28, 28], 10, None, &on).forward(x.slice([0..2, 0..1, 0..28, 0..28]), None).dims(),
+        [2, 10]
+    );
 }
 
 #[test]

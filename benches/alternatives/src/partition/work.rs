@@ -166,7 +166,8 @@ fn guess(
     let channels = seen(known.batch(&[0], None, &plain).0, &[0]).dims()[1];
     let net = ResNet::new(1, channels, 8, variant.task.classes(), &on);
     let stem = stem.with_file_name(format!("{}-guess", variant.name()));
-    let plan = Plan { run, stem, epochs: run.pick(1, 3, 20), settings: format!("{} guess {}", variant.name(), known.len()) };
+    let plan =
+        Plan { run, stem, epochs: run.pick(1, 3, 20), settings: format!("{} guess {}", variant.name(), known.len()) };
     let entropy = CrossEntropyLossConfig::new().init(&on);
     let (learner, _) = train(&plan, Learner::adam(net), |learner, mut epoch| {
         let (rate, mut sum) = (epoch.stepped(2e-3), 0.0);

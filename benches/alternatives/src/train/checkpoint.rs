@@ -3,15 +3,14 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use anyhow::{Context, Result};
 use rand::rngs::StdRng;
 use serde::{Deserialize, Serialize};
 
-use super::{Run, Saved, seeded};
+use super::{Run, Saved, cpu_seconds, seeded};
 
-/// What was measured in one epoch, by name; `s` are its seconds.
+/// What was measured in one epoch, by name; `s` are its seconds of one core.
 pub type Metrics = BTreeMap<String, f64>;
 
 /// A training.
@@ -61,10 +60,10 @@ pub fn train<L: Saved>(
 ) -> Result<(L, Vec<Metrics>)> {
     let (mut learner, mut curve) = resume(plan, learner)?;
     for index in curve.len()..plan.epochs {
-        let started = Instant::now();
+        let started = cpu_seconds();
         let rng = seeded(plan.run.seed, &format!("{}/{index}", plan.settings));
         let mut metrics = epoch(&mut learner, Epoch { index, of: plan.epochs, rng })?;
-        metrics.insert("s".into(), started.elapsed().as_secs_f64());
+        metrics.insert("s".into(), cpu_seconds() - started);
         let shown: Vec<_> = metrics.iter().map(|(k, v)| format!("{k} {v:.3}")).collect();
         eprintln!("{} epoch {}/{}: {}", plan.name(), index + 1, plan.epochs, shown.join(", "));
         curve.push(metrics);

@@ -1,13 +1,13 @@
 //! Jobs of an experiment: each one process of one thread, so many at a time; a finished one is not run again.
 
 use std::process::{Child, Command};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use burn::prelude::Device;
 use serde_json::Value;
 
-use super::{Run, checkpoint, machine};
+use super::{Run, checkpoint, cpu_seconds, machine};
 use crate::{report, results::Experiment};
 
 /// One training, or a few that belong together.
@@ -116,7 +116,6 @@ fn start(study: &str, job: &str, run: &Run) -> Result<Child> {
 /// # Errors
 /// When there is no such job, or what it gives.
 pub fn run_job(study: &dyn Study, run: &Run, name: &str) -> Result<()> {
-    let started = Instant::now();
     let known = study.jobs(run).into_iter().any(|j| j.name == name);
     known.then_some(()).ok_or_else(|| anyhow!("{} has no job {name}", study.name()))?;
     let path = run.result_path(study.name(), name);
@@ -125,5 +124,5 @@ pub fn run_job(study: &dyn Study, run: &Run, name: &str) -> Result<()> {
     // Weights are drawn from the device's generator; jobs differ by name.
     Device::flex().seed(rand::Rng::random(&mut run.rng(&format!("{}/{name}", study.name()))));
     let value = study.job(run, name)?;
-    checkpoint::write(&path, &(started.elapsed().as_secs_f64() + run.restored.get(), value))
+    checkpoint::write(&path, &(cpu_seconds() + run.restored.get(), value))
 }

@@ -5,7 +5,14 @@ use super::*;
 
 fn run(work: &std::path::Path) -> Run {
     let none = "/nowhere".to_owned();
-    Run { data: none.clone().into(), out: none.into(), work: work.into(), budget: Budget::Smoke, seed: 7, restored: 0.0.into() }
+    Run {
+        data: none.clone().into(),
+        out: none.into(),
+        work: work.into(),
+        budget: Budget::Smoke,
+        seed: 7,
+        restored: 0.0.into(),
+    }
 }
 
 /// A line fitted to noise; `stop` ends the training as a kill would.
