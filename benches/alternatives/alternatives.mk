@@ -1,5 +1,5 @@
-# The other ways to offload a network privately (docs/alternatives.md): a package of its own, so that nobody who builds or tests
-# twinmask compiles what trains networks. Results: benches/results/alternatives/. All of them go on where they were stopped.
+# The other ways to offload a network privately (docs/alternatives.md): a package of its own, so that nobody who builds
+# or tests twinmask compiles what trains networks. Results: benches/results/alternatives/. Each goes on where it stopped.
 
 ALTERNATIVES := benches/alternatives/target/release/alternatives
 
@@ -22,5 +22,6 @@ alternatives-smoke: alternatives-build
 	$(ALTERNATIVES) run --budget smoke --out benches/alternatives/target/smoke
 
 alternatives-check: deps
-	cd benches/alternatives && $(CARGO) fmt --check && $(CARGO) clippy --release --locked --all-targets --quiet -- -D warnings
+	cd benches/alternatives && $(CARGO) fmt --check
+	cd benches/alternatives && $(CARGO) clippy --release --locked --all-targets --quiet -- -D warnings
 	cd benches/alternatives && $(CARGO) test --release --locked --quiet

@@ -1,5 +1,5 @@
-//! A trained network as a graph: counts its parameters and multiply-accumulates, and becomes an ONNX file (opset 17) that
-//! `owner-keygen add-model` takes.
+//! A trained network as a graph: counts its parameters and multiply-accumulates, and becomes an ONNX file (opset 17)
+//! that `owner-keygen add-model` takes.
 
 use std::path::Path;
 

@@ -42,8 +42,8 @@ impl Options {
     }
 }
 
-/// Trains what is not trained yet of the experiments `names` (all, if there are none), with at most `processes` trainings at a
-/// time, and writes their results.
+/// Trains what is not trained yet of the experiments `names` (all, if there are none), with at most `processes`
+/// trainings at a time, and writes their results.
 ///
 /// # Errors
 /// When a name is of no experiment, data are missing, or files cannot be written.
@@ -71,8 +71,8 @@ fn here(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
-/// Starts this program anew with mimalloc told to keep freed pages (a third of the time of training): it reads its environment
-/// before `main`. Call this first.
+/// Starts this program anew with mimalloc told to keep freed pages (a third of the time of training): it reads its
+/// environment before `main`. Call this first.
 ///
 /// # Errors
 /// When the program cannot be started anew.

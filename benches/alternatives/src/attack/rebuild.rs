@@ -28,8 +28,8 @@ pub struct Rebuilt {
     pub first: Vec<f32>,
 }
 
-/// Trains a fresh decoder on the view of `known` images and rebuilds `unseen` ones. The attacker knows images of the same
-/// kind and may send them through the view: the strongest that a server with the client's weights can do.
+/// Trains a fresh decoder on the view of `known` images and rebuilds `unseen` ones. The attacker knows images of the
+/// same kind and may send them through the view: the strongest that a server with the client's weights can do.
 ///
 /// # Errors
 /// When checkpoints cannot be written.

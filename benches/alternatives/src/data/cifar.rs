@@ -10,8 +10,8 @@ use super::{Images, Norm, Part, read};
 const NORM: Norm = Norm { mean: &[0.485, 0.456, 0.406], std: &[0.229, 0.224, 0.225] };
 const RECORD: usize = 1 + 3 * 32 * 32;
 
-/// The 4,000 training or 1,000 test images of the data folder `root`; classes 0 to 9 are airplane, automobile, bird, cat,
-/// deer, dog, frog, horse, ship, truck.
+/// The 4,000 training or 1,000 test images of the data folder `root`; classes 0 to 9 are airplane, automobile, bird,
+/// cat, deer, dog, frog, horse, ship, truck.
 ///
 /// # Errors
 /// When the file is missing or is not in that format; the error names it.

@@ -109,8 +109,8 @@ impl Images {
         images
     }
 
-    /// The images at `indices` as networks see them, `[n, channels, rows, columns]`, and their labels; with `flip`, each
-    /// mirrored or not by a draw.
+    /// The images at `indices` as networks see them, `[n, channels, rows, columns]`, and their labels; with `flip`,
+    /// each mirrored or not by a draw.
     pub fn batch(&self, indices: &[usize], mut flip: Option<&mut StdRng>, on: &Device) -> (Tensor<4>, Tensor<1, Int>) {
         let [c, h, w] = self.shape;
         let mut x = Vec::with_capacity(indices.len() * self.size());

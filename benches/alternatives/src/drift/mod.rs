@@ -1,5 +1,5 @@
-//! Experiment 2, obfuscation under a changing model (Hoefer, Salinas Monroy): an obfuscator is trained for one classifier; the
-//! classifier is trained on, with all data, and the obfuscator is not told.
+//! Experiment 2, obfuscation under a changing model (Hoefer, Salinas Monroy): an obfuscator is trained for one
+//! classifier; the classifier is trained on, with all data, and the obfuscator is not told.
 
 mod report;
 
@@ -21,7 +21,8 @@ pub struct Study2;
 /// Name of the experiment.
 pub const NAME: &str = "drift";
 
-/// What a training of the classifier found: `plain` and, when there is an obfuscator, `obfuscated` accuracy by epoch, percent.
+/// What a training of the classifier found: `plain` and, when there is an obfuscator, `obfuscated` accuracy by epoch,
+/// percent.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Classified {
     /// By epoch.
@@ -76,7 +77,8 @@ fn images(run: &Run) -> Result<(Images, Images)> {
     Ok((known, cifar(&run.data, Part::Test)?.first(run.pick(100, 1_000, 1_000))))
 }
 
-/// Epochs of the classifier before and after the update, of the obfuscator (and of them as an auto-encoder), of the renewed one.
+/// Epochs of the classifier before and after the update, of the obfuscator (and of them as an auto-encoder), of the
+/// renewed one.
 fn epochs(run: &Run) -> [usize; 5] {
     run.pick([1, 2, 1, 0, 1], [15, 10, 12, 3, 6], [60, 60, 100, 0, 100])
 }

@@ -29,7 +29,8 @@ pub(super) fn report(run: &Run, found: &mut Experiment) -> Result<()> {
     let rows = values.iter().zip(published).map(|((name, v), p)| vec![(*name).into(), rounded(*v, 1), p]).collect();
     let passed = passed(&renewed, old.accuracy);
     let note = format!(
-        "Accuracy before the update passed again after {passed} epochs (theirs: 5). Deobfuscator trained along, old: {}; retrained: {}.",
+        "Accuracy before the update passed again after {passed} epochs (theirs: 5). Deobfuscator trained along, old: \
+         {}; retrained: {}.",
         shown(&old.along),
         shown(&renewed.along)
     );
@@ -87,8 +88,8 @@ fn row(update: &Classified, old: &Trained, after: f64) -> Row {
 fn differences(run: &Run, found: &mut Experiment) {
     let [before, after, first, warm, again] = epochs(run);
     found.differences.push(format!(
-        "CIFAR-10 with {} images instead of 50,000; ResNet-8; epochs: classifier {before}, then {after} with all data and flips; \
-         obfuscator {first} ({warm} of them as an auto-encoder), retrained {again} from the old one.",
+        "CIFAR-10 with {} images instead of 50,000; ResNet-8; epochs: classifier {before}, then {after} with all \
+         data and flips; obfuscator {first} ({warm} of them as an auto-encoder), retrained {again} from the old one.",
         images(run).map_or(0, |i| i.0.len())
     ));
     found.differences.push("What the same update costs in twinmask stands in the experiment `twinmask`.".into());

@@ -1,8 +1,8 @@
-//! Epsilon of differential privacy: Rényi accountant of the subsampled Gaussian mechanism (Mironov, Talwar, Zhang 2019, section
-//! 3.3, whole orders; Mironov 2017, proposition 3 for the conversion).
+//! Epsilon of differential privacy: Rényi accountant of the subsampled Gaussian mechanism (Mironov, Talwar, Zhang
+//! 2019, section 3.3, whole orders; Mironov 2017, proposition 3 for the conversion).
 
-/// Epsilon for `steps` uploads, each of a sum to which one image adds at most 1 (in units of the clipping bound), with normal
-/// noise of deviation `noise`, each image taking part by chance `rate` in every step, at `delta`.
+/// Epsilon for `steps` uploads, each of a sum to which one image adds at most 1 (in units of the clipping bound),
+/// with normal noise of deviation `noise`, each image taking part by chance `rate` in every step, at `delta`.
 #[must_use]
 pub fn epsilon(rate: f64, noise: f64, steps: usize, delta: f64) -> f64 {
     let at = |order: u32| steps as f64 * renyi(rate, noise, order) + (1.0 / delta).ln() / f64::from(order - 1);

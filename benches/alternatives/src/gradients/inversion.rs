@@ -1,6 +1,6 @@
-//! Gradient inversion (Zhu et al. 2019; Geiping et al. 2020): an image is sought whose gradient is what a participant uploaded.
-//! The network's gradients are written as tensor operations, so that burn, which differentiates once, gives the gradient of
-//! their distance by the image.
+//! Gradient inversion (Zhu et al. 2019; Geiping et al. 2020): an image is sought whose gradient is what a participant
+//! uploaded. The network's gradients are written as tensor operations, so that burn, which differentiates once, gives
+//! the gradient of their distance by the image.
 
 use anyhow::Result;
 use burn::prelude::*;

@@ -1,5 +1,5 @@
-//! Experiment 4, selective gradient sharing (Bu, after Shokri and Shmatikov 2015): participants keep their images, train at
-//! home, and upload a part of what they learned.
+//! Experiment 4, selective gradient sharing (Bu, after Shokri and Shmatikov 2015): participants keep their images,
+//! train at home, and upload a part of what they learned.
 
 mod accountant;
 mod inversion;

@@ -73,7 +73,8 @@ impl Model {
 pub(super) const STRIDES: [usize; 3] = [2, 2, 1];
 pub(super) const KERNEL: usize = 5;
 
-/// Three 5x5 convolutions with tanh and a linear layer, without biases: its gradients can be written as tensor operations.
+/// Three 5x5 convolutions with tanh and a linear layer, without biases: its gradients can be written as tensor
+/// operations.
 #[derive(Module, Debug)]
 pub struct Tanh {
     /// `[16, 3, 5, 5]`, `[24, 16, 5, 5]`, `[24, 24, 5, 5]`.

@@ -25,18 +25,18 @@ pub(super) fn report(run: &Run, found: &mut Experiment) -> Result<()> {
     }
     found.differences.extend([
         format!(
-            "Four classes of CIFAR-10 with {} training and {} validation images; the initial model has a quarter of them, {PEOPLE} \
-             participants share the rest.",
+            "Four classes of CIFAR-10 with {} training and {} validation images; the initial model has a quarter of \
+             them, {PEOPLE} participants share the rest.",
             images(run, Part::Train)?.len(),
             images(run, Part::Test)?.len()
         ),
         format!(
-            "SqueezeNet 1.1 at {}x{0} instead of VGG16, whose weights are not at hand; the network from scratch has tanh and no \
-             biases, so that its gradients can be differentiated once more.",
+            "SqueezeNet 1.1 at {}x{0} instead of VGG16, whose weights are not at hand; the network from scratch has \
+             tanh and no biases, so that its gradients can be differentiated once more.",
             run.pick(48, 96, 224)
         ),
-        "The attack inverts the gradient of one image by the initial network; a participant's upload of a whole epoch leaks less, \
-         one of a single image as much."
+        "The attack inverts the gradient of one image by the initial network; a participant's upload of a whole \
+         epoch leaks less, one of a single image as much."
             .into(),
     ]);
     Ok(())
@@ -68,8 +68,8 @@ fn rounds(run: &Run, base: Base, days: &[Day], found: &mut Experiment) -> Result
     };
     let columns = ["way", "validation, %", "bytes a participant uploads a day", "epsilon"];
     let note = format!(
-        "Mean of the last three days; each image's gradient clipped to length 1, noise of deviation {NOISE} to a participant's sum, delta \
-         {DELTA}; centralised: the images themselves, once."
+        "Mean of the last three days; each image's gradient clipped to length 1, noise of deviation {NOISE} to a \
+         participant's sum, delta {DELTA}; centralised: the images themselves, once."
     );
     let count = if base == Base::Cnn { "all layers" } else { "last layer only" };
     let title = format!("2: daily rounds, {} ({count})", base.name());

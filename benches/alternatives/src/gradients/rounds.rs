@@ -1,5 +1,5 @@
-//! Daily rounds: each participant trains at home on its own images and uploads what its way of sharing allows; the server adds
-//! the mean of the uploads to the model.
+//! Daily rounds: each participant trains at home on its own images and uploads what its way of sharing allows; the
+//! server adds the mean of the uploads to the model.
 
 use anyhow::Result;
 use burn::nn::loss::CrossEntropyLossConfig;

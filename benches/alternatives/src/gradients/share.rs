@@ -3,7 +3,8 @@
 use rand::Rng;
 use rand::rngs::StdRng;
 
-/// The `fraction` of values that are largest by magnitude: exactly that many (rounded up), the rest zero. Of equals the first.
+/// The `fraction` of values that are largest by magnitude: exactly that many (rounded up), the rest zero. Of equals
+/// the first.
 #[must_use]
 pub fn largest(values: &[f32], fraction: f64) -> Vec<f32> {
     let count = selected(values.len(), fraction);

@@ -52,7 +52,8 @@ fn the_accountant_gives_known_values() {
     assert!(found >= least - 1e-9 && found < least * 1.01, "{found} {least}");
     assert!(epsilon(0.01, noise, 1, delta) < found / 2.0, "chance helps");
     assert!(epsilon(1.0, noise, 10, delta) > 2.0 * found, "steps add up");
-    // The usual example: 60,000 images, batches of 256, noise 1.1, 60 epochs, delta 1e-5: epsilon 3.0 (TensorFlow Privacy).
+    // The usual example: 60,000 images, batches of 256, noise 1.1, 60 epochs, delta 1e-5: epsilon 3.0 (TensorFlow
+    // Privacy).
     let usual = epsilon(256.0 / 60_000.0, 1.1, 60 * 60_000 / 256, 1e-5);
     assert!((2.8..3.2).contains(&usual), "{usual}");
 }

@@ -9,7 +9,8 @@ use burn::tensor::ops::{InterpolateMode, InterpolateOptions};
 
 use crate::export::{Graph, Value};
 
-/// A `k`x`k` convolution `[out, in / groups, k, k]` without bias, padded to keep the size at stride 1; He-normal weights.
+/// A `k`x`k` convolution `[out, in / groups, k, k]` without bias, padded to keep the size at stride 1; He-normal
+/// weights.
 #[must_use]
 pub fn conv(channels: [usize; 2], k: usize, stride: usize, groups: usize, on: &Device) -> Conv2d {
     Conv2dConfig::new(channels, [k, k])

@@ -1,5 +1,5 @@
-//! Networks: classifiers, the obfuscator, attackers. Each describes itself as a [`Graph`](crate::export::Graph), which counts
-//! its work and becomes its ONNX file.
+//! Networks: classifiers, the obfuscator, attackers. Each describes itself as a [`Graph`](crate::export::Graph),
+//! which counts its work and becomes its ONNX file.
 
 mod classifier;
 mod cnn;

@@ -25,8 +25,9 @@ impl Bottleneck {
         }
     }
 
-    /// The upsampling stands between depthwise and linear convolution in the paper (so its count of 2.6e7 comes out); it
-    /// commutes with a 1x1 convolution and with BatchNorm, in training too, and comes last here: a quarter of the work.
+    /// The upsampling stands between depthwise and linear convolution in the paper (so its count of 2.6e7 comes out);
+    /// it commutes with a 1x1 convolution and with BatchNorm, in training too, and comes last here: a quarter of the
+    /// work.
     fn forward(&self, x: Tensor<4>, size: [usize; 2]) -> Tensor<4> {
         let y = lrelu(self.expand.forward(x));
         let y = self.linear.forward(lrelu(self.depthwise.forward(y)));

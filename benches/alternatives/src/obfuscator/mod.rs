@@ -1,5 +1,5 @@
-//! Experiment 1, the obfuscator network (Leroux, Verbelen, Simoens, Dhoedt 2018): on the device a network makes of the image
-//! one that a frozen classifier still recognises and nobody else should.
+//! Experiment 1, the obfuscator network (Leroux, Verbelen, Simoens, Dhoedt 2018): on the device a network makes of
+//! the image one that a frozen classifier still recognises and nobody else should.
 
 mod adversary;
 mod report;

@@ -31,8 +31,8 @@ pub(super) fn report(run: &Run, found: &mut Experiment) -> Result<()> {
             found.rows.push(row(set, first));
         }
         found.differences.push(format!(
-            "{}: {} training and {} test images, {} epochs ({} of them as an auto-encoder before the adversary counts; theirs: 100, \
-             none so), classifiers of this size and budget instead of theirs.",
+            "{}: {} training and {} test images, {} epochs ({} of them as an auto-encoder before the adversary \
+             counts; theirs: 100, none so), classifiers of this size and budget instead of theirs.",
             set.name(),
             set.images(run)?.0.len(),
             set.images(run)?.1.len(),
@@ -42,8 +42,8 @@ pub(super) fn report(run: &Run, found: &mut Experiment) -> Result<()> {
     }
     published(found);
     found.differences.push(
-        "Weight 0.5 of the reconstruction error (the paper names none). The attack here is a decoder trained after the fact \
-         against the finished obfuscator; the paper measures the deobfuscator that was beaten in training."
+        "Weight 0.5 of the reconstruction error (the paper names none). The attack here is a decoder trained after \
+         the fact against the finished obfuscator; the paper measures the deobfuscator that was beaten in training."
             .into(),
     );
     Ok(())
@@ -96,8 +96,8 @@ fn accuracies(set: Set, all: &[Found], found: &mut Experiment) {
         "blind attacker (mean image)",
     ];
     let note = format!(
-        "Obfuscator: {parameters} parameters, {run} FLOPs (two per multiply-accumulate) as run, {published} as the paper arranges it; theirs \
-         at 3x32x32: 324,518 parameters and 2.6e7, which counts multiply-accumulates."
+        "Obfuscator: {parameters} parameters, {run} FLOPs (two per multiply-accumulate) as run, {published} as the \
+         paper arranges it; theirs at 3x32x32: 324,518 parameters and 2.6e7, which counts multiply-accumulates."
     );
     found
         .tables
@@ -110,8 +110,8 @@ fn transfer(run: &Run, set: Set, all: &[Found], found: &mut Experiment) -> Resul
     let columns = [vec!["obfuscator for"], names.clone()].concat();
     let rows = names.iter().zip(&matrix);
     let rows = rows.map(|(&name, row)| [vec![name.into()], row.iter().map(|&a| rounded(a, 1)).collect()].concat());
-    let note = "Accuracy in percent of the classifier in the column behind the obfuscator trained for that in the row. Theirs on CIFAR-10: \
-                54-74 % between twins (one architecture, two seeds), 13-48 % to others.";
+    let note = "Accuracy in percent of the classifier in the column behind the obfuscator trained for that in the \
+     row. Theirs on CIFAR-10: 54-74 % between twins (one architecture, two seeds), 13-48 % to others.";
     found.tables.insert(format!("{}: transfer", set.name()), table(&columns, rows.collect(), note));
     Ok(())
 }

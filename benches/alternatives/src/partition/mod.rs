@@ -1,6 +1,6 @@
-//! Experiment 3, complement and partition (Sun, Wu, Hwang 2019): the network is taught to flip its answer by a secret signal;
-//! its first layers, where the signal enters, run on the data owner's side, the rest at the provider. Training and attacks; the
-//! counting rule is in `leakage`.
+//! Experiment 3, complement and partition (Sun, Wu, Hwang 2019): the network is taught to flip its answer by a secret
+//! signal; its first layers, where the signal enters, run on the data owner's side, the rest at the provider.
+//! Training and attacks; the counting rule is in `leakage`.
 
 mod net;
 mod report;

@@ -13,8 +13,8 @@ const WIDTHS: [usize; 5] = [24, 48, 64, 64, 48];
 /// Convolutions that maximum pooling follows.
 const POOLED: [usize; 3] = [0, 1, 4];
 
-/// Five convolutions with BatchNorm (5x5, then 3x3) and two linear layers. With a signal, the data owner's part ends with the
-/// convolution that it enters.
+/// Five convolutions with BatchNorm (5x5, then 3x3) and two linear layers. With a signal, the data owner's part ends
+/// with the convolution that it enters.
 #[derive(Module, Debug)]
 pub struct Layered {
     convs: Vec<ConvBn>,

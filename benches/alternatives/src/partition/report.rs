@@ -148,9 +148,10 @@ fn published(found: &mut Experiment) {
 fn differences(run: &Run, found: &mut Experiment) {
     let epochs = Task::ALL.map(|t| format!("{} {}", t.name(), t.epochs(run))).join(", ");
     found.differences.extend([
-        format!("Epochs ({epochs}) on small images and a small network with BatchNorm, instead of 200,000 steps of AlexNet_v2."),
-        "The signal enters the convolution after the N preserved ones, and that one runs on the owner's side, too: else the \
-         provider would be sent the signal itself."
+        format!("Epochs ({epochs}) on small images and a small network with BatchNorm, instead of 200,000 steps of \
+         AlexNet_v2."),
+        "The signal enters the convolution after the N preserved ones, and that one runs on the owner's side, too: \
+         else the provider would be sent the signal itself."
             .into(),
         "The attacker has the owner's layers (the provider trained them) and images of the same kind; the paper counts \
          equations and hopes for 50 % at guessing the signal."

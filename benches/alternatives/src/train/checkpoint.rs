@@ -36,7 +36,8 @@ pub struct Epoch {
 }
 
 impl Epoch {
-    /// A tenth of `rate` after every third part of the training but the last tenth, as in 100 epochs with a step each 30.
+    /// A tenth of `rate` after every third part of the training but the last tenth, as in 100 epochs with a step each
+    /// 30.
     #[must_use]
     pub fn stepped(&self, rate: f64) -> f64 {
         rate * 0.1f64.powi((10 * self.index / (3 * self.of)).min(3) as i32)
@@ -49,7 +50,8 @@ struct Mark {
     curve: Vec<Metrics>,
 }
 
-/// Trains `learner` for the plan's epochs, from its last checkpoint if there is one. Gives it and what each epoch measured.
+/// Trains `learner` for the plan's epochs, from its last checkpoint if there is one. Gives it and what each epoch
+/// measured.
 ///
 /// # Errors
 /// What `epoch` gives, and when a checkpoint cannot be written or read.

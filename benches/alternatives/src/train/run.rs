@@ -106,8 +106,8 @@ pub fn seeded(seed: u64, purpose: &str) -> StdRng {
     StdRng::seed_from_u64(purpose.bytes().fold(0xcbf2_9ce4_8422_2325 ^ seed, hash))
 }
 
-/// Seconds that this process, which has one thread, has computed; waiting for a processor does not count. Zero where the
-/// system does not tell.
+/// Seconds that this process, which has one thread, has computed; waiting for a processor does not count. Zero where
+/// the system does not tell.
 #[must_use]
 pub fn cpu_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/schedstat").unwrap_or_default();

@@ -1,0 +1,69 @@
+//! The same seed gives the same training, in processes of their own: the device's generator is one for a process.
+
+use burn::prelude::*;
+use twinmask_alternatives::attack::rebuild;
+use twinmask_alternatives::data::{Images, Norm};
+use twinmask_alternatives::export::Graph;
+use twinmask_alternatives::nets::{Classifier, Cnn, Obfuscator, ResNet, Vgg};
+use twinmask_alternatives::obfuscator::{Adversary, training};
+use twinmask_alternatives::train::{Budget, Run, column};
+use twinmask_onnx::{ImportOptions, import};
+
+fn run(work: &std::path::Path) -> Run {
+    let none = "/nowhere".to_owned();
+    let (data, out) = (none.clone().into(), none.into());
+    Run { data, out, work: work.into(), budget: Budget::Smoke, seed: 5, restored: 0.0.into() }
+}
+
+/// Bright or dark squares.
+fn images(n: usize) -> Images {
+    let pixels = (0..n * 784).map(|i| ((i / 784 % 2) as f32 + (i % 28) as f32 / 28.0) / 2.0).collect();
+    let norm = Norm { mean: &[0.5], std: &[0.5] };
+    Images { pixels, labels: (0..n).map(|i| i % 2).collect(), shape: [1, 28, 28], norm }
+}
+
+/// Accuracy and losses by epoch of an obfuscator, and what an attacker rebuilt.
+fn trained() -> Vec<f64> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (run, on) = (run(folder.path()), Device::flex().autodiff());
+    Device::flex().seed(run.seed);
+    let classifier = Classifier::ResNet(ResNet::new(1, 1, 4, 2, &on)).freeze();
+    let how = Adversary { flips: false, warm: 1, epochs: 2 };
+    let (known, unseen) = (images(20), images(12));
+    let stem = folder.path().join("net");
+    let found = training(&run, &stem, how, Obfuscator::new(1, &on), &classifier, &known, &unseen).expect("trained");
+    let view = |x| found.obfuscator.forward(x);
+    let rebuilt = rebuild(&run, folder.path().join("attack"), 1, &view, &known, &unseen).expect("attacked");
+    let curve = &found.result.curve;
+    let curves = [column(curve, "accuracy"), column(curve, "entropy"), column(curve, "mse")].concat();
+    [curves, vec![rebuilt.quality.psnr_db, rebuilt.quality.ssim]].concat()
+}
+
+/// One test, so that nothing else draws from the device's generator meanwhile.
+#[test]
+fn a_seed_gives_the_same_training_and_networks_become_files_that_the_owner_takes() {
+    let first = trained();
+    assert!(first.iter().all(|v| v.is_finite()), "{first:?}");
+    assert_eq!(first, trained());
+    let (on, folder) = (Device::flex(), tempfile::tempdir().expect("a folder"));
+    let nets = [
+        Classifier::ResNet(ResNet::new(1, 1, 4, 10, &on)),
+        Classifier::Vgg(Vgg::new(1, 4, 10, &on)),
+        Classifier::Cnn(Cnn::new([1, 28, 28], 10, &on)),
+    ];
+    for net in nets {
+        let (mut graph, x) = Graph::new([1, 28, 28]);
+        let logits = net.describe(&mut graph, &x);
+        taken(&graph, &logits, folder.path());
+    }
+    let (mut graph, x) = Graph::new([1, 28, 28]);
+    let hidden = Obfuscator::new(1, &on).describe(&mut graph, &x);
+    taken(&graph, &hidden, folder.path());
+}
+
+fn taken(graph: &Graph, output: &twinmask_alternatives::export::Value, folder: &std::path::Path) {
+    let path = folder.join("net.onnx");
+    graph.write(output, &path).expect("written");
+    let taken = import(&path, &ImportOptions::default()).expect("taken");
+    assert!(taken.warnings.is_empty(), "{:?}", taken.warnings);
+}
