@@ -8,6 +8,7 @@ use burn::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::attack::rebuild;
 use crate::classify::{Recipe, accuracy, fit};
 use crate::data::{Images, Part, cifar};
 use crate::nets::{Classifier, Obfuscator, ResNet};
@@ -46,6 +47,7 @@ impl Study for Study2 {
         vec![
             Job::new("classifier", &[]),
             Job::new("obfuscator", &["classifier"]),
+            Job::new("attack", &["obfuscator"]),
             Job::new("update", &["obfuscator"]),
             Job::new("renewed", &["update"]),
         ]
@@ -62,6 +64,7 @@ impl Study for Study2 {
                 let obfuscator = old(run, &Device::flex())?;
                 classifier(run, name, net, &known, &unseen, Some(&obfuscator))
             }
+            "attack" => attack(run, &half, &unseen),
             "obfuscator" => obfuscator(run, name, "classifier", &half, &unseen, None),
             _ => obfuscator(run, name, "update", &known, &unseen, Some(old(run, &on)?)),
         }
@@ -119,6 +122,13 @@ fn classifier(
     save(&learner.net, &stem)?;
     let net = learner.net.valid();
     Ok(json!(Classified { curve, plain: plain(&net, unseen), obfuscated: hidden(&net, unseen) }))
+}
+
+/// A fresh attacker against the obfuscator as it was before the update.
+fn attack(run: &Run, known: &Images, unseen: &Images) -> Result<Value> {
+    let obfuscator = old(run, &Device::flex())?;
+    let view = |x| obfuscator.forward(x);
+    Ok(json!(rebuild(run, run.stem(NAME, "attack"), run.pick(1, 6, 50), &view, known, unseen)?))
 }
 
 fn obfuscator(
