@@ -16,7 +16,7 @@ pub const BATCH: usize = 50;
 pub struct Recipe {
     /// Mirrors half of the images, by a draw.
     pub flips: bool,
-    /// Learning rate of Adam; a tenth after every third part of the training.
+    /// Learning rate of Adam at first; see [`Epoch::stepped`](crate::train::Epoch::stepped).
     pub rate: f64,
 }
 

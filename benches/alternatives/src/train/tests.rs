@@ -43,9 +43,11 @@ fn a_resumed_training_gives_what_an_uninterrupted_one_does() {
 }
 
 #[test]
-fn the_rate_falls_to_a_tenth_every_third_part() {
-    let rate = |index| Epoch { index, of: 100, rng: seeded(1, "x") }.stepped(1.0);
-    assert_eq!([0, 29, 30, 59, 60, 89].map(|i| (rate(i) * 1e3).round()), [1000.0, 1000.0, 1000.0, 100.0, 100.0, 10.0]);
+fn the_rate_falls_as_published_and_once_in_short_trainings() {
+    let rate = |index, of| (Epoch { index, of, rng: seeded(1, "x") }.stepped(1.0) * 1e3).round();
+    assert_eq!([0, 29, 30, 59, 60, 89, 90].map(|i| rate(i, 100)), [1e3, 1e3, 100.0, 100.0, 10.0, 10.0, 1.0]);
+    assert_eq!([0, 1, 2].map(|i| rate(i, 3)), [1e3, 1e3, 100.0]);
+    assert_eq!(rate(0, 1), 1e3);
 }
 
 #[test]
