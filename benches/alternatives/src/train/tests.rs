@@ -38,7 +38,10 @@ fn a_resumed_training_gives_what_an_uninterrupted_one_does() {
     let (a, b) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
     let whole = fitted(&run(a.path()), 30, None).expect("trained");
     assert!(fitted(&run(b.path()), 30, Some(11)).is_err());
-    assert_eq!(fitted(&run(b.path()), 30, None).expect("resumed"), whole);
+    let resumed = fitted(&run(b.path()), 30, None).expect("resumed");
+    // Those that were kept as text differ in their last digit.
+    let same = resumed.iter().zip(&whole).all(|(a, b)| (a - b).abs() < 1e-12);
+    assert!(same && resumed[11..] == whole[11..], "{resumed:?} {whole:?}");
     assert!(whole[29] < whole[0] / 4.0, "{whole:?}");
 }
 
