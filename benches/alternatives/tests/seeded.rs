@@ -1,4 +1,4 @@
-//! The same seed gives the same training, in processes of their own: the device's generator is one for a process.
+//! The same seed gives the same training.
 
 use burn::prelude::*;
 use twinmask_alternatives::attack::rebuild;
@@ -7,10 +7,10 @@ use twinmask_alternatives::nets::{Classifier, Obfuscator, ResNet};
 use twinmask_alternatives::obfuscator::{Adversary, training};
 use twinmask_alternatives::train::{Budget, Run, column};
 
-fn run(work: &std::path::Path) -> Run {
+fn run(work: &std::path::Path, seed: u64) -> Run {
     let none = "/nowhere".to_owned();
     let (data, out) = (none.clone().into(), none.into());
-    Run { data, out, work: work.into(), budget: Budget::Smoke, seed: 5, restored: 0.0.into() }
+    Run { data, out, work: work.into(), budget: Budget::Smoke, seed, restored: 0.0.into() }
 }
 
 /// Bright or dark squares.
@@ -21,9 +21,9 @@ fn images(n: usize) -> Images {
 }
 
 /// Accuracy and losses by epoch of an obfuscator, and what an attacker rebuilt.
-fn trained() -> Vec<f64> {
+fn trained(seed: u64) -> Vec<f64> {
     let folder = tempfile::tempdir().expect("a folder");
-    let (run, on) = (run(folder.path()), Device::flex().autodiff());
+    let (run, on) = (run(folder.path(), seed), Device::flex().autodiff());
     Device::flex().seed(run.seed);
     let classifier = Classifier::ResNet(ResNet::new(1, 1, 4, 2, &on)).freeze();
     let how = Adversary { flips: false, warm: 1, epochs: 2 };
@@ -37,10 +37,14 @@ fn trained() -> Vec<f64> {
     [curves, vec![rebuilt.quality.psnr_db, rebuilt.quality.ssim]].concat()
 }
 
-/// The only test here, so that nothing else draws from the device's generator meanwhile.
+/// The only test here, so that nothing else draws from the device's generator meanwhile. Burn rounds sums as the memory
+/// happens to lie, so that even of one process two trainings agree to some digits only.
 #[test]
 fn a_seed_gives_the_same_training() {
-    let first = trained();
+    let near = |a: &[f64], b: &[f64]| a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 0.01 * a.abs());
+    let first = trained(5);
     assert!(first.iter().all(|v| v.is_finite()), "{first:?}");
-    assert_eq!(first, trained());
+    let again = trained(5);
+    assert!(near(&first, &again), "{first:?} {again:?}");
+    assert!(!near(&first, &trained(6)));
 }
