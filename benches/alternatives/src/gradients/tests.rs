@@ -77,7 +77,7 @@ fn gradients_written_as_tensor_operations_are_burns_own() {
     let own = flat_gradients(&model, loss.backward());
     let Model::Cnn(net) = model else { panic!("the other model") };
     let onehot = Tensor::<2>::from_floats([[0.0, 0.0, 1.0, 0.0]], &on);
-    let written: Vec<f32> = gradient(&net, x, onehot).0.iter().flat_map(|g| values(g)).collect();
+    let written: Vec<f32> = gradient(&net, x, onehot).0.iter().flat_map(values).collect();
     let largest = own.iter().fold(0.0f32, |m, v| m.max(v.abs()));
     let off = own.iter().zip(&written).fold(0.0f32, |m, (a, b)| m.max((a - b).abs()));
     assert!(own.len() == written.len() && off < 1e-4 * largest, "{off} of {largest}");
