@@ -102,9 +102,9 @@ pub(super) struct Inverted {
 
 /// Attacks uploads of one image each, by participants that have the initial model.
 pub(super) fn inversion(run: &Run) -> Result<Value> {
-    let victims = images(run, Part::Test)?.first(run.pick(1, 8, 10));
+    let victims = images(run, Part::Test)?.first(run.pick(1, 4, 10));
     let Model::Cnn(net) = started(run, Base::Cnn, &Device::flex())? else { anyhow::bail!("another network") };
-    let steps = run.pick(10, 1_500, 3_000);
+    let steps = run.pick(10, 400, 3_000);
     let mut found = Vec::new();
     for upload in Upload::ALL {
         let mut rng = run.rng(NAME);

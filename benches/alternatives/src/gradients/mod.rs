@@ -84,7 +84,7 @@ impl Study for Study4 {
 
 /// Epochs of an initial model.
 fn epochs(run: &Run) -> usize {
-    run.pick(2, 30, 100)
+    run.pick(2, 20, 100)
 }
 
 fn optimizer(name: &str) -> Result<(ModuleOptimizer, f64)> {

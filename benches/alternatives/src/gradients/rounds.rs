@@ -71,7 +71,7 @@ pub struct Day {
 
 pub(super) fn rounds(run: &Run, base: Base) -> Result<Value> {
     let task = Task::new(run, base)?;
-    let days = run.pick(2, 20, 40);
+    let days = run.pick(2, 10, 40);
     let on = Device::flex().autodiff();
     let net = started(run, base, &on)?;
     let parameters = flat(&net).len();
