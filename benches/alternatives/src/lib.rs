@@ -1,0 +1,3 @@
+//! Other ways to offload a network privately, measured beside twinmask.
+
+pub mod results;
