@@ -1,0 +1,71 @@
+//! Numbers and tables as text.
+
+use crate::results::{Table, Value};
+
+/// A value as people read it: integers in groups of three digits, others with about four digits.
+#[must_use]
+pub fn value(value: &Value) -> String {
+    match value {
+        Value::Text(text) => text.clone(),
+        Value::Number(n) => number(*n),
+    }
+}
+
+/// A number in groups of three digits if it is whole or large, else with about four digits.
+#[must_use]
+pub fn number(n: f64) -> String {
+    if !n.is_finite() {
+        return n.to_string();
+    }
+    match n.abs() {
+        a if a.fract() == 0.0 || a >= 1000.0 => grouped(n),
+        a if a >= 100.0 => format!("{n:.1}"),
+        a if a >= 10.0 => format!("{n:.2}"),
+        _ => format!("{n:.3}"),
+    }
+}
+
+fn grouped(n: f64) -> String {
+    let digits = format!("{:.0}", n.abs());
+    let mut out = String::from(if n < 0.0 { "-" } else { "" });
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// A table in Markdown, columns of numbers to the right, with its note.
+#[must_use]
+pub fn markdown(table: &Table) -> String {
+    let right = |c: usize| !table.rows.is_empty() && table.rows.iter().all(|r| matches!(r.get(c), Some(Value::Number(_))));
+    let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
+    let rule = (0..table.columns.len()).map(|c| if right(c) { "---:" } else { "---" }.to_owned()).collect();
+    let rows = table.rows.iter().map(|row| line(row.iter().map(|v| value(v).replace('|', "\\|")).collect()));
+    let head = line(table.columns.clone()) + &line(rule);
+    let note = table.note.as_ref().map_or_else(String::new, |note| format!("\n{note}\n"));
+    head + &rows.collect::<String>() + &note
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_readable() {
+        let shown = [0.0, 7.0, 1234567.0, -1000.0, 0.1234, 12.345, 345.67, 1234.5].map(number);
+        assert_eq!(shown, ["0", "7", "1,234,567", "-1,000", "0.123", "12.35", "345.7", "1,234"]);
+    }
+
+    #[test]
+    fn tables_are_markdown() {
+        let table = Table {
+            columns: vec!["a".into(), "b".into()],
+            rows: vec![vec!["x|y".into(), 2.0.into()]],
+            note: Some("n".into()),
+        };
+        assert_eq!(markdown(&table), "| a | b |\n| --- | ---: |\n| x\\|y | 2 |\n\nn\n");
+    }
+}
