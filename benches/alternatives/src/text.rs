@@ -40,7 +40,8 @@ fn grouped(n: f64) -> String {
 /// A table in Markdown, columns of numbers to the right, with its note.
 #[must_use]
 pub fn markdown(table: &Table) -> String {
-    let right = |c: usize| !table.rows.is_empty() && table.rows.iter().all(|r| matches!(r.get(c), Some(Value::Number(_))));
+    let right =
+        |c: usize| !table.rows.is_empty() && table.rows.iter().all(|r| matches!(r.get(c), Some(Value::Number(_))));
     let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
     let rule = (0..table.columns.len()).map(|c| if right(c) { "---:" } else { "---" }.to_owned()).collect();
     let rows = table.rows.iter().map(|row| line(row.iter().map(|v| value(v).replace('|', "\\|")).collect()));

@@ -101,9 +101,7 @@ impl FromStr for Layer {
         let fail = || RuleError(format!("'{text}' is no layer: write SIDExCHANNELSxKERNELS/STRIDE, such as 11x3x64/4"));
         let number = |t: &str| t.parse::<u64>().map_err(|_| fail());
         match shape.split('x').collect::<Vec<_>>()[..] {
-            [side, channels, kernels] => {
-                Self::new(number(side)?, number(channels)?, number(stride)?, number(kernels)?)
-            }
+            [side, channels, kernels] => Self::new(number(side)?, number(channels)?, number(stride)?, number(kernels)?),
             _ => Err(fail()),
         }
     }
@@ -208,7 +206,8 @@ mod tests {
 
     #[test]
     fn what_is_no_layer_is_refused() {
-        for text in ["", "3", "3x3", "0x3x4", "3x3x4/0", "3x3x4/4", "3x3x-4", "3x3x4/x", "3x3x99999999999", "3x3x40000"] {
+        for text in ["", "3", "3x3", "0x3x4", "3x3x4/0", "3x3x4/4", "3x3x-4", "3x3x4/x", "3x3x99999999999", "3x3x40000"]
+        {
             assert!(text.parse::<Layer>().is_err(), "{text}");
         }
         assert_eq!(layer("3x8x16").to_string(), "3x3x8x16, stride 1");
