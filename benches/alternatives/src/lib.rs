@@ -9,3 +9,4 @@ pub mod results;
 pub mod roles;
 pub mod text;
 pub mod twinmask;
+pub mod untrained;

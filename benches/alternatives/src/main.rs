@@ -2,16 +2,13 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use twinmask_alternatives::measure::Budget;
 use twinmask_alternatives::roles::{self, Role};
-use twinmask_alternatives::{compare, ends, leakage, onetime, twinmask};
+use twinmask_alternatives::{compare, leakage, untrained};
 use twinmask_benches::folders::results_dir;
 use twinmask_benches::machine;
-
-/// Experiments that train nothing.
-const EXPERIMENTS: [&str; 3] = ["onetime", "ends", "twinmask"];
 
 #[derive(Parser)]
 #[command(name = "alternatives", about = "Other ways to offload a network privately, measured beside twinmask")]
@@ -63,17 +60,9 @@ fn folder(out: Option<PathBuf>) -> PathBuf {
 
 fn run(args: &Run) -> Result<()> {
     machine::clean_environment()?;
-    let out = folder(args.out.clone());
-    std::fs::create_dir_all(&out)?;
-    let all = EXPERIMENTS.map(str::to_owned).to_vec();
+    let all = untrained::EXPERIMENTS.map(str::to_owned).to_vec();
     for name in if args.experiments.is_empty() { &all } else { &args.experiments } {
-        let found = match name.as_str() {
-            "onetime" => onetime::experiment::run(args.budget, &out)?,
-            "ends" => ends::run(args.budget, &out)?,
-            "twinmask" => twinmask::run(args.budget, &out)?,
-            other => bail!("no experiment '{other}': there are {}", EXPERIMENTS.join(", ")),
-        };
-        println!("{}: {} s", found.write(&out)?.display(), found.took_s);
+        untrained::run(name, args.budget, &folder(args.out.clone()))?;
     }
     Ok(())
 }

@@ -13,6 +13,7 @@ use crate::onetime;
 /// Hidden commands; the first two are those that the link benchmark's [`Site`](twinmask_benches::net::deploy::Site)
 /// asks for.
 #[derive(Debug, Subcommand)]
+#[expect(missing_docs, reason = "options are named for what they are")]
 pub enum Role {
     /// Serve a network in f32
     #[command(hide = true)]

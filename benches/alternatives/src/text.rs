@@ -50,6 +50,37 @@ pub fn markdown(table: &Table) -> String {
     head + &rows.collect::<String>() + &note
 }
 
+/// Columns of Markdown's prose.
+const WIDTH: usize = 120;
+
+/// Markdown with its prose in lines of at most 120 characters, as far as words allow; tables and pictures stay.
+#[must_use]
+pub fn wrapped(markdown: &str) -> String {
+    markdown
+        .lines()
+        .map(|line| if line.starts_with(['|', '!']) { format!("{line}\n") } else { wrapped_line(line) })
+        .collect()
+}
+
+/// One line, an item of a list going on below its text. No line begins with what Markdown takes for a list or heading.
+fn wrapped_line(line: &str) -> String {
+    let indent = if line.starts_with("- ") { "  " } else { "" };
+    let (mut out, mut length) = (String::new(), 0);
+    for word in line.split(' ') {
+        let more = word.chars().count() + 1;
+        if length > 0 && length + more > WIDTH && !["-", "+", "*", ">", "#"].contains(&word) {
+            out += "\n";
+            out += indent;
+            length = indent.len();
+        } else if length > 0 {
+            out.push(' ');
+        }
+        out += word;
+        length += more;
+    }
+    out + "\n"
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -58,6 +89,15 @@ mod tests {
     fn numbers_are_readable() {
         let shown = [0.0, 7.0, 1234567.0, -1000.0, 0.1234, 12.345, 345.67, 1234.5].map(number);
         assert_eq!(shown, ["0", "7", "1,234,567", "-1,000", "0.123", "12.35", "345.7", "1,234"]);
+    }
+
+    #[test]
+    fn prose_is_wrapped_and_tables_are_not() {
+        let word = "w".repeat(59);
+        assert_eq!(wrapped(&format!("- {word} {word} - x")), format!("- {word}\n  {word} - x\n"));
+        let table = format!("| {word} {word} {word} |\n");
+        assert_eq!(wrapped(&table), table);
+        assert_eq!(wrapped("a\n\nb"), "a\n\nb\n");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::{Component, Path};
 
 use anyhow::{Context, Result, bail};
 
-use super::{Compared, Comparison, computed, words};
+use super::comparison::{Compared, Comparison, computed, words};
 use crate::results::{Column, Experiment, Table, Value};
 use crate::text;
 

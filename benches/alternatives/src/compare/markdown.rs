@@ -1,6 +1,6 @@
 //! The comparison as Markdown: methods as columns would be too wide, so each column of the comparison is a row.
 
-use super::{Compared, Comparison, computed, words};
+use super::comparison::{Compared, Comparison, computed, words};
 use crate::results::{Column, Experiment};
 use crate::text;
 
@@ -23,7 +23,7 @@ pub(super) fn page(comparison: &Comparison) -> String {
             out += &format!("\n### {title}\n\n{}", text::markdown(&table));
         }
     }
-    out
+    text::wrapped(&out)
 }
 
 fn table(rows: &[Compared]) -> String {

@@ -1,7 +1,9 @@
 use std::collections::BTreeMap;
+use std::fs;
 
-use super::*;
-use crate::results::Value;
+use super::comparison::KNOWN;
+use super::run;
+use crate::results::{Cell, Column, Experiment, Row, Table, Value};
 
 fn experiment(name: &str, rows: Vec<Row>) -> Experiment {
     Experiment {

@@ -14,7 +14,7 @@ use twinmask_benches::net::{LINKS, Link};
 use twinmask_model::analysis::{Analysis, Checks, analyse};
 use twinmask_model::cost;
 
-use super::Budget;
+use super::budget::Budget;
 use super::network::{LENET, onnx};
 
 /// The paper's Wi-Fi.

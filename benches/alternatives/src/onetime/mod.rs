@@ -24,3 +24,6 @@ pub use device::{Device, FailedCheck};
 pub use edge::Edge;
 pub use owner::Owner;
 pub use store::{KeyError, KeyStore, RequestKey};
+
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,7 @@ use twinmask_model::analysis::{Checks, analyse};
 use twinmask_onnx::{ImportOptions, import};
 use twinmask_ring::prf::Key;
 
-use super::{DEVICE, Seeing, infer_all};
+use super::private::{DEVICE, Seeing, infer_all};
 use crate::measure::SEED;
 use crate::measure::digits::Digits;
 use crate::measure::link::MODEL;
