@@ -1,6 +1,7 @@
 //! `alternatives`: see docs/alternatives.md.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
@@ -45,13 +46,20 @@ struct Run {
     out: Option<PathBuf>,
 }
 
-fn main() -> Result<()> {
-    match Cli::parse().command {
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
         Command::Run(args) => run(&args),
         Command::Compare { out } => compare::run(&folder(out)),
         Command::Leakage(args) => leakage::cli::run(&args),
         Command::Role(role) => roles::play(role),
-    }
+    };
+    done.map_or_else(
+        |error| {
+            eprintln!("alternatives: {error:#}");
+            ExitCode::FAILURE
+        },
+        |()| ExitCode::SUCCESS,
+    )
 }
 
 fn folder(out: Option<PathBuf>) -> PathBuf {

@@ -19,10 +19,15 @@ pub fn number(n: f64) -> String {
     }
     match n.abs() {
         a if a.fract() == 0.0 || a >= 1000.0 => grouped(n),
-        a if a >= 100.0 => format!("{n:.1}"),
-        a if a >= 10.0 => format!("{n:.2}"),
-        _ => format!("{n:.3}"),
+        a if a >= 100.0 => decimals(n, 1),
+        a if a >= 10.0 => decimals(n, 2),
+        _ => decimals(n, 3),
     }
+}
+
+fn decimals(n: f64, most: usize) -> String {
+    let text = format!("{n:.most$}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 fn grouped(n: f64) -> String {
@@ -87,8 +92,8 @@ mod tests {
 
     #[test]
     fn numbers_are_readable() {
-        let shown = [0.0, 7.0, 1234567.0, -1000.0, 0.1234, 12.345, 345.67, 1234.5].map(number);
-        assert_eq!(shown, ["0", "7", "1,234,567", "-1,000", "0.123", "12.35", "345.7", "1,234"]);
+        let shown = [0.0, 7.0, 1234567.0, -1000.0, 0.1234, 12.346, 345.67, 1234.6, 1.49].map(number);
+        assert_eq!(shown, ["0", "7", "1,234,567", "-1,000", "0.123", "12.35", "345.7", "1,235", "1.49"]);
     }
 
     #[test]

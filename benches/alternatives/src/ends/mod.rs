@@ -143,7 +143,7 @@ pub(crate) fn cells(network: &str, measured: &Measured) -> Result<Vec<Value>> {
         return Err(anyhow!("{}: {failure}", measured.label));
     }
     let (up, down) = measured.bytes.iter().fold((0.0, 0.0), |sum, b| (sum.0 + b.0, sum.1 + b.1));
-    let numbers = [measured.ms.median, up, down, measured.device_cpu_ms, measured.inferences as f64];
+    let numbers = [measured.ms.median, up.round(), down.round(), measured.device_cpu_ms, measured.inferences as f64];
     Ok([vec![network.into(), measured.label.clone().into()], numbers.map(Value::Number).to_vec()].concat())
 }
 

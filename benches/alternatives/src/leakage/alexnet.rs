@@ -100,9 +100,10 @@ pub fn communication() -> Table {
         ]),
         rows: CONVS.iter().enumerate().map(row).collect(),
         note: Some(format!(
-            "At 1 Mbit/s, 224x224 input. The picture itself, 8 bits a colour, would take {:.2} s: every partition sends \
-             more than it at 64 bits. The signal adds one plane, {:.1} %, {:.1} %, ... to the elements. The slip: with bits \
-             taken for bytes, as in the table of storage, times come out eight times too long.",
+            "At 1 Mbit/s, 224x224 input. The picture itself, 8 bits a colour, would take {:.2} s: for N = 1 to 4 the client \
+             sends more than that at 64 bits. The signal adds one plane, {:.1} %, {:.1} %, ... to the elements. The paper's \
+             own times were not at hand; its slip in the table of storage, bits printed for bytes, would make them eight \
+             times too long.",
             (224 * 224 * 3 * 8) as f64 / LINK,
             100.0 / CONVS[0].kernels as f64,
             100.0 / CONVS[1].kernels as f64,

@@ -282,7 +282,8 @@ fn latency(budget: Budget, row: &mut Row) -> Result<Table> {
         let measured = on_link(&track, runs)?;
         let ms = median(&measured.ms);
         let flops = track.analysis()?.schemes.iter().find(|s| s.name == "one-time").map_or(0, |s| s.device.total());
-        let numbers = [ms, measured.take_ms, measured.up, measured.down, flops as f64, measured.ms.len() as f64];
+        let numbers =
+            [ms, measured.take_ms, measured.up.round(), measured.down.round(), flops as f64, measured.ms.len() as f64];
         table.rows.push([vec![network.into()], numbers.map(Value::Number).to_vec()].concat());
         if network == LENET {
             let bytes = (measured.up + measured.down).round();

@@ -46,7 +46,7 @@ pub(super) async fn run(onnx: &Path, digits: &Digits) -> Result<(Table, Cell)> {
     let size =
         |path: &Path| std::fs::metadata(path).map(|m| m.len() as f64).with_context(|| path.display().to_string());
     let to_edge = size(&deployment.path(&format!("edge-b/models/{MODEL}-v2.twm")))?;
-    let lines: [(&str, f64); 8] = [
+    let lines: [(&str, f64); 7] = [
         ("plain network before, % of the digits", before),
         ("plain network after, %", after),
         ("twinmask after, %, each result equal bit for bit to the plain integer network", private),
@@ -54,7 +54,6 @@ pub(super) async fn run(onnx: &Path, digits: &Digits) -> Result<(Table, Cell)> {
         ("owner: new keys for one device (S_in, S_out = W·S_in, checks), s", issued),
         ("of it to the device: S_out and its key, bytes", keys as f64),
         ("to each edge: weights, bytes", to_edge),
-        ("retraining, new training data, requests lost", 0.0),
     ];
     let rows = lines.map(|(what, value)| vec![what.into(), Value::Number(value)]).to_vec();
     let note = "Both edges keep the old version until it is withdrawn, so devices change one by one.";
