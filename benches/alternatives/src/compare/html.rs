@@ -51,8 +51,8 @@ pub(super) fn page(comparison: &Comparison, folder: &Path) -> Result<String> {
     }
     Ok(format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
-         content=\"width=device-width\"><title>Beside twinmask</title><style>{STYLE}</style></head>\n<body>\n{body}</body>\
-         </html>\n"
+         content=\"width=device-width\"><title>Beside \
+         twinmask</title><style>{STYLE}</style></head>\n<body>\n{body}</body></html>\n"
     ))
 }
 

@@ -7,8 +7,8 @@ use crate::text;
 /// The whole page.
 pub(super) fn page(comparison: &Comparison) -> String {
     let mut out = String::from("# The other ways to offload a network privately, beside twinmask\n\n");
-    out += "Made by `alternatives compare` from the results in this folder; [the page with pictures](compare.html). Cells \
-            without a mark were measured here; (s) marks a source, named below the table. What to choose when: \
+    out += "Made by `alternatives compare` from the results in this folder; [the page with pictures](compare.html). \
+            Cells without a mark were measured here; (s) marks a source, named below the table. What to choose when: \
             [docs/alternatives.md](../../../docs/alternatives.md).\n\n";
     out += &table(&comparison.rows);
     out += &sources(&comparison.rows);

@@ -26,7 +26,8 @@ const fn conv(shape: [u64; 4], out_side: u64, pooled_side: u64) -> Conv {
     Conv { side, channels, stride, kernels, out_side, pooled_side }
 }
 
-/// As TF-Slim has it: the first convolution without padding, the others with; 3x3 max pooling of stride 2 behind 1, 2, 5.
+/// As TF-Slim has it: the first convolution without padding, the others with; 3x3 max pooling of stride 2 behind the
+/// first, second and fifth.
 const CONVS: [Conv; 5] = [
     conv([11, 3, 64, 4], 54, 26),
     conv([5, 64, 192, 1], 26, 12),
@@ -100,10 +101,10 @@ pub fn communication() -> Table {
         ]),
         rows: CONVS.iter().enumerate().map(row).collect(),
         note: Some(format!(
-            "At 1 Mbit/s, 224x224 input. The picture itself, 8 bits a colour, would take {:.2} s: for N = 1 to 4 the client \
-             sends more than that at 64 bits. The signal adds one plane, {:.1} %, {:.1} %, ... to the elements. The paper's \
-             own times were not at hand; its slip in the table of storage, bits printed for bytes, would make them eight \
-             times too long.",
+            "At 1 Mbit/s, 224x224 input. The picture itself, 8 bits a colour, would take {:.2} s: for N = 1 to 4 the \
+             client sends more than that at 64 bits. The signal adds one plane, {:.1} %, {:.1} %, ... to the \
+             elements. The paper's own times were not at hand; its slip in the table of storage, bits printed for \
+             bytes, would make them eight times too long.",
             (224 * 224 * 3 * 8) as f64 / LINK,
             100.0 / CONVS[0].kernels as f64,
             100.0 / CONVS[1].kernels as f64,
@@ -133,8 +134,8 @@ pub fn verdicts() -> Table {
         ]),
         rows: layers.iter().enumerate().map(row).collect(),
         note: Some(
-            "The slip: the paper prints N = ((n - s) + c s) l; its own 2187 needs the square. Without it every layer here \
-             would be refused."
+            "The slip: the paper prints N = ((n - s) + c s) l; its own 2187 needs the square. Without it every layer \
+             here would be refused."
                 .into(),
         ),
     }

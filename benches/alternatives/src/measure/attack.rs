@@ -1,5 +1,5 @@
-//! The attack on what an edge gets of pictures: the fresh attacker of [`linear`](super::linear), and a picture of what it
-//! made of it.
+//! The attack on what an edge gets of pictures: the fresh attacker of [`linear`](super::linear), and a picture of what
+//! it made of it.
 
 use std::path::Path;
 
@@ -69,8 +69,8 @@ impl Attacked {
             Some(s) => format!("strength {s} chosen"),
         };
         let how = format!(
-            "ridge regression on {} pictures with what the edge got of them, judged on {} others ({strength}); the mean \
-             picture alone gives {:.2} dB, SSIM {:.3}",
+            "ridge regression on {} pictures with what the edge got of them, judged on {} others ({strength}); the \
+             mean picture alone gives {:.2} dB, SSIM {:.3}",
             self.trained_on, self.judged_on, self.mean.psnr_db, self.mean.ssim
         );
         row.with(Column::AttackPicture, Cell::measured("original, as sent, rebuilt").picture(file))

@@ -15,7 +15,7 @@ use twinmask_transport::{Client, Connection, Role, TransportLimits, memory_pair_
 
 use super::measured::{Measured, SAMPLES};
 use super::owner::fresh_seed;
-use super::{Device, Edge, FailedCheck, KeyError, Owner, edge};
+use super::{Device, Edge, FailedCheck, KeyError, KeyStore, Owner, RequestKey, edge};
 use crate::measure::digits::Digits;
 use crate::measure::link::{MODEL, Runs, Track};
 use crate::measure::network::{ALEXNET, LENET, accuracy, best, data_folder, onnx};
@@ -63,7 +63,41 @@ impl Site {
 struct Used {
     answers: Vec<usize>,
     sent: Vec<Vec<u32>>,
+    supply: Supply,
+}
+
+/// Files of keys, one after the other: when one is used up the owner issues the next.
+struct Supply {
+    batch: u64,
+    /// The open file, and how many there were.
+    keys: Option<KeyStore>,
+    files: u64,
+    /// Size of a file, bytes, and time of making all, s.
+    bytes: u64,
+    seconds: f64,
+    /// What the device said when the last file was used up.
     exhausted: String,
+}
+
+impl Supply {
+    const fn new(batch: u64) -> Self {
+        Self { batch, keys: None, files: 0, bytes: 0, seconds: 0.0, exhausted: String::new() }
+    }
+
+    fn take(&mut self, site: &Site, device: &Device) -> Result<RequestKey> {
+        if let Some(keys) = &mut self.keys {
+            match keys.take(device.plan()) {
+                Err(e @ KeyError::Exhausted { .. }) => self.exhausted = text_without_folder(&e),
+                taken => return Ok(taken?),
+            }
+        }
+        let (path, bytes, seconds) = site.issue("keys", self.batch)?;
+        let keys = self.keys.insert(device.keys(&path)?);
+        // It stays open; the next file takes its name.
+        std::fs::remove_file(&path)?;
+        (self.files, self.bytes, self.seconds) = (self.files + 1, bytes, self.seconds + seconds);
+        Ok(keys.take(device.plan())?)
+    }
 }
 
 /// Runs the experiment; pictures go to `out`.
@@ -72,13 +106,12 @@ struct Used {
 /// When a program or the data is missing, or a result is not that of the plain integer network.
 pub fn run(budget: Budget, out: &Path) -> Result<Experiment> {
     let mut begun = Begun::new("onetime", budget);
-    let digits = Digits::test(&data_folder())?.first(budget.of(60, 2000, 10_000));
+    let digits = Digits::test(&data_folder())?.first(budget.of(60, 10_000, 10_000));
     let file = onnx(LENET)?;
     let plain = accuracy(&file, &digits)?;
     let site = Site::new(&file)?;
-    let (keys, bytes, seconds) = site.issue("keys", digits.len() as u64)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let used = runtime.block_on(use_up(&site, &keys, &digits))?;
+    let used = runtime.block_on(use_up(&site, Supply::new(budget.of(20, 1000, 1000) as u64), &digits))?;
     let caught = runtime.block_on(cheat(&site, budget.of(5, 100, 1000)))?;
     let k = site.owner.plan.groups()[0].k();
     let attacked = attack::run(&used.sent, k, &digits, &out.join(PICTURE))?;
@@ -95,7 +128,13 @@ pub fn run(budget: Budget, out: &Path) -> Result<Experiment> {
         .with(Column::Integrity, Cell::measured(caught));
     let mut row = attacked.into_row(row, PICTURE);
     let found = begun.found();
-    let mut storage = vec![storage_row(LENET, &site, bytes, digits.len() as u64, seconds)?];
+    let mut storage = vec![storage_row(
+        LENET,
+        &site,
+        used.supply.bytes,
+        used.supply.batch,
+        used.supply.seconds / used.supply.files as f64,
+    )?];
     let per_1000 = storage[0][3].clone();
     row = row.with(
         Column::DeviceStorageBytes,
@@ -106,7 +145,7 @@ pub fn run(budget: Budget, out: &Path) -> Result<Experiment> {
     let (_, bytes, seconds) = heavy.issue("keys", requests)?;
     storage.push(storage_row(ALEXNET, &heavy, bytes, requests, seconds)?);
     found.tables.insert("One-time keys: storage".into(), storage_table(storage));
-    found.tables.insert("One-time keys: when they run out".into(), exhausted_table(&used.exhausted));
+    found.tables.insert("One-time keys: when they run out".into(), exhausted_table(&used.supply));
     found.tables.insert("One-time keys: latency".into(), latency(budget, &mut row)?);
     found.pictures.insert("Original digits, what the edge got of them, what was rebuilt".into(), PICTURE.into());
     found.differences = differences();
@@ -128,29 +167,29 @@ fn described(row: Row) -> Row {
         )
 }
 
-/// One inference per digit over QUIC on loopback, until keys run out; each is held against the plain integer network.
-async fn use_up(site: &Site, keys: &Path, digits: &Digits) -> Result<Used> {
+/// One inference per digit over QUIC on loopback, with as many files of keys as it takes; each is held against the
+/// plain integer network.
+async fn use_up(site: &Site, supply: Supply, digits: &Digits) -> Result<Used> {
     let edge = Arc::new(Edge::load(&site.edge_dir(), MODEL)?);
     let server = edge::bind("127.0.0.1:0", &site.edge_dir(), TransportLimits::lan()).await?;
     let address = server.local_addr()?.to_string();
     let serving = tokio::spawn(edge::accept(server, edge));
     let identity = DeviceDir::open(&site.device_dir())?.identity()?;
     let connection = Client::connect(&address, &Role::EdgeB, &identity, &TransportLimits::lan(), PATIENCE).await?;
-    let used = infer_all(site, &connection, keys, digits).await;
+    let used = infer_all(site, &connection, supply, digits).await;
     connection.shutdown(0, "done").await;
     serving.abort();
     used
 }
 
-async fn infer_all(site: &Site, edge: &Connection, keys: &Path, digits: &Digits) -> Result<Used> {
+async fn infer_all(site: &Site, edge: &Connection, mut supply: Supply, digits: &Digits) -> Result<Used> {
     let mut device = Device::open(&site.device_dir(), MODEL, edge, SAMPLES, &fresh_seed()?).await?;
     let plain = Twinmask::local(site.device_dir())?;
     let shape = plain.inputs().tensors[0].shape.clone();
-    let mut keys = device.keys(keys)?;
     let (mut answers, mut sent) = (Vec::new(), Vec::new());
     for i in 0..digits.len() {
         let input = digits.input(i);
-        let found = device.infer(keys.take(device.plan())?, &input).await?;
+        let found = device.infer(supply.take(site, &device)?, &input).await?;
         let expected = plain.run(Tensor::new(shape.clone(), input)?).await?.outputs[0].tensor.to_f32();
         if found != expected {
             bail!("digit {i}: {found:?} is not what the plain integer network gives, {expected:?}");
@@ -158,11 +197,7 @@ async fn infer_all(site: &Site, edge: &Connection, keys: &Path, digits: &Digits)
         answers.push(best(&found));
         sent.push(device.sent_first().to_vec());
     }
-    match keys.take(device.plan()) {
-        Err(e @ KeyError::Exhausted { .. }) => Ok(Used { answers, sent, exhausted: text_without_folder(&e) }),
-        Err(e) => Err(e.into()),
-        Ok(_) => bail!("a key more than were made"),
-    }
+    Ok(Used { answers, sent, supply })
 }
 
 /// The error's text with the file's name alone: its folder is a temporary one.
@@ -250,11 +285,11 @@ fn storage_table(rows: Vec<Vec<Value>>) -> Table {
     }
 }
 
-fn exhausted_table(text: &str) -> Table {
+fn exhausted_table(supply: &Supply) -> Table {
     Table {
-        columns: titles(&["what the device says to the next request"]),
-        rows: vec![vec![text.into()]],
-        note: Some("It sends nothing then. twinmask's keys do not run out.".into()),
+        columns: titles(&["keys of a file", "files used", "what the device says when a file is used up"]),
+        rows: vec![vec![(supply.batch as f64).into(), (supply.files as f64).into(), supply.exhausted.clone().into()]],
+        note: Some("It sends nothing until it has another file. twinmask's keys do not run out.".into()),
     }
 }
 
@@ -332,8 +367,8 @@ fn words(words: &[&str]) -> Vec<String> {
 
 fn differences() -> Vec<String> {
     vec![
-        "LEP-CNN's elements are 160 bits wide; here they have the ring's k bits (28), enough for exact integers and for \
-         uniform masks. Keys and traffic are smaller by that factor, the scheme is the same."
+        "LEP-CNN's elements are 160 bits wide; here they have the ring's k bits (28), enough for exact integers and \
+         for uniform masks. Keys and traffic are smaller by that factor, the scheme is the same."
             .into(),
         "The publication gives AlexNet on a Raspberry Pi and an edge beside it; latencies here are of processes on one \
          machine with a shaped link, and mostly the link's."

@@ -8,8 +8,8 @@
 //! device            z - S_out = W·x        exactly; the pair is wiped before it is used, and never used again
 //! ```
 //!
-//! Integers, rings, layers, checks of samples and QUIC are twinmask's own, so that only the scheme differs: elements have
-//! the ring's k bits instead of the publication's 160.
+//! Integers, rings, layers, checks of samples and QUIC are twinmask's own, so that only the scheme differs: elements
+//! have the ring's k bits instead of the publication's 160.
 
 pub mod device;
 pub mod edge;

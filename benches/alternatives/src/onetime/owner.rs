@@ -42,8 +42,8 @@ impl Owner {
         Ok(Self { plan: bundle.plan, digest, layers })
     }
 
-    /// Writes keys for `requests` requests to `path`, readable by its owner alone; gives the file's size in bytes. Their
-    /// secrets come from `seed`, which must never be given twice.
+    /// Writes keys for `requests` requests to `path`, readable by its owner alone; gives the file's size in bytes.
+    /// Their secrets come from `seed`, which must never be given twice.
     ///
     /// # Errors
     /// When the file is there already, or cannot be written.

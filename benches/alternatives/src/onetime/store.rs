@@ -124,8 +124,8 @@ impl fmt::Display for KeyError {
             ),
             Self::OtherModel { path, found, expected } => write!(
                 f,
-                "{}: keys for the model {found}, the device has {expected}: after an update of the model all keys that are \
-                 left are void, ask the owner for new ones",
+                "{}: keys for the model {found}, the device has {expected}: after an update of the model all keys \
+                 that are left are void, ask the owner for new ones",
                 path.display()
             ),
             Self::Malformed(path) => write!(f, "{}: no file of one-time keys, or cut short", path.display()),

@@ -67,10 +67,10 @@ pub fn run(budget: Budget, out: &Path) -> Result<Experiment> {
     found.tables.insert("twinmask: latency".into(), table);
     found.rows = rows;
     found.differences = vec![
-        "The update is a retraining in miniature: the same network with all weights moved by seeded noise. What it costs \
-         depends on shapes alone, not on how weights came to be."
+        "The update is a retraining in miniature: the same network with all weights moved by seeded noise. What it \
+         costs depends on shapes alone, not on how weights came to be."
             .into(),
-        "The attack is on edge B, which gets what depends on the data. Edge A gets a seed from which it expands its mask."
+        "The attack is on edge B, which gets what depends on the data. Edge A gets a seed to expand its mask from."
             .into(),
     ];
     Ok(begun.done())
@@ -91,8 +91,8 @@ fn described(row: Row, mode: Mode) -> Row {
         .with(
             Column::Integrity,
             Cell::cited(
-                "Freivalds' check of every layer and 16 spot checks: a wrong answer passes with probability at most 2/q, \
-                 q = 2^61 - 1",
+                "Freivalds' check of every layer and 16 spot checks: a wrong answer passes with probability at most \
+                 2/q, q = 2^61 - 1",
                 format!("{ARGUMENT}; `make test` runs lying edges"),
             ),
         )

@@ -1,4 +1,5 @@
-//! twinmask's own rows, through the release programs and the device's library: modes `split` and `relay`, default checks.
+//! twinmask's own rows, through the release programs and the device's library: modes `split` and `relay`, default
+//! checks.
 
 mod experiment;
 mod private;

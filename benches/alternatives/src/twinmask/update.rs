@@ -59,8 +59,8 @@ pub(super) async fn run(onnx: &Path, digits: &Digits) -> Result<(Table, Cell)> {
     let note = "Both edges keep the old version until it is withdrawn, so devices change one by one.";
     let columns = ["", "measured"].map(str::to_owned).to_vec();
     let cell = Cell::measured(format!(
-        "yes: a new S_out of {keys} bytes per device in {issued:.2} s, nothing retrained; accuracy {private:.2} % where the \
-         new plain network has {after:.2} %"
+        "yes: a new S_out of {keys} bytes per device in {issued:.2} s, nothing retrained; accuracy {private:.2} % \
+         where the new plain network has {after:.2} %"
     ));
     Ok((Table { columns, rows, note: Some(note.into()) }, cell))
 }
