@@ -5,6 +5,7 @@ pub mod ends;
 pub mod leakage;
 pub mod measure;
 pub mod onetime;
+pub mod payload;
 pub mod results;
 pub mod roles;
 pub mod text;

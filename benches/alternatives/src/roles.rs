@@ -8,7 +8,7 @@ use twinmask_benches::baseline::client::{self, Request, Scheme};
 use twinmask_benches::baseline::server;
 use twinmask_transport::TransportLimits;
 
-use crate::onetime;
+use crate::{onetime, payload};
 
 /// Hidden commands; the first two are those that the link benchmark's [`Site`](twinmask_benches::net::deploy::Site)
 /// asks for.
@@ -46,6 +46,30 @@ pub enum Role {
         runs: usize,
         #[arg(long)]
         warmup: usize,
+    },
+    /// Take payloads
+    #[command(hide = true)]
+    PayloadServe {
+        #[arg(long)]
+        listen: String,
+        #[arg(long)]
+        identity: PathBuf,
+        #[arg(long, value_parser = limits)]
+        network: TransportLimits,
+    },
+    /// Send payloads
+    #[command(hide = true)]
+    PayloadClient {
+        #[arg(long)]
+        dir: PathBuf,
+        #[arg(long)]
+        bytes: u32,
+        #[arg(long)]
+        runs: usize,
+        #[arg(long)]
+        server: String,
+        #[arg(long, value_parser = limits)]
+        network: TransportLimits,
     },
     /// Be the edge of the one-time keys
     #[command(hide = true)]
@@ -102,6 +126,12 @@ pub fn play(role: Role) -> Result<()> {
                 let request =
                     Request { dir: &dir, model: &model, servers: &server, scheme, limits: network, warmup, runs };
                 println!("{}", serde_json::to_string(&client::measure(&request).await?)?);
+                Ok(())
+            }
+            Role::PayloadServe { listen, identity, network } => payload::serve(&listen, &identity, network).await,
+            Role::PayloadClient { dir, bytes, runs, server, network } => {
+                let job = payload::Job { dir, bytes, runs, server, network };
+                println!("{}", serde_json::to_string(&payload::measure(&job).await?)?);
                 Ok(())
             }
             Role::OnetimeServe { listen, dir, model, network } => {

@@ -6,10 +6,10 @@ use anyhow::{Result, bail};
 
 use crate::measure::Budget;
 use crate::results::Experiment;
-use crate::{ends, onetime, twinmask};
+use crate::{ends, onetime, payload, twinmask};
 
-/// Their names.
-pub const EXPERIMENTS: [&str; 3] = ["onetime", "ends", "twinmask"];
+/// Their names; the last is about the rows of others.
+pub const EXPERIMENTS: [&str; 4] = ["onetime", "ends", "twinmask", payload::NAME];
 
 /// Runs the experiment `name`; its pictures and results go to the folder `out`.
 ///
@@ -21,6 +21,7 @@ pub fn run(name: &str, budget: Budget, out: &Path) -> Result<Experiment> {
         "onetime" => onetime::experiment::run(budget, out)?,
         "ends" => ends::run(budget, out)?,
         "twinmask" => twinmask::run(budget, out)?,
+        payload::NAME => payload::run(budget, out)?,
         other => bail!("no experiment '{other}': there are {}", EXPERIMENTS.join(", ")),
     };
     println!("{}: {} s", found.write(out)?.display(), found.took_s);

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::leakage::alexnet;
 use crate::results::{Cell, Column, Experiment, Row, Table};
-use crate::text;
+use crate::{payload, text};
 
 /// An experiment: its name, what its row is called while it was not run, and its heading.
 pub(super) struct Known {
@@ -47,7 +47,15 @@ impl Compared {
     /// # Errors
     /// The text that stands for what was not measured.
     pub(super) fn cell(&self, column: Column) -> Result<&Cell, String> {
-        let missing = || format!("not measured: `alternatives run {}`", self.experiment);
+        let knows = |c| self.row.columns.contains_key(&c);
+        let measuring = match column {
+            // What is sent has to be known first.
+            Column::LatencyMs if payload::OF.contains(&&*self.experiment) && knows(Column::BytesPerInference) => {
+                payload::NAME
+            }
+            _ => &self.experiment,
+        };
+        let missing = || format!("not measured: `alternatives run {measuring}`");
         self.row.columns.get(&column).ok_or_else(missing)
     }
 }
@@ -68,7 +76,14 @@ impl Comparison {
     pub(super) fn read(folder: &Path) -> Result<Self> {
         let read = |known: &'static Known| Ok((known, Experiment::read(folder, known.name)?));
         let experiments = KNOWN.iter().map(read).collect::<Result<Vec<_>>>()?;
-        let rows = experiments.iter().flat_map(|(known, found)| rows_of(known, found.as_ref())).collect();
+        let mut rows: Vec<Compared> =
+            experiments.iter().flat_map(|(known, found)| rows_of(known, found.as_ref())).collect();
+        for latency in Experiment::read(folder, payload::NAME)?.map_or_else(Vec::new, |e| e.rows) {
+            let named = |r: &&mut Compared| payload::key(&r.experiment, &r.row.method) == latency.method;
+            if let Some(found) = rows.iter_mut().find(named) {
+                latency.columns.into_iter().for_each(|(c, cell)| drop(found.row.columns.entry(c).or_insert(cell)));
+            }
+        }
         Ok(Self { rows, experiments })
     }
 }

@@ -53,6 +53,22 @@ fn the_page_holds_everything_and_says_what_is_missing() {
     assert_eq!(rows[0]["columns"]["accuracy"]["value"], 89.25);
 }
 
+/// The latency of a row that sends once is measured apart from its experiment.
+#[test]
+fn latencies_of_payloads_reach_their_rows() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let bare = |name: &str, row: Row| Experiment { pictures: BTreeMap::new(), ..experiment(name, vec![row]) };
+    let sends = Row::new("N=1").with(Column::BytesPerInference, Cell::measured(5000.0));
+    bare("partition", sends).write(folder.path()).expect("written");
+    run(folder.path()).expect("compared");
+    let page = || fs::read_to_string(folder.path().join("compare.md")).expect("a table");
+    assert!(page().contains("not measured: `alternatives run payload`"), "the command that would");
+    let latency = Row::new("partition: N=1").with(Column::LatencyMs, Cell::measured(12.25));
+    bare("payload", latency).write(folder.path()).expect("written");
+    run(folder.path()).expect("compared");
+    assert!(page().contains("12.25") && !page().contains("`alternatives run payload`"), "{}", page());
+}
+
 #[test]
 fn a_picture_that_is_missing_is_named() {
     let folder = tempfile::tempdir().expect("a folder");

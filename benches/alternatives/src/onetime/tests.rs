@@ -194,7 +194,9 @@ async fn the_edge_gets_something_else_each_time_and_serves_only_who_may() {
     let equal = sent[0].iter().zip(&sent[1]).filter(|(a, b)| a == b).count();
     assert!(sent[0].len() == 784 && equal < 3, "{equal} of 784 elements are the same for one picture");
 
-    let (mut stranger, _connection) = site.device(Edge::load(&site.edge_dir(), MODEL).expect("a folder"), &[]).await;
-    let key = keys.take(stranger.plan()).expect("a key");
-    assert!(stranger.infer(key, &input(0)).await.is_err(), "its certificate names no model");
+    let (stranger, there) = memory_pair_for(Role::device("d").expect("a name"), &[], Role::EdgeB);
+    let edge = Edge::load(&site.edge_dir(), MODEL).expect("a folder");
+    Arc::new(edge).session(there).await;
+    let reason = format!("{:?}", stranger.closed().await);
+    assert!(reason.contains("does not name the model"), "{reason}");
 }
