@@ -81,7 +81,9 @@ impl Comparison {
         for latency in Experiment::read(folder, payload::NAME)?.map_or_else(Vec::new, |e| e.rows) {
             let named = |r: &&mut Compared| payload::key(&r.experiment, &r.row.method) == latency.method;
             if let Some(found) = rows.iter_mut().find(named) {
-                latency.columns.into_iter().for_each(|(c, cell)| drop(found.row.columns.entry(c).or_insert(cell)));
+                for (column, cell) in latency.columns {
+                    found.row.columns.entry(column).or_insert(cell);
+                }
             }
         }
         Ok(Self { rows, experiments })
