@@ -80,9 +80,8 @@ fn bytes_of(row: &Row) -> Option<u32> {
     }
 }
 
-/// Takes payloads at `listen` with the edge's identity from the folder `identity`; prints `listening on ADDR` when it is
-/// ready.
-/// Returns only on failure.
+/// Takes payloads at `listen` with the edge's identity from the folder `identity`; prints `listening on ADDR` when
+/// ready. Returns only on failure.
 ///
 /// # Errors
 /// When identity or address cannot be used.

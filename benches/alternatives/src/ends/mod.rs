@@ -10,9 +10,10 @@ use twinmask_benches::lines::onnxruntime;
 use twinmask_benches::net::rows::{LAYERS_F32, Row as Measured, Scheme};
 use twinmask_benches::stats::median;
 
+use crate::measure::data::data_folder;
 use crate::measure::digits::Digits;
 use crate::measure::link::{Runs, Track};
-use crate::measure::network::{ALEXNET, LENET, accuracy, data_folder, onnx};
+use crate::measure::network::{ALEXNET, LENET, accuracy, onnx};
 use crate::measure::quality::{mse, psnr, ssim};
 use crate::measure::{Begun, Budget, picture};
 use crate::results::{Cell, Column, Experiment, Row, Table, Value};

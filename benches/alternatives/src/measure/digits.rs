@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use flate2::read::GzDecoder;
 
-use super::network::data_file;
+use super::data::data_file;
 
 /// Most digits of a file: announced lengths beyond are refused before anything is allocated.
 const MOST: usize = 100_000;

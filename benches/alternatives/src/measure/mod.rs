@@ -6,6 +6,7 @@
 
 pub mod attack;
 mod budget;
+pub mod data;
 pub mod digits;
 pub mod linear;
 pub mod link;

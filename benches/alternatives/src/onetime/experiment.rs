@@ -16,9 +16,10 @@ use twinmask_transport::{Client, Connection, Role, TransportLimits, memory_pair_
 use super::measured::{Measured, SAMPLES};
 use super::owner::fresh_seed;
 use super::{Device, Edge, FailedCheck, KeyError, KeyStore, Owner, RequestKey, edge};
+use crate::measure::data::data_folder;
 use crate::measure::digits::Digits;
 use crate::measure::link::{MODEL, Runs, Track};
-use crate::measure::network::{ALEXNET, LENET, accuracy, best, data_folder, onnx};
+use crate::measure::network::{ALEXNET, LENET, accuracy, best, onnx};
 use crate::measure::{Begun, Budget, attack};
 use crate::results::{Cell, Column, Experiment, Row, Table, Value};
 

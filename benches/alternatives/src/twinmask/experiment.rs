@@ -10,9 +10,10 @@ use twinmask_device::Mode;
 use super::private::{DEVICE, Seeing, infer_all};
 use super::update;
 use crate::ends::cells;
+use crate::measure::data::data_folder;
 use crate::measure::digits::Digits;
 use crate::measure::link::{MODEL, Runs, Track};
-use crate::measure::network::{ALEXNET, LENET, accuracy, data_folder, onnx};
+use crate::measure::network::{ALEXNET, LENET, accuracy, onnx};
 use crate::measure::{Begun, Budget, attack};
 use crate::results::{Cell, Column, Experiment, Row, Table};
 
