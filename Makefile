@@ -23,6 +23,7 @@ check:
 test: build
 	@rm -f target/skipped-tests.txt
 	$(CARGO) test --release --workspace --quiet
+	$(CARGO) test --release --quiet -p twinmask-edge --features shuttle --lib shuttle_tests
 	@if [ -s target/skipped-tests.txt ]; then \
 	  echo "$$(sort -u target/skipped-tests.txt | wc -l) tests skipped, because the data folder (TWINMASK_DATA) is not there:"; \
 	  sort -u target/skipped-tests.txt; \

@@ -3,7 +3,7 @@
 
 BENCH_PYTHON := target/bench-venv/bin/python
 
-.PHONY: bench-build bench-venv bench-kernels bench-linear bench-loopback bench-encodings bench-links bench-weak bench-instructions bench-timing
+.PHONY: bench-build bench-venv bench-kernels bench-linear bench-loopback bench-encodings bench-links bench-weak bench-instructions bench-timing bench-hostile
 
 bench-build: build
 	$(CARGO) build --release -p twinmask-benches
@@ -40,3 +40,7 @@ bench-instructions: bench-build bench-venv
 # What times tell of the data; says so of each loop above dudect's bound.
 bench-timing: bench-build
 	target/release/timing
+
+# What hostile devices, and those that are only there, cost an edge and other devices; about 20 minutes.
+bench-hostile: bench-build
+	target/release/hostile

@@ -88,8 +88,17 @@ impl Deployment {
     /// # Errors
     /// When one does not get ready.
     pub fn edges(&self, relay: bool, args: &[&str]) -> Result<Pair> {
+        self.edges_of(relay, args, |_| Ok(Stdio::inherit()))
+    }
+
+    /// The same; what the edge of a name logs goes to `log` of it.
+    ///
+    /// # Errors
+    /// When one does not get ready, and those of `log`.
+    pub fn edges_of(&self, relay: bool, args: &[&str], log: impl Fn(&str) -> Result<Stdio>) -> Result<Pair> {
         let start = |name: &str, peer: Option<&str>| {
             let mut command = Command::new(program(name)?);
+            command.stderr(log(name)?);
             command.arg("--dir").arg(self.path(name)).args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
             command.args(peer.iter().flat_map(|p| ["--peer", p])).args(args);
             Edge::start(&mut command)

@@ -21,10 +21,10 @@ impl Device {
     /// Opens the device that `builder` describes, as [`Builder::open`] does.
     ///
     /// # Errors
-    /// [`DeviceError`]; [`DeviceError::Runtime`] when the system gives no thread.
+    /// [`DeviceError`]; [`DeviceError::Runtime`] when the system gives no thread or descriptors.
     pub fn open(builder: Builder) -> Result<Self, DeviceError> {
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
-        let runtime = runtime.worker_threads(1).enable_all().build().map_err(DeviceError::Runtime)?;
+        let runtime = twinmask_transport::runtime(runtime.worker_threads(1)).map_err(DeviceError::Runtime)?;
         let device = runtime.block_on(builder.open())?;
         Ok(Self { device, runtime: Arc::new(runtime) })
     }

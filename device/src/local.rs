@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use twinmask_codec::{LayerId, RoundId};
-use twinmask_kernels::{Kernels, Linear, Scratch, elementwise};
+use twinmask_kernels::{Linear, Scratch, elementwise};
 use twinmask_model::bundle::{DeviceBundle, Rows};
 use twinmask_model::plan::Plan;
 
@@ -29,7 +29,7 @@ impl Local {
             return Err(DeviceError::Model { model: bundle.model.model.clone(), source: ModelError::NoWeights });
         }
         let plan = bundle.model.plan.clone();
-        let kernel = Kernels::native().named("portable").expect("every CPU has the portable kernel");
+        let kernel = twinmask_kernels::portable();
         let prepare =
             |(l, rows): (LayerId, &Rows)| kernel.prepare(plan.layer(l).geometry(), &rows.weights, plan.k_of(l));
         let layers = plan.layer_ids().zip(&bundle.rows).map(prepare).collect();

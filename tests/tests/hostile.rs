@@ -4,23 +4,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
 use tokio::task::JoinSet;
-use twinmask_codec::Counter;
 use twinmask_device::engine::infer;
 use twinmask_device::engine::{Session, SessionOptions};
 use twinmask_device::{DeviceError, Model};
 use twinmask_edge::{Config, Edge, Limits};
 use twinmask_masking::Integrity;
-use twinmask_ring::prf::Key;
-use twinmask_testkit::numbers;
+use twinmask_testkit::{numbers, pester};
 use twinmask_tests::flipper::{Flip, Part, wire};
 use twinmask_tests::networks::{save, tiny};
 use twinmask_tests::{Deployment, Pair, kernels};
-use twinmask_transport::frame_io::write_frame;
 use twinmask_transport::{Client, Connection, Identity, Role, TransportLimits, memory_pair_as};
-use twinmask_wire::message::{Claim, Infer, Open, Prf, Secret};
-use twinmask_wire::{Codec, CodecChoice, FrameType};
+use twinmask_wire::CodecChoice;
 
 /// Longest wait of a device for an answer that a flipped length has made impossible.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -159,54 +154,6 @@ async fn one_flipped_bit_never_gives_a_wrong_result() {
     assert_eq!(panics.load(Ordering::SeqCst), 0, "something panicked on the way");
 }
 
-/// Bytes of a client that means harm or has lost its mind.
-fn rubbish(i: u64) -> Vec<u8> {
-    let mut words = vec![0; 700];
-    Key::derive("rubbish", &[]).fill(i, 32, &mut words);
-    let random: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
-    let header = |kind: u8, flags: u16, body: u32, payload: u32| {
-        let tail = [flags.to_le_bytes().as_slice(), &body.to_le_bytes(), &payload.to_le_bytes()].concat();
-        [b"TWMK".as_slice(), &[twinmask_wire::VERSION, kind], &tail, &random].concat()
-    };
-    match i % 6 {
-        0 => random,
-        1 => header(1, 0, 64, 0),
-        2 => header(7, 0, 4, u32::MAX),
-        3 => header(7, 1, 4, 1 << 29),
-        4 => header((i % 16) as u8, 0, 4096, 0),
-        _ => random[..(i % 50) as usize].to_vec(),
-    }
-}
-
-/// Sends rubbish, on the control stream (`opened` false) or on the streams of an inference of a proper session.
-async fn pester(connection: &Connection, i: u64, opened: bool, digest: [u8; 32]) {
-    let seed = (connection.peer().role == Role::EdgeA).then_some(Secret([7; 32]));
-    let open =
-        Open { session: [9; 16], digest, seed, prfs: vec![Prf::ChaCha20], codec: CodecChoice::Auto, ticket: None };
-    let Ok((mut control, _answers)) = connection.open_bi().await else { return };
-    if !opened {
-        let _ = control.write_all(&rubbish(i)).await;
-        let _ = control.finish();
-    } else {
-        let _ = write_frame(&mut control, FrameType::Open, &open, Codec::Packed, &[]).await;
-        if i.is_multiple_of(2) {
-            let _ =
-                write_frame(&mut control, FrameType::Claim, &Claim { counter: Counter::new(0) }, Codec::Packed, &[])
-                    .await;
-        }
-        let Ok((mut stream, _answers)) = connection.open_bi().await else { return };
-        if !i.is_multiple_of(3) {
-            let infer = Infer { counter: Counter::new(i % 2), exact: true, relay: false };
-            let _ = write_frame(&mut stream, FrameType::Infer, &infer, Codec::Packed, &[]).await;
-        }
-        let _ = stream.write_all(&rubbish(i)).await;
-        let _ = stream.finish();
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    let _ = tokio::time::timeout(Duration::from_millis(150), connection.closed()).await;
-    connection.close(0, "");
-}
-
 /// If this fails, one device that was broken into takes an edge down for all.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rubbish_from_a_known_device() {
@@ -223,7 +170,7 @@ async fn rubbish_from_a_known_device() {
                     let limits = TransportLimits::lan();
                     let connected = Client::connect(&address, &role, &identity, &limits, Duration::from_secs(10)).await;
                     if let Ok(connection) = connected {
-                        pester(&connection, i, i % 2 == 1, digest).await;
+                        pester(&connection, i, i % 2 == 1, digest, Duration::from_millis(150)).await;
                         return true;
                     }
                     false

@@ -1,12 +1,12 @@
 //! How far ahead edges work, and the bytes that sessions may set aside, bounded for each device and in total.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use metrics::Gauge;
 use tokio::sync::Notify;
 
-use crate::lock::locked;
+use crate::lock::{Mutex, locked};
 
 /// Counters above the highest one whose inference is over that edge A works ahead, and that edge B has room for: while
 /// one runs nothing is added, so that it has the machine.
@@ -79,6 +79,12 @@ impl Budget {
         drop(granted);
         self.gauge.increment(bytes as f64);
         Grant { budget: Arc::clone(self), device: Arc::clone(device), bytes }
+    }
+
+    /// Bytes that are granted now.
+    #[cfg(test)]
+    pub(crate) fn granted(&self) -> usize {
+        locked(&self.granted).all
     }
 
     /// Told when bytes come back.

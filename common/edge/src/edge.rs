@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -20,7 +20,7 @@ use crate::daemon::config::{Config, FIRST_WINDOW, Limits};
 use crate::daemon::meters::Meters;
 use crate::error::StartError;
 use crate::fault::{Fault, refused};
-use crate::lock::locked;
+use crate::lock::{Mutex, locked};
 use crate::models::{MODELS_DIR, Model, Models};
 use crate::relay::inbox::Inboxes;
 use crate::relay::line::Line;

@@ -24,6 +24,10 @@ mod serve;
 mod session;
 
 #[cfg(test)]
+mod random_tests;
+#[cfg(all(test, feature = "shuttle"))]
+mod shuttle_tests;
+#[cfg(test)]
 mod test_support;
 
 pub use daemon::cli::run;

@@ -71,6 +71,16 @@ impl Model {
         Model { name: bundle.model, title, digest, plan, layers, gathers, lengths }
     }
 
+    /// Which kernels compute its layers, in runs of the same, for the log.
+    fn kernels(&self) -> String {
+        let runs = self.layers.chunk_by(|a, b| a.picked() == b.picked());
+        let text = |run: &[Arc<dyn Linear>]| match run {
+            [one] => one.picked().to_owned(),
+            many => format!("{} x{}", many[0].picked(), many.len()),
+        };
+        runs.map(text).collect::<Vec<_>>().join(", ")
+    }
+
     /// Most bytes that an inference of this model holds at the edge `role` while it runs: an upload, of which nothing
     /// is left when it is computed, or an answer.
     pub(crate) fn held(&self, role: Role) -> usize {
@@ -108,11 +118,12 @@ impl Models {
                 Some(model) => Arc::clone(model),
                 None => Arc::new(Model::prepare(bundle, digest, kernel)),
             };
-            let ms = begun.elapsed().as_millis() as u64;
+            let (ms, kernels) = (begun.elapsed().as_millis() as u64, model.kernels());
             tracing::info!(
                 model = model.title,
                 digest = short(&digest),
                 layers = model.layers.len(),
+                kernels,
                 ms,
                 "model loaded"
             );

@@ -1,6 +1,6 @@
 //! What the rounds of one session are computed with, and answered.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use twinmask_codec::{Counter, RoundId};
@@ -17,6 +17,7 @@ use crate::compute::queue::{ComputeError, Done, Pending, Turn};
 use crate::compute::shares::{Masks, Shares};
 use crate::edge::Edge;
 use crate::fault::{Fault, refused, within};
+use crate::lock::Mutex;
 use crate::models::Model;
 
 /// Model, masks and codec of one session. Gone, and its keys wiped, with the last of its jobs: what was computed ahead

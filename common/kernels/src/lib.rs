@@ -5,5 +5,6 @@ pub mod elementwise;
 pub mod linear;
 
 pub use linear::{
-    Input, Kernel, Kernels, Linear, MAX_WEIGHT_BITS, Scratch, UnknownKernel, check, default_kernel, item, naive, split,
+    Input, KERNEL_MEMORY, Kernel, Kernels, Linear, MAX_WEIGHT_BITS, Scratch, UnknownKernel, check, default_kernel,
+    item, naive, portable, split,
 };

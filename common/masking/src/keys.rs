@@ -2,7 +2,7 @@
 //! per layer `S_out = W·S_in mod 2^k`.
 
 use twinmask_codec::{GroupId, LayerId};
-use twinmask_kernels::{Kernels, Scratch};
+use twinmask_kernels::Scratch;
 use twinmask_model::bundle::{DeviceBundle, Digest};
 use twinmask_model::plan::{Group, Plan};
 use twinmask_ring::pack::{self, PackError};
@@ -24,7 +24,7 @@ pub fn s_in(device_key: &[u8; 32], digest: &Digest, g: GroupId, k: u32, len: usi
 /// If `weights` are not those of the plan's layers.
 #[must_use]
 pub fn s_out(device_key: &[u8; 32], digest: &Digest, plan: &Plan, weights: &[Vec<i16>]) -> Vec<Zeroizing<Vec<u8>>> {
-    let kernel = Kernels::native().named("portable").expect("the portable kernel is in every build");
+    let kernel = twinmask_kernels::portable();
     let mut scratch = Scratch::default();
     let mut out = vec![Zeroizing::default(); plan.layers().len()];
     for (g, group) in plan.numbered_groups() {

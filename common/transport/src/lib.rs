@@ -26,6 +26,7 @@ mod range;
 mod revocation;
 mod role;
 mod server;
+mod socket;
 mod stream;
 mod tls;
 mod twin;
@@ -38,7 +39,7 @@ pub use handshakes::{HandshakeLimits, HandshakeOverrides};
 pub use identity::{CA_FILE, CERT_FILE, CRL_FILE, Identity, KEY_FILE, read_certificate};
 pub use limits::{TransportLimits, TransportOverrides};
 pub use permissions::check_private_permissions;
-pub use process::{Kept, keep_memory};
+pub use process::{Kept, keep_memory, runtime};
 #[doc(hidden)]
 pub use provider::provider;
 pub use quic::Client;

@@ -36,3 +36,16 @@ pub fn keep_memory() -> io::Result<Kept> {
     }
     Ok(Kept { locked: false })
 }
+
+/// Descriptors that a runtime takes, and a few for who wants to say what is missing.
+const DESCRIPTORS: usize = 8;
+
+/// Builds a runtime with all that connections need.
+///
+/// # Errors
+/// What the system does not give. tokio itself panics where it finds no descriptor for signals.
+pub fn runtime(builder: &mut tokio::runtime::Builder) -> io::Result<tokio::runtime::Runtime> {
+    let spare: io::Result<Vec<_>> = (0..DESCRIPTORS).map(|_| std::net::UdpSocket::bind("127.0.0.1:0")).collect();
+    drop(spare?);
+    builder.enable_all().build()
+}

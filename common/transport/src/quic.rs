@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{ConnectionError, Endpoint, EndpointConfig, TokioRuntime};
+use quinn::{ConnectionError, Endpoint, EndpointConfig, Runtime, TokioRuntime};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::task::JoinSet;
 
@@ -15,6 +15,7 @@ use crate::error::TransportError;
 use crate::identity::Identity;
 use crate::limits::TransportLimits;
 use crate::role::Role;
+use crate::socket::Batched;
 use crate::tls::{self, PeerCheck};
 
 /// Addresses of one host name that are tried.
@@ -173,5 +174,7 @@ pub(crate) fn endpoint(
     config
         .max_udp_payload_size(limits.max_udp_payload)
         .map_err(|e| failed(std::io::Error::other(format!("largest UDP payload: {e}"))))?;
-    Endpoint::new(config, server, socket.into(), Arc::new(TokioRuntime)).map_err(failed)
+    let socket = TokioRuntime.wrap_udp_socket(socket.into()).map_err(failed)?;
+    let socket = Batched::new(socket, limits.max_udp_payload);
+    Endpoint::new_with_abstract_socket(config, server, socket, Arc::new(TokioRuntime)).map_err(failed)
 }

@@ -77,7 +77,8 @@ pub fn main() -> ExitCode {
 fn run(Cli { settings, config, command, .. }: Cli) -> Result<()> {
     start_log(None, LOG.into())?;
     let settings = over_file(settings, config.as_deref())?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(DeviceError::Runtime)?;
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = twinmask_transport::runtime(&mut runtime).map_err(DeviceError::Runtime)?;
     runtime.block_on(async {
         match command {
             Command::Infer(args) => infer::run(settings, args).await,

@@ -7,7 +7,9 @@
 mod gate;
 #[cfg(feature = "in-memory")]
 mod in_memory;
-mod read_only;
+mod mounted;
+#[cfg(feature = "in-memory")]
+mod rubbish;
 #[cfg(feature = "secrecy")]
 pub mod secrecy;
 mod seeded;
@@ -18,6 +20,8 @@ mod wrapped;
 pub use gate::Gate;
 #[cfg(feature = "in-memory")]
 pub use in_memory::InMemory;
-pub use read_only::read_only;
+pub use mounted::{read_only, small_disk};
+#[cfg(feature = "in-memory")]
+pub use rubbish::pester;
 pub use seeded::{numbers, uniform, weights};
 pub use wrapped::{Hook, Layer, wrapped};

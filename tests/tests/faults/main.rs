@@ -1,8 +1,11 @@
 //! What a hostile world does to edges and links: every fault ends in an error that names the edge, or is not noticed at
 //! all, and the device goes on by itself when it is over. `--nocapture` shows how long that took.
 
+mod clock;
 mod kill;
 mod load;
+mod net;
+mod resources;
 
 use std::time::{Duration, Instant};
 

@@ -46,6 +46,8 @@ pub(crate) struct Wire {
     /// Frames in the order in which they came, each direction's.
     seen: Mutex<Vec<Seen>>,
     loses: Option<FrameType>,
+    /// Frames that it still carries, if it is to die.
+    left: Option<Mutex<usize>>,
 }
 
 impl Wire {
@@ -53,6 +55,21 @@ impl Wire {
     #[allow(dead_code, reason = "each test file uses its part of this module")]
     pub(crate) fn losing(kind: FrameType) -> Wire {
         Wire { loses: Some(kind), ..Wire::default() }
+    }
+
+    /// A wire that is dead after `frames` of them, in whichever direction.
+    #[allow(dead_code, reason = "each test file uses its part of this module")]
+    pub(crate) fn dying(frames: usize) -> Wire {
+        Wire { left: Some(Mutex::new(frames)), ..Wire::default() }
+    }
+
+    /// Whether it carries one more frame.
+    fn lives(&self) -> bool {
+        let Some(left) = &self.left else { return true };
+        let mut left = left.lock().expect("no panic under the lock");
+        let lives = *left > 0;
+        *left = left.saturating_sub(1);
+        lives
     }
 
     /// Frames that came since the last call.
@@ -75,6 +92,9 @@ impl Wire {
 
 impl Tap for Wire {
     fn pass(&self, up: bool, frame: Frame) -> bool {
+        if !self.lives() {
+            return false;
+        }
         let FrameHeader { kind, body_len, payload_len, .. } = frame.header;
         let passed = Passed { up, kind, body: body_len, payload: payload_len };
         let seen = Seen { passed, body: frame.body.to_vec(), payload: frame.payload };

@@ -1,8 +1,8 @@
 //! What is ahead of the inferences of one session, and what comes next.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -16,7 +16,7 @@ use crate::budget::{Budget, COUNTERS_AHEAD, Device, Grant};
 use crate::compute::payloads::Payload;
 use crate::compute::pool::Priority;
 use crate::compute::queue::{ComputeError, Done};
-use crate::lock::locked;
+use crate::lock::{Mutex, locked};
 use crate::models::Lengths;
 use crate::relay::outbox::Outbox;
 
@@ -85,6 +85,9 @@ struct State {
     corrections: Place,
     current: Option<Current>,
     ready: BTreeMap<Place, Ready>,
+    /// Rounds that were looked at for the last task.
+    #[cfg(test)]
+    looked: usize,
 }
 
 /// What is being computed.
@@ -102,10 +105,10 @@ struct Ready {
 }
 
 /// One round to compute.
-pub(super) struct Task {
-    pub(super) at: Place,
-    pub(super) want: Want,
-    pub(super) priority: Priority,
+pub(crate) struct Task {
+    pub(crate) at: Place,
+    pub(crate) want: Want,
+    pub(crate) priority: Priority,
     grant: Grant,
 }
 
@@ -132,6 +135,8 @@ impl Ahead {
             corrections: FIRST,
             current: None,
             ready: BTreeMap::new(),
+            #[cfg(test)]
+            looked: 0,
         };
         Ahead {
             state: Mutex::new(state),
@@ -219,7 +224,7 @@ impl Ahead {
     }
 
     /// Waits for something to compute. Cancel safe.
-    pub(super) async fn task(&self) -> Task {
+    pub(crate) async fn task(&self) -> Task {
         loop {
             let mut freed = std::pin::pin!(self.budget.freed().notified());
             freed.as_mut().enable(); // from here on nothing is missed
@@ -246,7 +251,7 @@ impl Ahead {
     }
 
     /// The computation of `task` is in the queue; `started` tells when it begins.
-    pub(super) fn computes(&self, task: &Task, started: Arc<AtomicBool>) {
+    pub(crate) fn computes(&self, task: &Task, started: Arc<AtomicBool>) {
         let ((c, r), mut state) = (task.at, locked(&self.state));
         match task.want {
             Want::Relay => state.corrections = (c, r.next()),
@@ -256,7 +261,7 @@ impl Ahead {
     }
 
     /// Takes in what became of `task`: its payload, or nothing if it was given up.
-    pub(super) fn computed(&self, mut task: Task, done: Option<Result<Done<Payload>, ComputeError>>) {
+    pub(crate) fn computed(&self, mut task: Task, done: Option<Result<Done<Payload>, ComputeError>>) {
         let ((c, r), mut state) = (task.at, locked(&self.state));
         let cancelled = state.current.take().is_none_or(|current| current.cancelled);
         match done {
@@ -281,6 +286,13 @@ impl Ahead {
         self.settled.notify_waiters();
     }
 
+    /// Entries of all that is kept, and rounds that were looked at for the last task.
+    #[cfg(test)]
+    pub(crate) fn kept(&self) -> (usize, usize) {
+        let state = locked(&self.state);
+        (state.settled.len() + state.over.len() + state.ready.len(), state.looked)
+    }
+
     /// Edge B has room for further bytes, or has taken back what it granted.
     pub(crate) fn credit(&self, outbox: &Outbox, bytes: u32) {
         outbox.credit(bytes);
@@ -288,7 +300,7 @@ impl Ahead {
     }
 
     /// Waits until what is being computed is no longer of use, or is waited for and does not get on. Cancel safe.
-    pub(super) async fn given_up(&self, priority: Priority) {
+    pub(crate) async fn given_up(&self, priority: Priority) {
         let mut due = None;
         loop {
             let rest;
@@ -373,7 +385,11 @@ impl State {
         }
         let from = if relay { self.corrections } else { self.answers };
         let (mut c, mut r) = from.max((self.oldest(), RoundId::new(0)));
+        #[cfg(test)]
+        (self.looked = 0);
         while c < horizon {
+            #[cfg(test)]
+            (self.looked += 1);
             match lengths.get(r.index()).filter(|_| !self.is_done(c)) {
                 None => (c, r) = (c.next(), RoundId::new(0)),
                 Some(at) if at.correction <= most => break,

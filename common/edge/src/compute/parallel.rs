@@ -4,14 +4,13 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use twinmask_kernels::{Input, Linear, item, split};
 use twinmask_layer::Geometry;
 
 use crate::compute::pool::Worker;
-use crate::lock::locked;
 
 /// Multiply-accumulates from which on a layer is worth dividing: below, calling in a thread takes longer.
 pub(super) const WORTH_DIVIDING: u64 = 1 << 23;
@@ -72,6 +71,10 @@ impl Division {
         Division { linear, input, ranges, next: AtomicUsize::new(0), parts: Mutex::default(), finished: Condvar::new() }
     }
 
+    fn parts(&self) -> MutexGuard<'_, Vec<Part>> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Elements of all outputs per channel.
     fn per_channel(&self) -> usize {
         match self.linear.geometry() {
@@ -90,7 +93,7 @@ impl Division {
         while let Some((index, range)) = self.take() {
             let mut y = worker.buffer(range.len() * self.per_channel());
             self.linear.part(&self.input, range, &mut y, &mut worker.scratch);
-            locked(&self.parts).push((index, y));
+            self.parts().push((index, y));
             self.finished.notify_one();
         }
     }
@@ -110,7 +113,7 @@ impl Division {
         // What a helper has begun takes as long as here, unless it was interrupted or has panicked.
         let patience = begun.elapsed() / own.max(1);
         let waiting = |parts: &mut Vec<_>| parts.len() < missing.len();
-        let waited = self.finished.wait_timeout_while(locked(&self.parts), patience, waiting);
+        let waited = self.finished.wait_timeout_while(self.parts(), patience, waiting);
         let parts = std::mem::take(&mut *waited.unwrap_or_else(PoisonError::into_inner).0);
         for (index, part) in parts {
             y[of(&self.ranges[index])].copy_from_slice(&part);

@@ -1,7 +1,7 @@
 //! Divided layers against the oracle.
 
 use std::num::NonZeroUsize;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::thread::ThreadId;
 
 use tokio::sync::oneshot;
@@ -11,7 +11,7 @@ use twinmask_testkit::{Gate, Hook, Layer, uniform, weights, wrapped};
 
 use super::parallel::{WORTH_DIVIDING, apply};
 use super::pool::{Pool, Priority, Worker};
-use crate::lock::locked;
+use crate::lock::{Mutex, locked};
 
 /// Layers above and below the threshold, for one and for several, with one thread and with four.
 #[tokio::test]

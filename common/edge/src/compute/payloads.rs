@@ -1,7 +1,5 @@
 //! What becomes of a round's answers: payloads of frames.
 
-use std::sync::Mutex;
-
 use twinmask_codec::RoundId;
 use twinmask_model::plan::Plan;
 use twinmask_ring::mask as low_bits;
@@ -11,7 +9,7 @@ use zeroize::Zeroize;
 
 use crate::compute::pool::Worker;
 use crate::compute::shares::Masks;
-use crate::lock::locked;
+use crate::lock::{Mutex, locked};
 
 /// A payload, and how it is encoded.
 pub(crate) type Payload = (Codec, Vec<u8>);

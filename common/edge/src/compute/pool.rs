@@ -7,8 +7,7 @@ use std::any::Any;
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::thread::Thread;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::thread::CpuSet;
@@ -20,7 +19,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use twinmask_kernels::{Input, Scratch};
 
 use crate::budget::Device;
-use crate::lock::locked;
+use crate::lock::thread::{self, Thread};
+use crate::lock::{Mutex, MutexGuard, locked};
 
 type Job = Box<dyn FnOnce(&mut Worker) + Send>;
 
@@ -197,10 +197,16 @@ impl Pool {
                     priority,
                     shared: Arc::clone(&shared),
                 };
-                let thread = std::thread::Builder::new().name(format!("{name}-{i}"));
+                let thread = thread::Builder::new().name(format!("{name}-{i}"));
                 let processor = own.get(i).copied().filter(|_| priority == Priority::Normal);
                 let begin = move || {
-                    processor.into_iter().for_each(stay_on);
+                    // What shuttle calls threads is one thread, that of its test.
+                    if cfg!(not(feature = "shuttle")) {
+                        processor.into_iter().for_each(stay_on);
+                        if priority == Priority::Low {
+                            yield_to_others();
+                        }
+                    }
                     work(worker);
                 };
                 thread.spawn(begin).expect("the system gives an edge its compute threads at start");
@@ -298,9 +304,6 @@ fn yield_to_others() {
 
 fn work(mut worker: Worker) {
     let shared = Arc::clone(&worker.shared);
-    if worker.priority == Priority::Low {
-        yield_to_others();
-    }
     while let Some(job) = next(&shared, &mut worker) {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| job(&mut worker))) {
             worker.renew();
@@ -310,7 +313,7 @@ fn work(mut worker: Worker) {
 }
 
 fn next(shared: &Shared, worker: &mut Worker) -> Option<Job> {
-    let (own, priority) = (std::thread::current(), worker.priority);
+    let (own, priority) = (thread::current(), worker.priority);
     let begun = Instant::now();
     let mut keeps = true;
     loop {
@@ -327,13 +330,13 @@ fn next(shared: &Shared, worker: &mut Worker) -> Option<Job> {
         queues.idle[priority as usize].push(own.clone());
         drop(queues);
         if keeps {
-            std::thread::park_timeout(KEEP);
+            thread::park_timeout(KEEP);
             if begun.elapsed() >= KEEP {
                 worker.renew();
                 keeps = false;
             }
         } else {
-            std::thread::park();
+            thread::park();
         }
     }
 }

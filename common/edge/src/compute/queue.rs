@@ -4,8 +4,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
@@ -17,7 +17,7 @@ use crate::budget::Device;
 use crate::compute::parallel;
 use crate::compute::pool::{Pool, Priority, Worker, message};
 use crate::compute::shares::Shares;
-use crate::lock::locked;
+use crate::lock::{Mutex, locked};
 use crate::models::Model;
 
 /// Most requests that are computed at once.

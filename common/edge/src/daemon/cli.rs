@@ -95,7 +95,7 @@ pub(super) fn serve(settings: Settings, role: Role, kernels: &Kernels) -> Result
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     // The network needs no more than that, and a round that is passed on between fewer threads wakes fewer of them up.
     let workers = std::thread::available_parallelism().map_or(1, |n| n.get().div_ceil(2));
-    let runtime = runtime.worker_threads(workers).enable_all().build().map_err(StartError::System)?;
+    let runtime = twinmask_transport::runtime(runtime.worker_threads(workers)).map_err(StartError::System)?;
     let result = runtime.block_on(async {
         let signals = Signals::new().map_err(StartError::System)?;
         let daemon = Daemon::start(config, role, kernel).await?;

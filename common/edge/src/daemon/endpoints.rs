@@ -22,6 +22,8 @@ use crate::relay::link;
 use crate::role::Role;
 
 const UPKEEP: Duration = Duration::from_secs(5);
+/// Pause between two times at which freed memory is given back.
+const GIVE_BACK: Duration = Duration::from_secs(15);
 /// Pause after which what people should mend is said again.
 const AGAIN: Duration = Duration::from_secs(3600);
 
@@ -213,9 +215,14 @@ fn log_panic(ended: Result<(), tokio::task::JoinError>) {
 async fn upkeep(edge: Arc<Edge>) {
     let mut every = tokio::time::interval(UPKEEP);
     let mut said = Instant::now();
+    let mut given_back = Instant::now();
     loop {
         every.tick().await;
         edge.meters.upkeep();
+        if given_back.elapsed() >= GIVE_BACK {
+            let _ = tokio::task::spawn_blocking(twinmask_heap::give_back).await;
+            given_back = Instant::now();
+        }
         if said.elapsed() >= AGAIN {
             edge.voice_concern();
             said = Instant::now();

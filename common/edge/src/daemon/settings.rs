@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use twinmask_kernels::{Kernel, Kernels};
+use twinmask_kernels::{KERNEL_MEMORY, Kernel, Kernels};
 use twinmask_settings::Preset;
 use twinmask_transport::{HandshakeOverrides, TransportOverrides};
 
@@ -69,6 +69,9 @@ pub struct Settings {
     /// "busy"
     #[arg(long, env = "TWINMASK_DEVICE_MEMORY_MB", value_name = "MB", help_heading = LIMITS)]
     pub device_memory_mb: Option<NonZeroUsize>,
+    /// MB that weights may take which are transformed to be fast, of all models; layers above it are computed slower
+    #[arg(long, env = "TWINMASK_KERNEL_MEMORY_MB", value_name = "MB", help_heading = LIMITS)]
+    pub kernel_memory_mb: Option<usize>,
     /// Rounds that may wait for a compute thread; from there on new inferences are answered "busy"
     #[arg(long, env = "TWINMASK_QUEUE", value_name = "N", help_heading = LIMITS)]
     pub queue: Option<NonZeroUsize>,
@@ -101,6 +104,7 @@ impl Settings {
             max_sessions_per_device: NonZeroUsize::new(limits.max_sessions_per_device),
             max_in_flight: NonZeroUsize::new(limits.max_in_flight.into()),
             device_memory_mb: NonZeroUsize::new(DEVICE_MEMORY / MB),
+            kernel_memory_mb: Some(KERNEL_MEMORY / MB),
             queue: NonZeroUsize::new(limits.queue),
             stall_timeout_ms: NonZeroUsize::new(limits.stall.as_millis() as usize),
             transport: None,
@@ -113,7 +117,8 @@ impl Settings {
     /// # Errors
     /// A kernel that is not among them; the text lists those that there are.
     pub fn kernel(&self, kernels: &Kernels) -> Result<Arc<dyn Kernel>, StartError> {
-        Ok(kernels.named(self.kernel.as_deref().unwrap_or(KERNEL))?)
+        let memory = self.kernel_memory_mb.map_or(KERNEL_MEMORY, |mb| mb.saturating_mul(MB));
+        Ok(kernels.clone().within(memory).named(self.kernel.as_deref().unwrap_or(KERNEL))?)
     }
 
     /// The configuration of the edge `role`.

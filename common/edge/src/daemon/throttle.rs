@@ -1,9 +1,8 @@
 //! Log lines that strangers can cause, as few as a person can read.
 
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use crate::lock::locked;
+use crate::lock::{Mutex, locked};
 
 /// Lines at once.
 const BURST: u32 = 10;

@@ -2,7 +2,7 @@
 //! send, what is held, and what is told to whom.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 
 use tokio::sync::Notify;
 use twinmask_codec::{Counter, RoundId};
@@ -11,7 +11,7 @@ use twinmask_wire::message::RelayOpen;
 use twinmask_wire::session::WINDOW;
 
 use crate::budget::{Budget, COUNTERS_AHEAD, Device, Grant};
-use crate::lock::locked;
+use crate::lock::{Mutex, locked};
 
 /// The corrections of one session at edge B.
 pub(crate) struct CorrectionInbox {
@@ -265,7 +265,7 @@ impl CorrectionInbox {
         if taken.is_none()
             && let Some(inference) = state.inferences.get_mut(&c)
         {
-            inference.rounds.insert(r, Round::Missed);
+            inference.rounds.entry(r).or_insert(Round::Missed);
         }
         drop(state);
         self.owing.notify_one();
@@ -334,6 +334,17 @@ impl CorrectionInbox {
             }
             self.owing.notified().await;
         }
+    }
+
+    /// Bytes that are set aside, and those that are accounted for; entries of all that is kept.
+    #[cfg(test)]
+    pub(crate) fn kept(&self) -> ([usize; 2], usize) {
+        let state = locked(&self.state);
+        let held = |round: &Round| if let Round::Held(payload) = round { payload.len() } else { 0 };
+        let of = |i: &Inference| i.kept + i.rounds.values().map(held).sum::<usize>();
+        let listed = state.credit + state.owed + state.inferences.values().map(of).sum::<usize>();
+        let entries = state.over.len() + state.inferences.values().map(|i| 1 + i.rounds.len()).sum::<usize>();
+        ([state.grant.as_ref().map_or(0, Grant::bytes), listed], entries)
     }
 
     /// Edge A is gone: nothing more comes, and what is held goes.

@@ -2,14 +2,13 @@
 //! I/O.
 
 use std::collections::VecDeque;
-use std::sync::Mutex;
 
 use tokio::sync::Notify;
 use twinmask_codec::{Counter, RoundId};
 use zeroize::Zeroizing;
 
 use crate::budget::Grant;
-use crate::lock::locked;
+use crate::lock::{Mutex, locked};
 
 /// Withdrawals that edge B leaves unread before it counts as gone.
 const MOST_WITHDRAWN: usize = 1024;
@@ -166,6 +165,13 @@ impl Outbox {
             }
             self.changed.notified().await;
         }
+    }
+
+    /// The credit, if it stands, and entries of all that is kept.
+    #[cfg(test)]
+    pub(crate) fn kept(&self) -> (Option<usize>, usize) {
+        let state = locked(&self.state);
+        ((state.void == 0).then_some(state.credit), state.withdrawn.len() + state.corrections.len())
     }
 
     /// Edge B is gone: what was to be sent goes, and nothing is taken any more.

@@ -6,7 +6,7 @@ use std::time::Instant;
 use tokio::io::AsyncReadExt;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
-use twinmask_codec::{Counter, RoundId, packed_parts_len};
+use twinmask_codec::{RoundId, packed_parts_len};
 use twinmask_transport::frame_io::{FrameIoError, read_frame, write_frame};
 use twinmask_transport::{RecvHalf, SendHalf};
 use twinmask_wire::message::{Busy, End, Infer, Round};
@@ -50,15 +50,14 @@ async fn run(session: &Arc<Session>, send: &mut SendHalf, recv: &mut RecvHalf) -
     let infer = within(stall, 0, read_frame(recv, |h| h.expect(FrameType::Infer, &[], "INFER"))).await?;
     let infer: Infer = infer.body()?;
     check(session, infer)?;
-    tokio::select! {
+    let running = tokio::select! {
         biased;
-        begun = session.begin(infer.counter) => begun?,
+        begun = session.begin(infer) => begun?,
         // The device waits for a grant that does not come, and hears why when the session ends.
         () = session.grants_no_more() => return Err(Fault::Gone),
-    }
-    let over = Over::of(session, infer);
+    };
     let Some(place) = Place::take(session, infer) else {
-        drop(over);
+        drop(running);
         return busy(session, send, recv).await;
     };
     let begun = Instant::now();
@@ -66,7 +65,7 @@ async fn run(session: &Arc<Session>, send: &mut SendHalf, recv: &mut RecvHalf) -
         if !answer_each(session, send, recv, infer).await? {
             return Err(Fault::Gone);
         }
-        drop(over);
+        drop(running);
         let room = finish(session, send, place, begun);
         return await_end(session, send, ended(recv), room).await;
     }
@@ -80,7 +79,7 @@ async fn run(session: &Arc<Session>, send: &mut SendHalf, recv: &mut RecvHalf) -
         early = end.as_mut() => return early.and(Err(Fault::Gone)),
         answered = answer_all(session, send, infer) => answered?,
     }
-    drop(over);
+    drop(running);
     let room = finish(session, send, place, begun);
     await_end(session, send, end, room).await
 }
@@ -97,37 +96,6 @@ fn check(session: &Session, infer: Infer) -> Result<(), Fault> {
         return Err(refused(CloseCode::Protocol, text));
     }
     Ok(())
-}
-
-/// An inference whose counter was accepted, to its end, however that comes: nothing more is computed ahead or held for
-/// it then. One that is told "busy" ends so, too; its device goes elsewhere or takes another counter.
-struct Over<'a> {
-    session: &'a Session,
-    counter: Counter,
-}
-
-impl<'a> Over<'a> {
-    fn of(session: &'a Session, infer: Infer) -> Over<'a> {
-        let want = if infer.relay { Want::Relay } else { Want::Split { exact: infer.exact } };
-        if let Some(ahead) = &session.ahead {
-            ahead.begin(infer.counter, want);
-        }
-        if let Some(inbox) = &session.inbox {
-            inbox.begin(infer.counter, infer.relay);
-        }
-        Over { session, counter: infer.counter }
-    }
-}
-
-impl Drop for Over<'_> {
-    fn drop(&mut self) {
-        if let Some(ahead) = &self.session.ahead {
-            ahead.end(self.counter);
-        }
-        if let Some(inbox) = &self.session.inbox {
-            inbox.discard(self.counter);
-        }
-    }
 }
 
 /// What an inference takes while it runs: free again when dropped.

@@ -1,17 +1,18 @@
 //! What the inferences of one session share.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::timeout;
 use twinmask_codec::Counter;
 use twinmask_wire::WireError;
+use twinmask_wire::message::Infer;
 use twinmask_wire::session::EdgeSession;
 
-use crate::ahead::store::Ahead;
+use crate::ahead::store::{Ahead, Want};
 use crate::edge::Edge;
-use crate::lock::locked;
+use crate::lock::{Mutex, locked};
 use crate::relay::inbox::OpenInbox;
 use crate::role::Role;
 use crate::rounds::Rounds;
@@ -88,23 +89,52 @@ impl Session {
         }
     }
 
-    /// Begins the inference `counter`. As `CLAIM` and `INFER` come on different streams, edge A waits a little for the
-    /// former.
-    pub(crate) async fn begin(&self, counter: Counter) -> Result<(), WireError> {
-        let begin = || locked(&self.counters).begin(counter, self.began.elapsed());
+    /// Begins an inference. As `CLAIM` and `INFER` come on different streams, edge A waits a little for the former.
+    pub(crate) async fn begin(self: &Arc<Self>, infer: Infer) -> Result<Running, WireError> {
         let granted = async {
             loop {
                 let mut claimed = std::pin::pin!(self.claimed.notified());
                 claimed.as_mut().enable(); // from here on no claim is missed
-                if begin().is_ok() {
-                    return;
+                if let Ok(running) = self.accept(infer) {
+                    return running;
                 }
                 claimed.await;
             }
         };
         match self.edge().role {
-            Role::A => timeout(self.edge().limits.claim, granted).await.map_err(|_| WireError::Counter(counter)),
-            Role::B => begin(),
+            Role::A => timeout(self.edge().limits.claim, granted).await.map_err(|_| WireError::Counter(infer.counter)),
+            Role::B => self.accept(infer),
+        }
+    }
+
+    /// Begins an inference if its counter may begin now; it is burnt then.
+    pub(crate) fn accept(self: &Arc<Self>, infer: Infer) -> Result<Running, WireError> {
+        let counter = infer.counter;
+        locked(&self.counters).begin(counter, self.began.elapsed())?;
+        if let Some(ahead) = &self.ahead {
+            ahead.begin(counter, if infer.relay { Want::Relay } else { Want::Split { exact: infer.exact } });
+        }
+        if let Some(inbox) = &self.inbox {
+            inbox.begin(counter, infer.relay);
+        }
+        Ok(Running { session: Arc::clone(self), counter })
+    }
+}
+
+/// An inference whose counter was accepted, to its end, however that comes: nothing more is computed ahead or held for
+/// it then. One that is told "busy" ends so, too; its device goes elsewhere or takes another counter.
+pub(crate) struct Running {
+    session: Arc<Session>,
+    counter: Counter,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(ahead) = &self.session.ahead {
+            ahead.end(self.counter);
+        }
+        if let Some(inbox) = &self.session.inbox {
+            inbox.discard(self.counter);
         }
     }
 }

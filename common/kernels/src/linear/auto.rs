@@ -1,43 +1,78 @@
 //! Chooses a kernel for each layer by trying all of them on a cut of it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use twinmask_layer::{Conv, Fc, Geometry};
 
 use crate::linear::kernel::{Input, Kernel, Linear, Scratch, check};
+use crate::linear::layout::LINE;
 
-/// Multiply-accumulates of a trial, about; well under a millisecond each.
-const TRIAL_MACS: u64 = 8 << 20;
+/// Multiply-accumulates of a trial, about; under a millisecond each.
+const TRIAL_MACS: u64 = 16 << 20;
+/// Rows of a trial, at least: those of two of Winograd's tiles, which cannot be cut.
+const TRIAL_ROWS: u32 = 8;
 /// Output channels of a trial, at most, so that packing its weights is quick.
 const TRIAL_CHANNELS: u32 = 256;
 /// Trials, of which the fastest counts; one more warms up.
 const TRIALS: u32 = 3;
 
+/// What other layers bring through the caches between two rounds of one, bytes.
+const OTHER_BYTES: usize = 8 << 20;
+
 /// What the choice depends on: the shape, whether the weights need more than 8 bits, and the ring's width.
 type Key = (Geometry, bool, u32);
+
+/// The candidate that is the fastest, and that which is among those without transformed weights.
+type Pick = [usize; 2];
 
 /// The kernel that picks among others.
 pub(crate) struct Auto {
     candidates: Vec<Arc<dyn Kernel>>,
-    picks: Mutex<HashMap<Key, usize>>,
+    /// Bytes that transformed weights may take, of all layers that are in use.
+    memory: usize,
+    picks: Mutex<HashMap<Key, Pick>>,
+    /// Layers with transformed weights.
+    spare: Mutex<Vec<Weak<dyn Linear>>>,
 }
 
 impl Auto {
-    /// Picks among `candidates`, of which there is at least one, those first that are the faster as a rule.
-    pub(crate) fn new(candidates: Vec<Arc<dyn Kernel>>) -> Self {
-        Self { candidates, picks: Mutex::default() }
+    /// Picks among `candidates`, of which there is at least one, those first that are the faster as a rule; their
+    /// transformed weights take `memory` bytes at most.
+    pub(crate) fn new(candidates: Vec<Arc<dyn Kernel>>, memory: usize) -> Self {
+        Self { candidates, memory, picks: Mutex::default(), spare: Mutex::default() }
     }
 
-    fn fastest(&self, geometry: &Geometry, weights: &[i16], k: u32) -> usize {
+    fn fastest(&self, geometry: &Geometry, weights: &[i16], k: u32) -> Pick {
         let cut = cut(geometry);
         let weights = &weights[..cut.weight_len()];
-        let time = |kernel: &Arc<dyn Kernel>| trial(&*kernel.prepare(&cut, weights, k));
-        let mut times = self.candidates.iter().map(time).enumerate();
-        // Earlier ones are the faster as a rule; on a busy machine a small lead of a later one is noise.
-        let first = times.next().unwrap_or_default();
-        times.fold(first, |best, next| if next.1 * 10 < best.1 * 9 { next } else { best }).0
+        let time = |kernel: &Arc<dyn Kernel>| {
+            let linear = kernel.prepare(&cut, weights, k);
+            (trial(&*linear), linear.spare_memory() > 0)
+        };
+        let times: Vec<_> = self.candidates.iter().map(time).collect();
+        [true, false].map(|spare| {
+            let mut of = times.iter().enumerate().filter(|(_, t)| spare || !t.1).map(|(i, t)| (i, t.0));
+            // Earlier ones are the faster as a rule; on a busy machine a small lead of a later one is noise.
+            let first = of.next().unwrap_or_default();
+            of.fold(first, |best, next| if next.1 * 10 < best.1 * 9 { next } else { best }).0
+        })
+    }
+
+    /// Whether `linear` may take what it takes; it is counted for as long as it lives.
+    fn admits(&self, linear: &Arc<dyn Linear>) -> bool {
+        if linear.spare_memory() == 0 {
+            return true;
+        }
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        spare.retain(|layer| layer.strong_count() > 0);
+        let taken: usize = spare.iter().filter_map(Weak::upgrade).map(|layer| layer.spare_memory()).sum();
+        let admitted = taken.saturating_add(linear.spare_memory()) <= self.memory;
+        if admitted {
+            spare.push(Arc::downgrade(linear));
+        }
+        admitted
     }
 }
 
@@ -50,13 +85,14 @@ impl Kernel for Auto {
         check(geometry, weights, k);
         let key = (*geometry, weights.iter().any(|&w| i8::try_from(w).is_err()), k);
         let known = self.picks.lock().unwrap_or_else(PoisonError::into_inner).get(&key).copied();
-        let pick = known.unwrap_or_else(|| {
+        let [fastest, small] = known.unwrap_or_else(|| {
             // Not under the lock: layers may be prepared side by side.
             let pick = self.fastest(geometry, weights, k);
             self.picks.lock().unwrap_or_else(PoisonError::into_inner).insert(key, pick);
             pick
         });
-        self.candidates[pick].prepare(geometry, weights, k)
+        let linear = self.candidates[fastest].prepare(geometry, weights, k);
+        if self.admits(&linear) { linear } else { self.candidates[small].prepare(geometry, weights, k) }
     }
 }
 
@@ -65,7 +101,9 @@ fn trial(linear: &dyn Linear) -> Duration {
     let geometry = linear.geometry();
     let (x, mut y) = (vec![0x5555_5555; geometry.in_len()], vec![0; geometry.out_len()]);
     let (mut input, mut scratch) = (Input::default(), Scratch::default());
+    let other = vec![1u8; OTHER_BYTES];
     let mut once = || {
+        std::hint::black_box(other.iter().step_by(LINE).fold(0u8, |sum, b| sum.wrapping_add(*b)));
         let start = Instant::now();
         linear.load(&[&x], &mut input);
         linear.part(&input, 0..geometry.out_channels(), &mut y, &mut scratch);
@@ -87,7 +125,7 @@ fn cut(geometry: &Geometry) -> Geometry {
         Geometry::Conv(conv) => {
             let c_out = if conv.groups == 1 { conv.c_out.min(TRIAL_CHANNELS) } else { conv.c_out };
             let per_row = geometry.fan_in() as u64 * u64::from(c_out) * u64::from(conv.out_w());
-            let rows = conv.out_h().min(fits(per_row));
+            let rows = conv.out_h().min(fits(per_row).max(TRIAL_ROWS));
             // As many input rows as that many output rows read, the padding counted in.
             let read = (rows - 1) * conv.stride[0] + (conv.kh - 1) * conv.dilation[0] + 1;
             let h = read.saturating_sub(conv.pad[0] + conv.pad[2]).clamp(1, conv.h);
@@ -113,10 +151,28 @@ mod tests {
             cut.validate().expect("valid");
             assert_eq!(cut.fan_in(), geometry.fan_in());
             assert!(
-                cut.weight_len() <= geometry.weight_len() && cut.macs() <= geometry.macs().min(4 * TRIAL_MACS),
+                cut.weight_len() <= geometry.weight_len() && cut.macs() <= geometry.macs().min(20 * TRIAL_MACS),
                 "{cut:?}"
             );
         }
+    }
+
+    /// If this fails, an edge with many models takes more memory than it may, or stays slow when one has gone.
+    #[test]
+    fn transformed_weights_take_what_they_may() {
+        let kernels = crate::Kernels::native();
+        let geometry = Geometry::Conv(Conv::square([64, 64], 16, 3, 1, 1));
+        let weights = vec![1; geometry.weight_len()];
+        let one = kernels.named("winograd4").expect("offered").prepare(&geometry, &weights, 28).spare_memory();
+        assert!(one >= 36 * 64 * 64 * 2, "{one}");
+        let candidates = || ["winograd4", "portable"].map(|name| kernels.named(name).expect("offered")).to_vec();
+        let auto = Auto::new(candidates(), 2 * one);
+        auto.picks.lock().expect("not poisoned").insert((geometry, false, 28), [0, 1]);
+        let prepared = || auto.prepare(&geometry, &weights, 28);
+        let (first, second, third) = (prepared(), prepared(), prepared());
+        assert_eq!([&first, &second, &third].map(|l| l.spare_memory()), [one, one, 0]);
+        drop(first);
+        assert_eq!(prepared().spare_memory(), one, "there is room again");
     }
 
     #[test]
@@ -124,7 +180,7 @@ mod tests {
         let kernels = crate::Kernels::native();
         let ours = kernels.names().into_iter().skip(1);
         let candidates = ours.map(|name| kernels.named(name).expect("offered"));
-        let auto = Auto::new(candidates.collect());
+        let auto = Auto::new(candidates.collect(), usize::MAX);
         let geometry = Geometry::Fc(Fc { rows: 1, inputs: 40, outputs: 30 });
         let narrow = auto.prepare(&geometry, &[1; 1200], 20).picked();
         auto.prepare(&geometry, &[1000; 1200], 20);

@@ -5,9 +5,9 @@ use std::arch::x86_64::{
     _mm256_slli_epi32, _mm256_storeu_si256,
 };
 
-use crate::linear::direct::{Micro, Tile};
+use crate::linear::direct::{Micro, Pass, Tile};
 use crate::linear::layout::{LANES, Row};
-use crate::linear::planes::{self, Words};
+use crate::linear::planes::{self, Whole, Words};
 
 /// Weights of 16 bits, one or two planes of signed 16-bit digits; proves that the CPU has AVX2.
 #[derive(Clone, Copy)]
@@ -40,6 +40,24 @@ impl Micro for Avx2 {
         }
         // SAFETY: `self` proves AVX2.
         unsafe { split(row, planes, out) }
+    }
+
+    fn turn(self, row: &Row<'_>, out: &mut [u8]) {
+        #[target_feature(enable = "avx2")]
+        fn split(row: &Row<'_>, out: &mut [u8]) {
+            planes::split::<Whole>(row, 1, out);
+        }
+        // SAFETY: `self` proves AVX2.
+        unsafe { split(row, out) }
+    }
+
+    fn pass(self, pass: impl Pass) {
+        #[target_feature(enable = "avx2")]
+        fn run(pass: impl Pass) {
+            pass.run();
+        }
+        // SAFETY: `self` proves AVX2.
+        unsafe { run(pass) }
     }
 
     fn tile(self, tile: &Tile<'_, i16>, planes: usize, _: usize, pixels: usize, out: &mut [[u32; LANES]]) {

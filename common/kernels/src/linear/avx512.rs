@@ -6,9 +6,9 @@ use std::arch::x86_64::{
     _mm512_set1_epi32, _mm512_setzero_si512, _mm512_slli_epi32, _mm512_storeu_si512,
 };
 
-use crate::linear::direct::{MAX_BLOCKS, MAX_PIXELS, Micro, Tile};
+use crate::linear::direct::{MAX_BLOCKS, MAX_PIXELS, Micro, Pass, Tile};
 use crate::linear::layout::{LANES, Row};
-use crate::linear::planes::{Bytes, Words};
+use crate::linear::planes::{Bytes, Whole, Words};
 use crate::linear::transpose::Avx512;
 
 /// Proof that the CPU has AVX-512 VNNI besides [`Avx512`].
@@ -76,6 +76,12 @@ impl WordPlanes {
     }
 }
 
+/// Runs `pass` with AVX-512.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn run(pass: impl Pass) {
+    pass.run();
+}
+
 impl Micro for WordPlanes {
     type Weight = i16;
     const ELEMENT: usize = 2;
@@ -90,6 +96,15 @@ impl Micro for WordPlanes {
 
     fn split(self, row: &Row<'_>, planes: usize, out: &mut [u8]) {
         self.avx512().split::<Words>(row, planes, out);
+    }
+
+    fn turn(self, row: &Row<'_>, out: &mut [u8]) {
+        self.avx512().split::<Whole>(row, 1, out);
+    }
+
+    fn pass(self, pass: impl Pass) {
+        // SAFETY: `self` proves AVX-512F, BW and VL.
+        unsafe { run(pass) }
     }
 
     fn tile(self, tile: &Tile<'_, i16>, planes: usize, blocks: usize, pixels: usize, out: &mut [[u32; LANES]]) {

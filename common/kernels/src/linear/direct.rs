@@ -8,6 +8,7 @@ use twinmask_layer::Geometry;
 
 use crate::linear::kernel::{Input, Linear, Scratch, check};
 use crate::linear::layout::{Block, LANES, LINE, Layout, Row};
+use crate::linear::planes::{self, Whole};
 
 /// Output positions whose input is kept in cache while all weights go by, except at the end.
 const PIXELS: usize = 64;
@@ -29,6 +30,12 @@ pub(crate) struct Tile<'a, W> {
     pub(crate) plane_bytes: usize,
     /// Each block's weights, `[unit][lane][element]`.
     pub(crate) weights: [&'a [W]; MAX_BLOCKS],
+}
+
+/// Loops that a micro-kernel compiles for its instruction set; `run` is to be inlined always.
+pub(crate) trait Pass {
+    /// Runs them.
+    fn run(self);
 }
 
 /// The inner loop of a native kernel; a value of the type proves that the CPU has the instructions.
@@ -55,6 +62,16 @@ pub(crate) trait Micro: Copy + Send + Sync + 'static {
     /// Computes a tile: `out[pixel * blocks + block][lane]`. `blocks` and `pixels` are those of
     /// [`tile_size`](Self::tile_size), or 1 pixel.
     fn tile(self, tile: &Tile<'_, Self::Weight>, planes: usize, blocks: usize, pixels: usize, out: &mut [[u32; LANES]]);
+
+    /// Writes one row of the input whole, 32 bits an element.
+    fn turn(self, row: &Row<'_>, out: &mut [u8]) {
+        planes::split::<Whole>(row, 1, out);
+    }
+
+    /// Runs `pass` with this instruction set.
+    fn pass(self, pass: impl Pass) {
+        pass.run();
+    }
 
     /// Turns the sums of `count` pixels, `step` apart in `sums`, of `channels` lanes into rows of `y`, `stride` apart.
     fn store(self, sums: &[[u32; LANES]], step: usize, channels: usize, y: &mut [u32], stride: usize, count: usize) {
@@ -83,18 +100,24 @@ pub(crate) fn store_plain(
 struct Sums([[u32; LANES]; MOST_PIXELS * MAX_BLOCKS]);
 
 /// Packed weights from the start of a line on: vectors that lie across two take twice as long.
-struct Packed<W> {
+pub(crate) struct Packed<W> {
     values: Vec<W>,
     start: usize,
 }
 
 impl<W: Copy + Default> Packed<W> {
-    fn new(len: usize, fill: impl FnOnce(&mut [W])) -> Self {
+    /// `len` weights, which `fill` writes.
+    pub(crate) fn new(len: usize, fill: impl FnOnce(&mut [W])) -> Self {
         let spare = LINE / size_of::<W>();
         let mut values = vec![W::default(); len + spare];
         let start = values.as_ptr().align_offset(LINE).min(spare);
         fill(&mut values[start..start + len]);
         Self { values, start }
+    }
+
+    /// The weights, and a little room behind them.
+    pub(crate) fn values(&self) -> &[W] {
+        &self.values[self.start..]
     }
 }
 
@@ -141,7 +164,7 @@ impl<M: Micro> Direct<M> {
         let per_block = self.layout.block_weights();
         let weights = std::array::from_fn(|b| {
             let index = blocks.start + b.min(n - 1);
-            &self.weights.values[self.weights.start + index * per_block..][..per_block]
+            &self.weights.values()[index * per_block..][..per_block]
         });
         let mut pixels: [&[u8]; MOST_PIXELS] = [&[]; MOST_PIXELS];
         // A tile larger than what there is repeats the last position.

@@ -58,6 +58,7 @@ impl Input {
 pub struct Scratch {
     input: Input,
     u32s: Vec<u32>,
+    bytes: Vec<u8>,
     f64s: [Vec<f64>; 2],
 }
 
@@ -66,6 +67,11 @@ impl Scratch {
     pub fn f64s(&mut self, lens: [usize; 2]) -> [&mut [f64]; 2] {
         let [a, b] = &mut self.f64s;
         [grown(a, lens[0]), grown(b, lens[1])]
+    }
+
+    /// Bytes and sums of these lengths and unspecified content.
+    pub(crate) fn transformed(&mut self, bytes: usize, sums: usize) -> (&mut [u8], &mut [u32]) {
+        (grown(&mut self.bytes, bytes), grown(&mut self.u32s, sums))
     }
 }
 
@@ -95,6 +101,11 @@ pub trait Linear: Send + Sync {
 
     /// Smallest step, in output channels, at which the work may be divided.
     fn channel_step(&self) -> usize;
+
+    /// Bytes that it takes to be fast, above what its weights take in the plainest form: those of transformed weights.
+    fn spare_memory(&self) -> usize {
+        0
+    }
 
     /// Lays out the inputs `xs`, each `in_len` long, for [`part`](Self::part): one for a convolution, one or more
     /// devices' for a fully connected layer.

@@ -19,9 +19,10 @@ mod portable;
 mod registry;
 #[cfg(target_arch = "x86_64")]
 mod transpose;
+mod winograd;
 
 pub use kernel::{Input, Kernel, Linear, MAX_WEIGHT_BITS, Scratch, check, item, split};
-pub use registry::{Kernels, UnknownKernel, default_kernel};
+pub use registry::{KERNEL_MEMORY, Kernels, UnknownKernel, default_kernel, portable};
 
 #[cfg(test)]
 mod oracle_tests;

@@ -14,6 +14,7 @@ use crate::linear::kernel::{Kernel, Linear};
 use crate::linear::portable::Wrapping;
 #[cfg(target_arch = "x86_64")]
 use crate::linear::transpose::Avx512;
+use crate::linear::winograd;
 
 /// No such kernel in this build on this CPU.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -57,9 +58,43 @@ impl Kernel for VnniKernel {
     }
 }
 
+/// Exact Winograd where a layer lets it, by the widest micro-kernel that there is; else the first of the others.
+struct Winograd<M> {
+    name: &'static str,
+    /// What [`Linear::picked`] says of F(4x4, 3x3), F(2x2, 3x3) and F(2x2, 5x5).
+    picked: [&'static str; 3],
+    small: bool,
+    micro: M,
+    other: Arc<dyn Kernel>,
+}
+
+impl<M: Micro> Kernel for Winograd<M> {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn prepare(&self, geometry: &Geometry, weights: &[i16], k: u32) -> Arc<dyn Linear> {
+        winograd::prepare(self.micro, self.picked, self.small, geometry, weights, k)
+            .unwrap_or_else(|| self.other.prepare(geometry, weights, k))
+    }
+}
+
+/// Both, with `micro`.
+fn winograds<M: Micro>(micro: M, picked: [&'static str; 3], other: &Arc<dyn Kernel>) -> [Arc<dyn Kernel>; 2] {
+    [("winograd4", false), ("winograd2", true)].map(|(name, small)| {
+        Arc::new(Winograd { name, picked, small, micro, other: Arc::clone(other) }) as Arc<dyn Kernel>
+    })
+}
+
 /// The kernels that a program has on this CPU, the fastest of ours first.
 #[derive(Clone)]
-pub struct Kernels(Vec<Arc<dyn Kernel>>);
+pub struct Kernels {
+    offered: Vec<Arc<dyn Kernel>>,
+    memory: usize,
+}
+
+/// Bytes that `auto` may take for transformed weights where nobody says anything.
+pub const KERNEL_MEMORY: usize = 1_000_000_000;
 
 impl Kernels {
     /// The kernels of this crate that this CPU can run.
@@ -76,21 +111,47 @@ impl Kernels {
         // Every aarch64 CPU has NEON, and the compiler vectorises for it.
         #[cfg(target_arch = "aarch64")]
         kernels.push(Arc::new(Native("neon", Wrapping::detect())));
-        kernels.push(Arc::new(Native("portable", Wrapping::detect())));
-        Self(kernels)
+        kernels.push(portable());
+        let wide = Self::winograds(&kernels[0]);
+        kernels.extend(wide);
+        Self { offered: kernels, memory: KERNEL_MEMORY }
+    }
+
+    fn winograds(other: &Arc<dyn Kernel>) -> [Arc<dyn Kernel>; 2] {
+        #[cfg(target_arch = "x86_64")]
+        {
+            if let Some(vnni) = Vnni::new() {
+                return winograds(WordPlanes::Vnni(vnni), ["vnni-f4", "vnni-f2", "vnni-f2x5"], other);
+            }
+            if let Some(avx512) = Avx512::new() {
+                return winograds(WordPlanes::Plain(avx512), ["avx512-f4", "avx512-f2", "avx512-f2x5"], other);
+            }
+            if let Some(avx2) = Avx2::new() {
+                return winograds(avx2, ["avx2-f4", "avx2-f2", "avx2-f2x5"], other);
+            }
+        }
+        winograds(Wrapping::detect(), ["portable-f4", "portable-f2", "portable-f2x5"], other)
     }
 
     /// The same and `kernel`, which another crate brings.
     #[must_use]
     pub fn with(mut self, kernel: Arc<dyn Kernel>) -> Self {
-        self.0.push(kernel);
+        self.offered.push(kernel);
+        self
+    }
+
+    /// The same, where `auto` takes at most `bytes` for weights that are transformed to be fast, in all its layers;
+    /// others are computed without.
+    #[must_use]
+    pub fn within(mut self, bytes: usize) -> Self {
+        self.memory = bytes;
         self
     }
 
     /// Names that [`named`](Self::named) takes.
     #[must_use]
     pub fn names(&self) -> Vec<&'static str> {
-        std::iter::once("auto").chain(self.0.iter().map(|k| k.name())).collect()
+        std::iter::once("auto").chain(self.offered.iter().map(|k| k.name())).collect()
     }
 
     /// The kernel called `name`; `auto` tries the others on each layer that it prepares, which takes a few milliseconds
@@ -100,15 +161,21 @@ impl Kernels {
     /// [`UnknownKernel`], which lists those that there are.
     pub fn named(&self, name: &str) -> Result<Arc<dyn Kernel>, UnknownKernel> {
         if name == "auto" {
-            return Ok(Arc::new(Auto::new(self.0.clone())));
+            return Ok(Arc::new(Auto::new(self.offered.clone(), self.memory)));
         }
-        let found = self.0.iter().find(|k| k.name() == name).cloned();
+        let found = self.offered.iter().find(|k| k.name() == name).cloned();
         found.ok_or_else(|| UnknownKernel { name: name.into(), offered: self.names() })
     }
+}
+
+/// The kernel that runs everywhere; a program that asks for no other has none of the others in it.
+#[must_use]
+pub fn portable() -> Arc<dyn Kernel> {
+    Arc::new(Native("portable", Wrapping::detect()))
 }
 
 /// What is used where nobody chooses and nothing is worth timing: the kernel that is the fastest as a rule.
 #[must_use]
 pub fn default_kernel() -> Arc<dyn Kernel> {
-    Kernels::native().0.swap_remove(0)
+    Kernels::native().offered.swap_remove(0)
 }

@@ -1,0 +1,263 @@
+//! The transforms, and what they are exact for: one description each, held against the points by `tests`.
+//!
+//! Winograd's minimal filtering evaluates at N points of the projective line, multiplies there, and interpolates, which
+//! divides. A ring of integers mod 2^32 cannot divide by 2, but by odd numbers. The points 0, 1, -1, 2, 1/2 and
+//! infinity fall two by two into the three classes of the projective line over F_2, so that each denominator has one
+//! factor 2: with `input` and `output` integer, one dimension gives `c·y` with c = 2 times an odd number, both give
+//! `c²·y`, and y mod 2^30 follows from that mod 2^32 (docs/theory.md, "Exact Winograd").
+
+/// Channels that are transformed at a time.
+pub(crate) const WIDE: usize = 16;
+
+/// Points of the largest scheme, in one dimension.
+pub(crate) const MOST_POINTS: usize = 6;
+
+/// Outputs of the largest scheme, in one dimension.
+pub(crate) const MOST_OUTPUTS: usize = 4;
+
+/// One element of each of [`WIDE`] channels, mod 2^32. Plain loops, which the compiler makes vectors of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(align(64))]
+pub(crate) struct Wide(pub(crate) [u32; WIDE]);
+
+impl Wide {
+    pub(crate) const ZERO: Wide = Wide([0; WIDE]);
+
+    #[inline(always)]
+    fn add(self, other: Wide) -> Wide {
+        let mut sum = self;
+        for i in 0..WIDE {
+            sum.0[i] = sum.0[i].wrapping_add(other.0[i]);
+        }
+        sum
+    }
+
+    #[inline(always)]
+    fn sub(self, other: Wide) -> Wide {
+        let mut difference = self;
+        for i in 0..WIDE {
+            difference.0[i] = difference.0[i].wrapping_sub(other.0[i]);
+        }
+        difference
+    }
+
+    /// Times 2^`bits`.
+    #[inline(always)]
+    fn shl(self, bits: u32) -> Wide {
+        let mut shifted = self;
+        for i in 0..WIDE {
+            shifted.0[i] <<= bits;
+        }
+        shifted
+    }
+
+    #[inline(always)]
+    fn times_9(self) -> Wide {
+        self.add(self.shl(3))
+    }
+}
+
+/// One way F(MxM, RxR) of computing M by M outputs from N by N inputs with N² products a channel.
+pub(crate) trait Scheme: Copy + Default + Send + Sync + 'static {
+    /// Outputs in one dimension.
+    const M: usize;
+    /// Taps in one dimension.
+    const R: usize;
+    /// Inputs, and points, in one dimension: M + R - 1.
+    const N: usize = Self::M + Self::R - 1;
+    /// What one dimension multiplies results with.
+    const FACTOR: u32;
+
+    /// A tap's weight in point `i`: the evaluation of the filter, `[N, R]`.
+    fn tap(i: usize, t: usize) -> i32;
+
+    /// The evaluation of the input in one dimension, up to signs that [`output`](Self::output) turns back.
+    fn input(d: &[Wide; MOST_POINTS]) -> [Wide; MOST_POINTS];
+
+    /// The interpolation in one dimension: [`FACTOR`](Self::FACTOR) times the outputs.
+    fn output(m: &[Wide; MOST_POINTS]) -> [Wide; MOST_OUTPUTS];
+
+    /// Takes off what both dimensions have multiplied with.
+    #[inline(always)]
+    fn finish(y: Wide) -> Wide {
+        let square = Self::FACTOR * Self::FACTOR;
+        let (bits, inverse) = (square.trailing_zeros(), inverse(square >> square.trailing_zeros()));
+        let mut out = y;
+        for i in 0..WIDE {
+            out.0[i] = out.0[i].wrapping_mul(inverse) >> bits;
+        }
+        out
+    }
+}
+
+/// Bits that results have left of 32.
+pub(crate) const fn exact_bits<S: Scheme>() -> u32 {
+    32 - 2 * S::FACTOR.trailing_zeros()
+}
+
+/// The inverse of an odd number mod 2^32, by Newton's iteration: each step doubles the bits that are right.
+pub(crate) const fn inverse(odd: u32) -> u32 {
+    let (mut x, mut step) = (odd, 0);
+    while step < 5 {
+        x = x.wrapping_mul(2u32.wrapping_sub(odd.wrapping_mul(x)));
+        step += 1;
+    }
+    x
+}
+
+/// F(2x2, 3x3) at 0, 1, -1 and infinity: 2.25 times fewer products.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct F2x3;
+
+impl Scheme for F2x3 {
+    const M: usize = 2;
+    const R: usize = 3;
+    const FACTOR: u32 = 2;
+
+    fn tap(i: usize, t: usize) -> i32 {
+        [[1, 0, 0], [1, 1, 1], [1, -1, 1], [0, 0, 1]][i][t]
+    }
+
+    #[inline(always)]
+    fn input(d: &[Wide; MOST_POINTS]) -> [Wide; MOST_POINTS] {
+        [d[0].sub(d[2]), d[1].add(d[2]), d[2].sub(d[1]), d[3].sub(d[1]), Wide::ZERO, Wide::ZERO]
+    }
+
+    #[inline(always)]
+    fn output(m: &[Wide; MOST_POINTS]) -> [Wide; MOST_OUTPUTS] {
+        let (sum, difference) = (m[1].add(m[2]), m[1].sub(m[2]));
+        [m[0].shl(1).add(sum), m[3].shl(1).add(difference), Wide::ZERO, Wide::ZERO]
+    }
+}
+
+/// The evaluation at 0, 1, -1, 2, 1/2 and infinity. The signs of the third to fifth are turned.
+#[inline(always)]
+fn six_points(d: &[Wide; MOST_POINTS]) -> [Wide; MOST_POINTS] {
+    let (a, b) = (d[1].sub(d[3]), d[2].sub(d[4]));
+    let (five_a, five_b) = (a.add(a.shl(2)), b.add(b.shl(2)));
+    let (outer, inner) = (d[1].add(d[4]), d[2].add(d[3]));
+    let (p, q) = (d[4].sub(d[1]), d[2].sub(d[3]));
+    [
+        d[0].sub(d[4]).shl(1).sub(five_a),
+        inner.sub(outer).shl(1).add(inner),
+        p.add(q.shl(2)).shl(1).sub(q),
+        a.sub(b.shl(1)),
+        a.shl(1).sub(b),
+        d[5].sub(d[1]).shl(1).add(five_b),
+    ]
+}
+
+/// F(4x4, 3x3): 4 times fewer products.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct F4x3;
+
+impl Scheme for F4x3 {
+    const M: usize = 4;
+    const R: usize = 3;
+    const FACTOR: u32 = 18;
+
+    fn tap(i: usize, t: usize) -> i32 {
+        [[1, 0, 0], [1, 1, 1], [1, -1, 1], [1, 2, 4], [4, 2, 1], [0, 0, 1]][i][t]
+    }
+
+    #[inline(always)]
+    fn input(d: &[Wide; MOST_POINTS]) -> [Wide; MOST_POINTS] {
+        six_points(d)
+    }
+
+    #[inline(always)]
+    fn output(m: &[Wide; MOST_POINTS]) -> [Wide; MOST_OUTPUTS] {
+        let nine = m[1].times_9();
+        let (sum, difference, p, h) = (nine.add(m[2]), nine.sub(m[2]), m[3], m[4]);
+        [
+            sum.add(m[0].times_9()).add(p.add(h.shl(3))),
+            difference.add(p.add(h.shl(1)).shl(1)),
+            sum.add(p.shl(1).add(h).shl(1)),
+            difference.add(m[5].times_9()).add(p.shl(3).add(h)),
+        ]
+    }
+}
+
+/// F(2x2, 5x5), at the same points: 2.8 times fewer products.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct F2x5;
+
+impl Scheme for F2x5 {
+    const M: usize = 2;
+    const R: usize = 5;
+    const FACTOR: u32 = 18;
+
+    fn tap(i: usize, t: usize) -> i32 {
+        const TAPS: [[i32; 5]; 6] =
+            [[1, 0, 0, 0, 0], [1, 1, 1, 1, 1], [1, -1, 1, -1, 1], [1, 2, 4, 8, 16], [16, 8, 4, 2, 1], [0, 0, 0, 0, 1]];
+        TAPS[i][t]
+    }
+
+    #[inline(always)]
+    fn input(d: &[Wide; MOST_POINTS]) -> [Wide; MOST_POINTS] {
+        six_points(d)
+    }
+
+    #[inline(always)]
+    fn output(m: &[Wide; MOST_POINTS]) -> [Wide; MOST_OUTPUTS] {
+        let nine = m[1].times_9();
+        let (sum, difference, p, h) = (nine.add(m[2]), nine.sub(m[2]), m[3], m[4]);
+        [
+            sum.add(m[0].times_9()).add(p.add(h.shl(1))),
+            difference.add(m[5].times_9()).add(p.shl(1).add(h)),
+            Wide::ZERO,
+            Wide::ZERO,
+        ]
+    }
+}
+
+/// What `transform` makes of the unit vectors: its matrix, a column for each.
+#[cfg(test)]
+pub(crate) fn matrix<const FROM: usize, const TO: usize>(
+    transform: impl Fn(&[Wide; FROM]) -> [Wide; TO],
+) -> [[i32; TO]; FROM] {
+    use std::array::from_fn;
+    from_fn(|j| transform(&from_fn(|i| Wide([u32::from(i == j); WIDE]))).map(|w| w.0[0] as i32))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A point of the projective line, p : q.
+    type Point = (i32, i32);
+
+    const FOUR: [Point; 4] = [(0, 1), (1, 1), (-1, 1), (1, 0)];
+    const SIX: [Point; 6] = [(0, 1), (1, 1), (-1, 1), (2, 1), (1, 2), (1, 0)];
+
+    /// The filter is evaluated at the points, as a homogeneous polynomial; and whole, the scheme is a correlation times
+    /// its factor, over the integers: for each output, tap and input.
+    fn hold<S: Scheme>(points: &[Point]) {
+        assert_eq!(points.len(), S::N);
+        for (i, &(p, q)) in points.iter().enumerate() {
+            for t in 0..S::R {
+                assert_eq!(S::tap(i, t), p.pow(t as u32) * q.pow((S::R - 1 - t) as u32), "point {i}, tap {t}");
+            }
+        }
+        let (input, output) = (matrix(S::input), matrix(S::output));
+        for (o, t, d) in (0..S::M).flat_map(|o| (0..S::R).flat_map(move |t| (0..S::N).map(move |d| (o, t, d)))) {
+            let sum: i32 = (0..S::N).map(|i| output[i][o] * S::tap(i, t) * input[d][i]).sum();
+            assert_eq!(sum, if d == o + t { S::FACTOR as i32 } else { 0 }, "output {o}, tap {t}, input {d}");
+        }
+        assert_eq!(exact_bits::<S>(), 30);
+    }
+
+    #[test]
+    fn schemes_are_correlations_times_their_factor() {
+        hold::<F2x3>(&FOUR);
+        hold::<F4x3>(&SIX);
+        hold::<F2x5>(&SIX);
+    }
+
+    #[test]
+    fn odd_numbers_have_inverses() {
+        for odd in [1, 3, 81, 0xffff_ffff, 0x1234_5677] {
+            assert_eq!(inverse(odd).wrapping_mul(odd), 1);
+        }
+    }
+}
