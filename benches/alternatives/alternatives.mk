@@ -5,16 +5,18 @@ ALTERNATIVES := benches/alternatives/target/release/alternatives
 
 .PHONY: alternatives alternatives-full alternatives-smoke alternatives-build alternatives-check
 
-alternatives-build: deps
+alternatives-build: bench-build
 	$(CARGO) build --release --locked --quiet --manifest-path benches/alternatives/Cargo.toml
 
 # At most 100 minutes on two cores.
 alternatives: alternatives-build
 	$(ALTERNATIVES) run --budget normal
+	$(ALTERNATIVES) compare
 
 # As the publications, without limit: days.
 alternatives-full: alternatives-build
 	$(ALTERNATIVES) run --budget full
+	$(ALTERNATIVES) compare
 
 # Everything once, too short to learn much: under three minutes, once built. Results go to target/.
 alternatives-smoke: alternatives-build

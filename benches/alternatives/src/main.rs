@@ -89,7 +89,8 @@ fn run(experiments: &[String], options: Options, processes: usize) -> Result<()>
     if !training.is_empty() {
         trained::run(&training, options.clone(), processes)?;
     }
-    others.iter().try_for_each(|name| untrained::run(name, options.budget.name().parse()?, &options.out).map(drop))
+    let budget = options.budget.name().parse().map_err(anyhow::Error::msg)?;
+    others.iter().try_for_each(|name| untrained::run(name, budget, &options.out).map(drop))
 }
 
 fn all() -> Vec<String> {
