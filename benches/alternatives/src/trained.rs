@@ -6,10 +6,10 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use crate::data::default_folder;
-use crate::drift::Study2;
-use crate::gradients::Study4;
-use crate::obfuscator::Study1;
-use crate::partition::Study3;
+use crate::drift::study::Study2;
+use crate::gradients::study::Study4;
+use crate::obfuscator::study::Study1;
+use crate::partition::study::Study3;
 use crate::train::{Budget, Run, Study, run_all, run_job};
 
 /// All of them, in the order in which they are run.

@@ -2,6 +2,7 @@
 //! classifier; the classifier is trained on, with all data, and the obfuscator is not told.
 
 mod report;
+pub mod study;
 
 use anyhow::Result;
 use burn::prelude::*;
@@ -16,9 +17,6 @@ use crate::obfuscator::{Adversary, training};
 use crate::results::Experiment;
 use crate::train::{Job, Learner, Metrics, Plan, Run, Study, load, save};
 
-/// The experiment.
-pub struct Study2;
-
 /// Name of the experiment.
 pub const NAME: &str = "drift";
 
@@ -32,47 +30,6 @@ pub struct Classified {
     pub plain: f64,
     /// Accuracy behind the old obfuscator on all test images.
     pub obfuscated: Option<f64>,
-}
-
-impl Study for Study2 {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn minutes(&self) -> u32 {
-        20
-    }
-
-    fn jobs(&self, _: &Run) -> Vec<Job> {
-        vec![
-            Job::new("classifier", &[]),
-            Job::new("obfuscator", &["classifier"]),
-            Job::new("attack", &["obfuscator"]),
-            Job::new("update", &["obfuscator"]),
-            Job::new("renewed", &["update"]),
-        ]
-    }
-
-    fn job(&self, run: &Run, name: &str) -> Result<Value> {
-        let (known, unseen) = images(run)?;
-        let half = known.first(known.len() / 2);
-        let on = Device::flex().autodiff();
-        match name {
-            "classifier" => classifier(run, name, fresh(&on), &half, &unseen, None),
-            "update" => {
-                let net = load(fresh(&on), &run.stem(NAME, "classifier"))?;
-                let obfuscator = old(run, &Device::flex())?;
-                classifier(run, name, net, &known, &unseen, Some(&obfuscator))
-            }
-            "attack" => attack(run, &half, &unseen),
-            "obfuscator" => obfuscator(run, name, "classifier", &half, &unseen, None),
-            _ => obfuscator(run, name, "update", &known, &unseen, Some(old(run, &on)?)),
-        }
-    }
-
-    fn report(&self, run: &Run, found: &mut Experiment) -> Result<()> {
-        report::report(run, found)
-    }
 }
 
 fn images(run: &Run) -> Result<(Images, Images)> {

@@ -3,6 +3,7 @@
 
 mod adversary;
 mod report;
+pub mod study;
 mod targets;
 
 use anyhow::{Context, Result};
@@ -21,41 +22,8 @@ use crate::train::{Job, Learner, Plan, Run, Study, load, save};
 pub use adversary::{Adversary, Trained, fight, quality, training};
 pub use targets::{Set, Target};
 
-/// The experiment.
-pub struct Study1;
-
 /// Name of the experiment.
 pub const NAME: &str = "obfuscator";
-
-impl Study for Study1 {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn minutes(&self) -> u32 {
-        45
-    }
-
-    fn jobs(&self, run: &Run) -> Vec<Job> {
-        Set::ALL.into_iter().flat_map(|set| jobs_of(set, run)).collect()
-    }
-
-    fn job(&self, run: &Run, name: &str) -> Result<Value> {
-        let mut words = name.splitn(3, '-');
-        let (set, kind) = (words.next().and_then(Set::named).context("a data set")?, words.next().unwrap_or_default());
-        let target = words.next().and_then(Target::named);
-        match (kind, target) {
-            ("classifier", Some(target)) => classifier(run, set, target, name),
-            ("obfuscator", Some(target)) => obfuscator(run, set, target, name),
-            ("attack", Some(target)) => attack(run, set, target, name),
-            _ => transfer(run, set),
-        }
-    }
-
-    fn report(&self, run: &Run, found: &mut Experiment) -> Result<()> {
-        report::report(run, found)
-    }
-}
 
 fn jobs_of(set: Set, run: &Run) -> Vec<Job> {
     let (mut jobs, mut all) = (Vec::new(), Vec::new());

@@ -36,8 +36,8 @@ pub struct Epoch {
 }
 
 impl Epoch {
-    /// `rate`, and a tenth of it after each 30 % of the training, as the publications' step every 30 of 100 epochs. Short
-    /// trainings, of fewer than 30 epochs, would learn nothing so: they have one step, for their last fifth.
+    /// `rate`, and a tenth of it after each 30 % of the training, as the publications' step every 30 of 100 epochs.
+    /// Short trainings, of fewer than 30 epochs, would learn nothing so: they have one step, for their last fifth.
     #[must_use]
     pub fn stepped(&self, rate: f64) -> f64 {
         let steps = match self.of {
