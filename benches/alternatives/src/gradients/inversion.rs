@@ -11,10 +11,11 @@ use rand::rngs::StdRng;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::model::CLASSES;
 use super::model::{KERNEL, STRIDES, Tanh};
 use super::rounds::{BOUND, NOISE};
 use super::share::{add_noise, clipped, largest};
-use super::task::{CLASSES, images};
+use super::task::images;
 use super::{Base, Model, NAME, started};
 use crate::attack::Quality;
 use crate::data::{Images, Part};

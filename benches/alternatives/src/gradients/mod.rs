@@ -14,9 +14,9 @@ mod task;
 mod tests;
 
 pub use accountant::epsilon;
-pub use model::{Base, Model};
+pub use model::{Base, Model, NAME};
 pub use rounds::{Day, Way};
+pub use setup::Initial;
 pub(crate) use setup::{BATCH, OPTIMIZERS, epochs, initial, started};
-pub use setup::{Initial, NAME};
 pub use share::{clipped, largest};
 pub use task::Task;

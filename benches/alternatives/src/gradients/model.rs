@@ -8,8 +8,13 @@ use burn::prelude::*;
 use burn::tensor::Gradients;
 use burn::tensor::activation::tanh;
 
-use super::task::CLASSES;
 use crate::nets::SqueezeNet;
+
+/// Name of the experiment.
+pub const NAME: &str = "gradients";
+
+/// Airplane, automobile, bird, cat: CIFAR-10's first four.
+pub(super) const CLASSES: usize = 4;
 
 /// Where training starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,10 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::classify::accuracy;
-use crate::train::{Learner, Metrics, Plan, Run, Study, load, save, train};
-
-/// Name of the experiment.
-pub const NAME: &str = "gradients";
+use crate::train::{Learner, Metrics, Plan, Run, load, save, train};
 
 /// Images in one step.
 pub(crate) const BATCH: usize = 25;

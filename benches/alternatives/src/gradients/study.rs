@@ -4,7 +4,6 @@ use super::*;
 use crate::results::Experiment;
 use crate::train::{Job, Run, Study};
 use anyhow::Result;
-use burn::prelude::*;
 use serde_json::Value;
 
 /// The experiment.

@@ -6,13 +6,11 @@ use burn::tensor::module::interpolate;
 use burn::tensor::ops::{InterpolateMode, InterpolateOptions};
 use serde_json::{Value, json};
 
-use super::{Base, NAME};
+use super::model::{Base, CLASSES, NAME};
 use crate::data::{Images, Norm, Part, Weights, cifar};
 use crate::nets::SqueezeNet;
 use crate::train::Run;
 
-/// Airplane, automobile, bird, cat: CIFAR-10's first four.
-pub(super) const CLASSES: usize = 4;
 /// Participants.
 pub(super) const PEOPLE: usize = 4;
 /// Rows and columns that images are enlarged to for SqueezeNet.

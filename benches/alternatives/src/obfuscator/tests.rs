@@ -1,6 +1,7 @@
 use burn::nn::loss::CrossEntropyLossConfig;
 use burn::prelude::*;
 
+use super::study::Study1;
 use super::*;
 use crate::nets::ResNet;
 
