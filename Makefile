@@ -99,3 +99,5 @@ deps:
 bench: bench-kernels bench-linear bench-loopback bench-encodings bench-links bench-weak bench-instructions bench-timing
 
 include benches/bench.mk
+
+include benches/alternatives/alternatives.mk

@@ -7,16 +7,20 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context, Result, anyhow, bail};
 use tempfile::TempDir;
 
+use crate::folders::workspace;
+
 /// Seed of all networks of the zoo that are measured.
 pub const SEED: u64 = 1;
 
-/// The program `name` of this build: beside this one.
+/// The program `name` of this build: beside this one, or in the workspace's release build for programs of another
+/// workspace.
 ///
 /// # Errors
 /// When it has not been built.
 pub fn program(name: &str) -> Result<PathBuf> {
     let own = std::env::current_exe().context("this program's own path")?;
-    let found = own.ancestors().skip(1).take(2).map(|folder| folder.join(name)).find(|path| path.is_file());
+    let beside = own.ancestors().skip(1).take(2).map(|folder| folder.join(name));
+    let found = beside.chain([workspace().join("target/release").join(name)]).find(|path| path.is_file());
     found.ok_or_else(|| anyhow!("{name} is not beside {}: run `make build`", own.display()))
 }
 

@@ -24,24 +24,33 @@ const RELAY_START: Duration = Duration::from_millis(200);
 
 /// Ports of what the device reaches through the air.
 #[derive(Debug, Clone, Copy)]
-enum Port {
+pub enum Port {
+    /// Edge A.
     EdgeA = 7401,
+    /// Edge B.
     EdgeB = 7402,
-    /// The unprotected server beside edge B, and the one beside edge A.
+    /// The unprotected server beside edge B.
     ServerB = 7403,
+    /// The unprotected server beside edge A.
     ServerA = 7404,
+    /// What answers probes of the link, beside edge B.
     Probe = 7405,
+    /// A server of a benchmark's own, beside edge B.
+    Own = 7406,
 }
 
-const PORTS: [(Port, &str); 5] = [
+const PORTS: [(Port, &str); 6] = [
     (Port::EdgeA, EDGE_A),
     (Port::EdgeB, EDGE_B),
     (Port::ServerB, EDGE_B),
     (Port::ServerA, EDGE_A),
     (Port::Probe, EDGE_B),
+    (Port::Own, EDGE_B),
 ];
 
-fn at(address: &str, port: Port) -> String {
+/// `address:port`.
+#[must_use]
+pub fn at(address: &str, port: Port) -> String {
     format!("{address}:{}", port as u16)
 }
 
@@ -67,6 +76,12 @@ impl Site {
             deployment.keygen("add-device", &["--name", DEVICE, "--model", profile])?;
         }
         Ok(Self { name: name.to_owned(), onnx: onnx.to_owned(), deployment })
+    }
+
+    /// What the owner has made.
+    #[must_use]
+    pub const fn deployment(&self) -> &Deployment {
+        &self.deployment
     }
 
     /// The device's folder.

@@ -176,6 +176,6 @@ pub(crate) fn endpoint(
         .map_err(|e| failed(std::io::Error::other(format!("largest UDP payload: {e}"))))?;
     let socket = TokioRuntime.wrap_udp_socket(socket.into()).map_err(failed)?;
     // A client has one connection, and is better off with fewer calls of the system.
-    let socket = if server.is_some() { Batched::new(socket, limits.max_udp_payload) } else { socket };
+    let socket = if server.is_some() { Batched::over(socket, limits.max_udp_payload) } else { socket };
     Endpoint::new_with_abstract_socket(config, server, socket, Arc::new(TokioRuntime)).map_err(failed)
 }

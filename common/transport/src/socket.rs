@@ -21,7 +21,7 @@ pub(crate) struct Batched {
 }
 
 impl Batched {
-    pub(crate) fn new(inner: Arc<dyn AsyncUdpSocket>, max_udp_payload: u16) -> Arc<dyn AsyncUdpSocket> {
+    pub(crate) fn over(inner: Arc<dyn AsyncUdpSocket>, max_udp_payload: u16) -> Arc<dyn AsyncUdpSocket> {
         let most = inner.max_transmit_segments().min(BATCH / usize::from(max_udp_payload).max(1)).max(1);
         Arc::new(Batched { inner, most })
     }

@@ -1,0 +1,125 @@
+//! What a run is given: folders, budget, seed.
+
+use std::cell::Cell;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use serde::de::DeserializeOwned;
+
+/// How much is trained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Budget {
+    /// Everything once, too short to learn much: minutes for all.
+    Smoke,
+    /// At most 100 minutes for all on two cores.
+    Normal,
+    /// As the publications, without limit.
+    Full,
+}
+
+impl Budget {
+    /// Its name on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Smoke => "smoke",
+            Self::Normal => "normal",
+            Self::Full => "full",
+        }
+    }
+}
+
+/// A run.
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// The data folder.
+    pub data: PathBuf,
+    /// Where results go.
+    pub out: PathBuf,
+    /// Where checkpoints and results of single trainings are kept.
+    pub work: PathBuf,
+    /// How much.
+    pub budget: Budget,
+    /// Everything random comes from it.
+    pub seed: u64,
+    /// Seconds that were spent on restored epochs by earlier processes.
+    pub restored: Cell<f64>,
+}
+
+impl Run {
+    /// What belongs to the budget.
+    #[must_use]
+    pub fn pick<T>(&self, smoke: T, normal: T, full: T) -> T {
+        match self.budget {
+            Budget::Smoke => smoke,
+            Budget::Normal => normal,
+            Budget::Full => full,
+        }
+    }
+
+    /// Where the files of a job begin.
+    #[must_use]
+    pub fn stem(&self, study: &str, job: &str) -> PathBuf {
+        self.work.join(format!("{}-{}", self.budget.name(), self.seed)).join(study).join(job)
+    }
+
+    /// The file with a finished job's result.
+    #[must_use]
+    pub fn result_path(&self, study: &str, job: &str) -> PathBuf {
+        let stem = self.stem(study, job);
+        let name = stem.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        stem.with_file_name(format!("{name}.result.json"))
+    }
+
+    /// What the job `job` found.
+    ///
+    /// # Errors
+    /// When it is not done or another program wrote it.
+    pub fn result<T: DeserializeOwned>(&self, study: &str, job: &str) -> Result<T> {
+        Ok(self.outcome(study, job)?.1)
+    }
+
+    /// Seconds that the job `job` took, and what it found.
+    ///
+    /// # Errors
+    /// As [`result`](Self::result).
+    pub fn outcome<T: DeserializeOwned>(&self, study: &str, job: &str) -> Result<(f64, T)> {
+        let path = self.result_path(study, job);
+        let bytes = std::fs::read(&path).with_context(|| format!("{}: {study} {job} is not done", path.display()))?;
+        serde_json::from_slice(&bytes).with_context(|| path.display().to_string())
+    }
+
+    /// Generator for `purpose`.
+    #[must_use]
+    pub fn rng(&self, purpose: &str) -> StdRng {
+        seeded(self.seed, purpose)
+    }
+}
+
+/// A generator from a seed and a purpose (FNV-1a of its name).
+#[must_use]
+pub fn seeded(seed: u64, purpose: &str) -> StdRng {
+    let hash = |h: u64, b: u8| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3);
+    StdRng::seed_from_u64(purpose.bytes().fold(0xcbf2_9ce4_8422_2325 ^ seed, hash))
+}
+
+/// Seconds that this process, which has one thread, has computed; waiting for a processor does not count. Zero where
+/// the system does not tell.
+#[must_use]
+pub fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/schedstat").unwrap_or_default();
+    stat.split_whitespace().next().and_then(|ns| ns.parse::<f64>().ok()).unwrap_or(0.0) / 1e9
+}
+
+/// The processor's name and how many there are.
+#[must_use]
+pub fn machine() -> String {
+    let info = std::fs::read_to_string(Path::new("/proc/cpuinfo")).unwrap_or_default();
+    let line = info.lines().find(|l| l.starts_with("model name"));
+    let name = line.and_then(|l| l.split_once(':')).map_or("?", |(_, v)| v.trim());
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    format!("{name}, {cores} cores; each training one thread")
+}
