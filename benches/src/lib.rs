@@ -13,6 +13,7 @@ pub mod machine;
 pub mod mnist;
 pub mod net;
 pub mod networks;
+pub mod plot;
 pub mod report;
 pub mod stats;
 

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Result, anyhow};
+use plotters::coord::ranged1d::ValueFormatter;
 use plotters::prelude::*;
 
 /// Size of a plot, pixels.
@@ -14,44 +15,68 @@ const FONT: (&str, u32) = ("sans-serif", 15);
 pub struct Series {
     /// Name in the legend.
     pub name: String,
-    /// Points; both coordinates positive.
+    /// Points; both coordinates positive where axes are logarithmic.
     pub points: Vec<(f64, f64)>,
 }
 
-/// Draws `series` over logarithmic axes into the SVG file `path`.
+/// How both axes are divided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Axes {
+    /// By factors: curves that fall, their names in the upper right.
+    Logarithmic,
+    /// Evenly: curves that rise, their names in the lower right.
+    Linear,
+}
+
+/// Draws `series` into the SVG file `path`.
 ///
 /// # Errors
 /// When there is nothing to draw or the file cannot be written.
-pub fn curves(path: &Path, title: &str, labels: (&str, &str), series: &[Series]) -> Result<()> {
+pub fn curves(path: &Path, title: &str, labels: (&str, &str), axes: Axes, series: &[Series]) -> Result<()> {
     let points = || series.iter().flat_map(|s| &s.points).copied();
-    let (x, y) = (range(points().map(|p| p.0))?, range(points().map(|p| p.1))?);
+    let range = |values: Vec<f64>| if axes == Axes::Linear { spread(&values) } else { range(values.into_iter()) };
+    let (x, y) = (range(points().map(|p| p.0).collect())?, range(points().map(|p| p.1).collect())?);
     let root = SVGBackend::new(path, SIZE).into_drawing_area();
     root.fill(&WHITE)?;
-    let mut chart = ChartBuilder::on(&root)
-        .caption(title, ("sans-serif", 20))
-        .margin(12)
-        .x_label_area_size(45)
-        .y_label_area_size(70)
-        .build_cartesian_2d((x.0..x.1).log_scale(), (y.0..y.1).log_scale())?;
-    chart
-        .configure_mesh()
-        .x_desc(labels.0)
-        .y_desc(labels.1)
-        .label_style(FONT)
-        .light_line_style(WHITE.mix(0.0))
-        .draw()?;
+    let mut chart = ChartBuilder::on(&root);
+    chart.caption(title, ("sans-serif", 20)).margin(12).x_label_area_size(45).y_label_area_size(70);
+    match axes {
+        Axes::Logarithmic => {
+            let chart = chart.build_cartesian_2d((x.0..x.1).log_scale(), (y.0..y.1).log_scale())?;
+            draw(chart, labels, SeriesLabelPosition::UpperRight, series)?;
+        }
+        Axes::Linear => {
+            draw(chart.build_cartesian_2d(x.0..x.1, y.0..y.1)?, labels, SeriesLabelPosition::LowerRight, series)?;
+        }
+    }
+    root.present()?;
+    Ok(())
+}
+
+type Chart<'a, X, Y> = ChartContext<'a, SVGBackend<'a>, Cartesian2d<X, Y>>;
+
+fn draw<'a, X, Y>(
+    mut chart: Chart<'a, X, Y>,
+    labels: (&str, &str),
+    names: SeriesLabelPosition,
+    series: &[Series],
+) -> Result<()>
+where
+    X: Ranged<ValueType = f64> + ValueFormatter<f64>,
+    Y: Ranged<ValueType = f64> + ValueFormatter<f64>,
+{
+    let mut mesh = chart.configure_mesh();
+    mesh.x_desc(labels.0).y_desc(labels.1).label_style(FONT).light_line_style(WHITE.mix(0.0)).draw()?;
     for (i, s) in series.iter().enumerate() {
-        let color = Palette99::pick(i).to_rgba();
-        let style = color.stroke_width(2);
+        let style = Palette99::pick(i).to_rgba().stroke_width(2);
         chart
             .draw_series(LineSeries::new(s.points.iter().copied(), style).point_size(3))?
             .label(&s.name)
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
     }
     let mut legend = chart.configure_series_labels();
-    let legend = legend.position(SeriesLabelPosition::UpperRight).label_font(FONT);
+    let legend = legend.position(names).label_font(FONT);
     legend.background_style(WHITE.mix(0.85)).border_style(BLACK.mix(0.3)).draw()?;
-    root.present()?;
     Ok(())
 }
 
@@ -115,6 +140,15 @@ fn range(values: impl Iterator<Item = f64>) -> Result<(f64, f64)> {
     Ok((low / 1.3, high * 1.3))
 }
 
+/// A range around numbers, with some room.
+fn spread(values: &[f64]) -> Result<(f64, f64)> {
+    let values = || values.iter().copied().filter(|v| v.is_finite());
+    let low = values().reduce(f64::min).ok_or_else(|| anyhow!("nothing to draw"))?;
+    let high = values().fold(low, f64::max);
+    let room = ((high - low) * 0.05).max(1e-3);
+    Ok((low - room, high + room))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,13 +158,15 @@ mod tests {
         let dir = tempfile::tempdir().expect("temporary folder");
         let path = dir.path().join("a.svg");
         let series = [Series { name: "one".into(), points: vec![(0.01, 5.0), (1.0, 0.1)] }];
-        curves(&path, "Title", ("speed", "ms"), &series).expect("draws");
-        let text = std::fs::read_to_string(&path).expect("written");
-        assert!(["<svg", "Title", "speed", "one", "polyline"].iter().all(|w| text.contains(w)), "{text}");
+        for axes in [Axes::Linear, Axes::Logarithmic] {
+            curves(&path, "Title", ("speed", "ms"), axes, &series).expect("draws");
+            let text = std::fs::read_to_string(&path).expect("written");
+            assert!(["<svg", "Title", "speed", "one", "polyline"].iter().all(|w| text.contains(w)), "{text}");
+        }
         let groups = [("net".to_owned(), vec![Some(2.0), None]), ("other".to_owned(), vec![Some(30.0), Some(4.0)])];
         bars(&path, "Bars", "ms", &["a".to_owned(), "b".to_owned()], &groups).expect("draws");
         let text = std::fs::read_to_string(&path).expect("written");
         assert!(["<svg", "Bars", "net", "other"].iter().all(|w| text.contains(w)), "{text}");
-        assert!(curves(&path, "Nothing", ("", ""), &[]).is_err());
+        assert!(curves(&path, "Nothing", ("", ""), Axes::Linear, &[]).is_err());
     }
 }

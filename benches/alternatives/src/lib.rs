@@ -2,6 +2,7 @@
 #![recursion_limit = "256"]
 
 pub mod attack;
+pub mod budget;
 pub mod classify;
 pub mod compare;
 pub mod data;

@@ -89,8 +89,7 @@ fn run(experiments: &[String], options: Options, processes: usize) -> Result<()>
     if !training.is_empty() {
         trained::run(&training, options.clone(), processes)?;
     }
-    let budget = options.budget.name().parse().map_err(anyhow::Error::msg)?;
-    others.iter().try_for_each(|name| untrained::run(name, budget, &options.out).map(drop))
+    others.iter().try_for_each(|name| untrained::run(name, options.budget, &options.out).map(drop))
 }
 
 fn all() -> Vec<String> {

@@ -14,7 +14,7 @@ use twinmask_transport::{Client, Connection, Identity, Role, Server, TransportLi
 
 use crate::measure::link::{Runs, Track};
 use crate::measure::network::LENET;
-use crate::measure::{Begun, Budget};
+use crate::measure::Begun;
 use crate::results::{Cell, Column, Experiment, Row, Value};
 
 /// Name of the experiment.

@@ -4,8 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Subcommand;
-use twinmask_benches::baseline::client::{self, Request, Scheme};
-use twinmask_benches::baseline::server;
+use twinmask_benches::baseline::role::{Client, Serve, limits};
 use twinmask_transport::TransportLimits;
 
 use crate::{onetime, payload};
@@ -17,36 +16,10 @@ use crate::{onetime, payload};
 pub enum Role {
     /// Serve a network in f32
     #[command(hide = true)]
-    Serve {
-        #[arg(long)]
-        listen: String,
-        #[arg(long)]
-        identity: PathBuf,
-        #[arg(long)]
-        onnx: PathBuf,
-        #[arg(long, value_parser = limits)]
-        network: TransportLimits,
-    },
+    Serve(Serve),
     /// Run inferences against servers of `serve`
     #[command(hide = true)]
-    Client {
-        #[arg(long)]
-        dir: PathBuf,
-        #[arg(long)]
-        model: String,
-        #[arg(long)]
-        server: Vec<String>,
-        #[arg(long, value_parser = limits)]
-        network: TransportLimits,
-        #[arg(long)]
-        width: usize,
-        #[arg(long)]
-        whole: bool,
-        #[arg(long)]
-        runs: usize,
-        #[arg(long)]
-        warmup: usize,
-    },
+    Client(Client),
     /// Take payloads
     #[command(hide = true)]
     PayloadServe {
@@ -103,15 +76,6 @@ pub enum Role {
     },
 }
 
-fn limits(preset: &str) -> Result<TransportLimits, String> {
-    match preset {
-        "lan" => Ok(TransportLimits::lan()),
-        "wifi" => Ok(TransportLimits::wifi()),
-        "wan" => Ok(TransportLimits::wan()),
-        other => Err(format!("'{other}' is none of lan, wifi, wan")),
-    }
-}
-
 /// Plays the role.
 ///
 /// # Errors
@@ -120,14 +84,8 @@ pub fn play(role: Role) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         match role {
-            Role::Serve { listen, identity, onnx, network } => server::serve(&listen, &identity, &onnx, network).await,
-            Role::Client { dir, model, server, network, width, whole, runs, warmup } => {
-                let scheme = Scheme { whole, width };
-                let request =
-                    Request { dir: &dir, model: &model, servers: &server, scheme, limits: network, warmup, runs };
-                println!("{}", serde_json::to_string(&client::measure(&request).await?)?);
-                Ok(())
-            }
+            Role::Serve(serve) => serve.play().await,
+            Role::Client(client) => client.play().await,
             Role::PayloadServe { listen, identity, network } => payload::serve(&listen, &identity, network).await,
             Role::PayloadClient { dir, bytes, runs, server, network } => {
                 let job = payload::Job { dir, bytes, runs, server, network };

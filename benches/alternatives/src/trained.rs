@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use crate::data::default_folder;
+use crate::budget::Budget;
+use crate::data;
 use crate::drift::study::Study2;
 use crate::gradients::study::Study4;
 use crate::obfuscator::study::Study1;
 use crate::partition::study::Study3;
-use crate::train::{Budget, Run, Study, run_all, run_job};
+use crate::train::{Run, Study, run_all, run_job};
 
 /// All of them, in the order in which they are run.
 pub const STUDIES: [&dyn Study; 4] = [&Study1, &Study3, &Study2, &Study4];
@@ -24,8 +25,8 @@ pub struct Options {
     /// Everything random comes from it.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// The data folder.
-    #[arg(long, env = "TWINMASK_DATA", default_value_os_t = default_folder())]
+    /// The data folder of what trains; the rest goes by `TWINMASK_DATA`.
+    #[arg(long, default_value_os_t = data::folder())]
     pub data: PathBuf,
     /// Where results go.
     #[arg(long, default_value_os_t = here("../results/alternatives"))]

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 
-use crate::measure::Budget;
+use crate::budget::Budget;
 use crate::results::Experiment;
 use crate::{ends, onetime, payload, twinmask};
 

@@ -8,6 +8,7 @@
 pub mod client;
 pub mod network;
 pub mod protocol;
+pub mod role;
 pub mod server;
 mod sgemm;
 

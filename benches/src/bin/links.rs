@@ -2,25 +2,23 @@
 //! keys, the paper's encoding and local execution. Needs root and iproute2; says that it skipped where they are
 //! missing.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 use clap::{Args, Parser, Subcommand};
 use serde_json::json;
-use twinmask_benches::baseline::client::{self, Request, Scheme as Unprotected};
-use twinmask_benches::baseline::{PAPER_WIDTH, server};
+use twinmask_benches::baseline::PAPER_WIDTH;
+use twinmask_benches::baseline::role::{Client, Serve};
 use twinmask_benches::folders::results_dir;
 use twinmask_benches::lines::{Runner, onnxruntime};
 use twinmask_benches::net::budget::{Budget, Turns};
 use twinmask_benches::net::deploy::{Site, probe};
 use twinmask_benches::net::netns::Topology;
 use twinmask_benches::net::rows::{self, Bench, COLUMNS, Plans, Row, Samples, Scheme};
-use twinmask_benches::net::{LINKS, Link, energy, plot, targets};
+use twinmask_benches::net::{LINKS, Link, energy, targets};
 use twinmask_benches::networks::network_file;
 use twinmask_benches::report::{Report, number};
-use twinmask_benches::{machine, mnist};
-use twinmask_transport::TransportLimits;
+use twinmask_benches::{machine, mnist, plot};
 
 /// Networks measured on every link; the MNIST networks follow on the first.
 const NETWORKS: [&str; 6] = ["alexnet227", "facenet-nn1", "alexnet", "facenet-irv1", "resnet50", "squeezenet"];
@@ -70,36 +68,10 @@ struct Measure {
 enum Role {
     /// Serve a network in f32.
     #[command(hide = true)]
-    Serve {
-        #[arg(long)]
-        listen: String,
-        #[arg(long)]
-        identity: PathBuf,
-        #[arg(long)]
-        onnx: PathBuf,
-        #[arg(long, value_parser = limits)]
-        network: TransportLimits,
-    },
+    Serve(Serve),
     /// Run inferences against servers of `serve`.
     #[command(hide = true)]
-    Client {
-        #[arg(long)]
-        dir: PathBuf,
-        #[arg(long)]
-        model: String,
-        #[arg(long)]
-        server: Vec<String>,
-        #[arg(long, value_parser = limits)]
-        network: TransportLimits,
-        #[arg(long)]
-        width: usize,
-        #[arg(long)]
-        whole: bool,
-        #[arg(long)]
-        runs: usize,
-        #[arg(long)]
-        warmup: usize,
-    },
+    Client(Client),
     /// Answer probes of the link.
     #[command(hide = true)]
     ProbeServe { listen: String },
@@ -108,31 +80,14 @@ enum Role {
     Probe { address: String },
 }
 
-fn limits(preset: &str) -> Result<TransportLimits, String> {
-    match preset {
-        "lan" => Ok(TransportLimits::lan()),
-        "wifi" => Ok(TransportLimits::wifi()),
-        "wan" => Ok(TransportLimits::wan()),
-        other => Err(format!("'{other}' is none of lan, wifi, wan")),
-    }
-}
-
 fn main() -> Result<()> {
     machine::clean_environment()?;
     let cli = Cli::parse();
     let runtime = || tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     match cli.role {
         None => bench(&cli.plan),
-        Some(Role::Serve { listen, identity, onnx, network }) => {
-            runtime()?.block_on(server::serve(&listen, &identity, &onnx, network))
-        }
-        Some(Role::Client { dir, model, server, network, width, whole, runs, warmup }) => {
-            let scheme = Unprotected { whole, width };
-            let request = Request { dir: &dir, model: &model, servers: &server, scheme, limits: network, warmup, runs };
-            let measured = runtime()?.block_on(client::measure(&request))?;
-            println!("{}", serde_json::to_string(&measured)?);
-            Ok(())
-        }
+        Some(Role::Serve(serve)) => runtime()?.block_on(serve.play()),
+        Some(Role::Client(client)) => runtime()?.block_on(client.play()),
         Some(Role::ProbeServe { listen }) => twinmask_benches::net::probe::serve(&listen),
         Some(Role::Probe { address }) => {
             println!("{}", serde_json::to_string(&twinmask_benches::net::probe::measure(&address)?)?);

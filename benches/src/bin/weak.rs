@@ -13,10 +13,10 @@ use twinmask_benches::machine;
 use twinmask_benches::net::deploy::{Running, Site};
 use twinmask_benches::net::energy::{self, Energy};
 use twinmask_benches::net::netns::Topology;
-use twinmask_benches::net::plot::{self, Series};
 use twinmask_benches::net::quota::{Limited, Limiter};
 use twinmask_benches::net::{LINKS, Link, crossing};
 use twinmask_benches::networks::network_file;
+use twinmask_benches::plot::{self, Axes, Series};
 use twinmask_benches::report::{Report, number};
 use twinmask_benches::stats::median;
 
@@ -314,6 +314,7 @@ fn draw(report: &mut Report, network: &str, points: &[Point]) -> Result<()> {
             &results_dir().join(&file),
             &title,
             ("speed of the device, 1: one core of this machine", label),
+            Axes::Logarithmic,
             &series,
         )?;
         report.text(format!("![{title}]({file})"));

@@ -5,8 +5,6 @@ pub mod crossing;
 pub mod deploy;
 pub mod energy;
 pub mod netns;
-#[path = "../plot.rs"]
-pub mod plot;
 pub mod probe;
 pub mod process;
 pub mod quota;

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use twinmask_kernels::Kernel;
@@ -18,6 +18,7 @@ use crate::budget::{Budget, Device, Grant};
 use crate::compute::queue::Queue;
 use crate::daemon::config::{Config, FIRST_WINDOW, Limits};
 use crate::daemon::meters::Meters;
+use crate::daemon::throttle::Throttle;
 use crate::error::StartError;
 use crate::fault::{Fault, refused};
 use crate::lock::{Mutex, locked};
@@ -78,6 +79,8 @@ pub struct Edge {
     mask_key: RwLock<Option<MaskKey>>,
     /// Sessions by device.
     sessions: Mutex<HashMap<Device, usize>>,
+    /// Log lines that a device can cause, for each: as many devices as the owner has certified.
+    lines: Mutex<HashMap<Box<str>, Throttle>>,
     /// Smoothed duration of an inference, ms: what a device is told to wait when the edge is busy.
     typical_ms: AtomicU64,
 }
@@ -111,6 +114,7 @@ impl Edge {
             models: RwLock::default(),
             mask_key,
             sessions: Mutex::default(),
+            lines: Mutex::default(),
             typical_ms: AtomicU64::new(50),
             kernel,
         };
@@ -305,6 +309,12 @@ impl Edge {
     pub(crate) fn trust(&self, connection: &Connection) {
         connection.set_windows(self.windows.0, self.windows.1);
         connection.set_max_streams(u32::try_from(self.limits.max_sessions).unwrap_or(u32::MAX));
+    }
+
+    /// Whether what `peer` did wrong may be written to the log, and how many lines were left out before it.
+    pub(crate) fn may_tell(&self, peer: &str) -> Option<u64> {
+        let now = Instant::now();
+        locked(&self.lines).entry(peer.into()).or_insert_with(|| Throttle::new(now)).pass(now)
     }
 
     pub(crate) fn finished(&self, inference: Duration) {

@@ -6,20 +6,31 @@ mod weights;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use burn::prelude::*;
 use rand::Rng;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
+use twinmask_benches::folders::workspace;
 
 pub use cifar::cifar;
 pub use mnist::mnist;
 pub use weights::Weights;
 
-/// Where the data folder is looked for when `TWINMASK_DATA` names none.
+/// The folder of real data: `TWINMASK_DATA`, by default `../shared/data` beside the workspace.
 #[must_use]
-pub fn default_folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data")
+pub fn folder() -> PathBuf {
+    std::env::var_os("TWINMASK_DATA").map_or_else(|| workspace().join("../shared/data"), PathBuf::from)
+}
+
+/// The file `below` the data folder `data`.
+///
+/// # Errors
+/// When it is not there; the error names it.
+pub fn file(data: &Path, below: &str) -> Result<PathBuf> {
+    let path = data.join(below);
+    ensure!(path.is_file(), "{} is not there: set TWINMASK_DATA to the folder of real data", path.display());
+    Ok(path)
 }
 
 /// Training or test images of a data set.
@@ -160,18 +171,11 @@ impl Images {
     }
 }
 
-/// The bytes of a file of the data folder, unpacked where its name ends in `.gz`.
-fn read(root: &Path, file: &str) -> Result<Vec<u8>> {
-    let path = root.join(file);
-    let hint = || {
-        format!(
-            "{}: cannot be read (set TWINMASK_DATA to the data folder, which has {file}; now {})",
-            path.display(),
-            root.display()
-        )
-    };
-    let bytes = std::fs::read(&path).with_context(hint)?;
-    if !file.ends_with(".gz") {
+/// The bytes of the file `below` the data folder `root`, unpacked where its name ends in `.gz`.
+fn read(root: &Path, below: &str) -> Result<Vec<u8>> {
+    let path = file(root, below)?;
+    let bytes = std::fs::read(&path).with_context(|| path.display().to_string())?;
+    if !below.ends_with(".gz") {
         return Ok(bytes);
     }
     let mut unpacked = Vec::new();

@@ -12,6 +12,9 @@ fn toy() -> Images {
 
 #[test]
 fn missing_data_is_named() {
+    let model = file(Path::new("/nowhere"), "models/x.onnx").map(drop);
+    let text = model.expect_err("there is no such folder").to_string();
+    assert!(text.contains("/nowhere/models/x.onnx") && text.contains("TWINMASK_DATA"), "{text}");
     for error in [cifar(Path::new("/nowhere"), Part::Test), mnist(Path::new("/nowhere"), Part::Train)] {
         let text = format!("{:#}", error.expect_err("there is no such folder"));
         assert!(text.contains("/nowhere/datasets/") && text.contains("TWINMASK_DATA"), "{text}");

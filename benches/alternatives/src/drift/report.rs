@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::{Classified, NAME, epochs, images};
 use crate::attack::Rebuilt;
 use crate::obfuscator::{Trained, shown};
-use crate::report::{Series, bars, curves, grid, rounded, stretched, table};
+use crate::report::{bars, by_epoch, curves, grid, rounded, stretched, table};
 use crate::results::{Cell, Column, Experiment, Row, Value};
 use crate::train::{Run, column};
 
@@ -52,12 +52,12 @@ fn passed(renewed: &Trained, before: f64) -> String {
 }
 
 fn lines(run: &Run, update: &Classified, old: &Trained, renewed: &Trained, found: &mut Experiment) -> Result<()> {
-    let trained = Series::by_epoch("obfuscated, obfuscator trained", 0, &column(&old.curve, "accuracy"));
+    let trained = by_epoch("obfuscated, obfuscator trained", 0, &column(&old.curve, "accuracy"));
     let start = old.curve.len();
-    let plain = Series::by_epoch("plain, classifier updated", start, &column(&update.curve, "plain"));
-    let fixed = Series::by_epoch("obfuscated, old obfuscator", start, &column(&update.curve, "obfuscated"));
+    let plain = by_epoch("plain, classifier updated", start, &column(&update.curve, "plain"));
+    let fixed = by_epoch("obfuscated, old obfuscator", start, &column(&update.curve, "obfuscated"));
     let after = start + update.curve.len();
-    let again = Series::by_epoch("obfuscated, obfuscator retrained", after, &column(&renewed.curve, "accuracy"));
+    let again = by_epoch("obfuscated, obfuscator retrained", after, &column(&renewed.curve, "accuracy"));
     let file = format!("{NAME}-curves.svg");
     let series = [trained, plain, fixed, again];
     curves(&run.out.join(&file), "A classifier is updated", ("epoch", "test accuracy, %"), &series)?;

@@ -10,12 +10,9 @@ use twinmask_benches::lines::onnxruntime;
 use twinmask_benches::net::rows::{LAYERS_F32, Row as Measured, Scheme};
 use twinmask_benches::stats::median;
 
-use crate::measure::data::data_folder;
 use crate::measure::digits::Digits;
 use crate::measure::link::{Runs, Track};
 use crate::measure::network::{ALEXNET, LENET, accuracy, onnx};
-use crate::measure::quality::{mse, psnr, ssim};
-use crate::measure::{Begun, Budget, picture};
 use crate::results::{Cell, Column, Experiment, Row, Table, Value};
 
 const PICTURE: &str = "ends.png";
@@ -31,7 +28,7 @@ const WHOLE: Scheme =
 /// When a program or the data is missing.
 pub fn run(budget: Budget, out: &Path) -> Result<Experiment> {
     let mut begun = Begun::new("ends", budget);
-    let digits = Digits::test(&data_folder())?.first(budget.of(60, 10_000, 10_000));
+    let digits = Digits::test(&data::folder())?.first(budget.of(60, 10_000, 10_000));
     let plain = accuracy(&onnx(LENET)?, &digits)?;
     let mut open = in_clear(Row::new("no protection: the input to one server"), plain, &digits, out)?;
     let mut local = alone(Row::new("local execution"), plain)?;
@@ -44,16 +41,14 @@ pub fn run(budget: Budget, out: &Path) -> Result<Experiment> {
 }
 
 fn in_clear(row: Row, plain: f64, digits: &Digits, out: &Path) -> Result<Row> {
-    let shown: Vec<Vec<f32>> = (0..digits.len().min(8)).map(|i| digits.picture(i)).collect();
+    let shown = 0..digits.len().min(8);
+    let originals: Vec<f32> = shown.clone().flat_map(|i| digits.picture(i)).collect();
     // As it arrives: the network's input, from which pixels follow exactly.
-    let arrived = |i: usize| digits.input(i).iter().map(|v| v * 256.0 / 255.0).collect::<Vec<f32>>();
-    let rebuilt: Vec<Vec<f32>> = (0..shown.len()).map(arrived).collect();
-    let error = shown.iter().zip(&rebuilt).map(|(a, b)| mse(a, b)).sum::<f64>();
-    let similar = shown.iter().zip(&rebuilt).map(|(a, b)| ssim(a, b, Digits::SIDE)).sum::<f64>();
-    let similar = similar / shown.len().max(1) as f64;
+    let arrived: Vec<f32> = shown.flat_map(|i| digits.input(i)).map(|v| v * 256.0 / 255.0).collect();
+    let Quality { psnr_db, ssim } = Quality::of(&arrived, &originals, Digits::SHAPE);
     // Pixels have steps of 1/255: what is nearer than a thousandth of one is the pixel.
-    let decibel = if psnr(error) > 100.0 { Value::from("∞ (every pixel)") } else { Value::from(psnr(error)) };
-    picture::write(&out.join(PICTURE), Digits::SIDE, &[shown, rebuilt])?;
+    let decibel = if psnr_db >= 100.0 { Value::from("∞ (every pixel)") } else { Value::from(psnr_db) };
+    report::grid(&out.join(PICTURE), Digits::SHAPE, &[&originals, &arrived])?;
     let says = |text: &str| Cell::cited(text, DEFINITION);
     Ok(row
         .with(Column::WhoSees, says("the server: input, every activation, result"))
@@ -62,7 +57,7 @@ fn in_clear(row: Row, plain: f64, digits: &Digits, out: &Path) -> Result<Row> {
         .with(Column::Accuracy, Cell::measured(plain).from("the server computes the plain network"))
         .with(Column::AttackPicture, Cell::measured("original, as received").picture(PICTURE))
         .with(Column::AttackPsnrDb, Cell::measured(decibel))
-        .with(Column::AttackSsim, Cell::measured((similar * 1e6).round() / 1e6))
+        .with(Column::AttackSsim, Cell::measured((ssim * 1e6).round() / 1e6))
         .with(Column::AttackHow, says("none needed: it is the input"))
         .with(Column::DeviceFlops, says("0").from("the input as it is"))
         .with(Column::DeviceStorageBytes, says("0").from("no part of the network"))

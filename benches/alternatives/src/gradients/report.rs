@@ -7,7 +7,7 @@ use super::rounds::{DELTA, NOISE};
 use super::task::{PEOPLE, images};
 use super::{Base, Day, Initial, Model, NAME, OPTIMIZERS, Way, epochs, model::flat};
 use crate::data::Part;
-use crate::report::{Series, curves, grid, rounded, table};
+use crate::report::{Series, by_epoch, curves, grid, rounded, table};
 use crate::results::{Cell, Column, Experiment, Row, Value};
 use crate::train::{Run, column, last};
 
@@ -49,7 +49,7 @@ fn initial(run: &Run, found: &mut Experiment) -> Result<()> {
             let Initial { curve } = run.result(NAME, &format!("initial-{}-{optimizer}", base.name()))?;
             let cells = ["training", "validation"].map(|name| rounded(last(&curve, name), 1));
             rows.push([vec![base.name().into(), optimizer.into()], cells.to_vec()].concat());
-            series.push(Series::by_epoch(format!("{} {optimizer}", base.name()), 0, &column(&curve, "validation")));
+            series.push(by_epoch(format!("{} {optimizer}", base.name()), 0, &column(&curve, "validation")));
         }
     }
     let note = format!("After {} epochs. Theirs: 72-84 % validation.", epochs(run));

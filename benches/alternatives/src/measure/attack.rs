@@ -7,8 +7,9 @@ use anyhow::{Result, bail};
 use twinmask_ring::{centre, mask};
 
 use super::digits::Digits;
-use super::linear::{Attacker, Score, Seen};
-use super::picture;
+use super::linear::{Attacker, Seen};
+use crate::attack::Quality;
+use crate::report;
 use crate::results::{Cell, Column, Row};
 
 /// Pictures shown.
@@ -18,9 +19,9 @@ const JUDGING: usize = 5;
 
 /// What came of it.
 pub struct Attacked {
-    score: Score,
+    score: Quality,
     /// The attacker that always shows the mean picture.
-    mean: Score,
+    mean: Quality,
     strength: Option<f64>,
     trained_on: usize,
     judged_on: usize,
@@ -46,16 +47,13 @@ pub fn run(sent: &[Vec<u32>], k: u32, digits: &Digits, path: &Path) -> Result<At
     let attacker = Attacker::train(&seen);
     let nothing = vec![vec![0.0]; sent.len()];
     let ignorant = Attacker::train(&Seen::of(&nothing[..trained_on], &pictures[..trained_on]));
-    let mean = ignorant.judge(&Seen::of(&nothing[trained_on..], &pictures[trained_on..]), Digits::SIDE);
+    let mean = ignorant.judge(&Seen::of(&nothing[trained_on..], &pictures[trained_on..]), Digits::SHAPE);
     let shown = trained_on..(trained_on + SHOWN).min(sent.len());
-    let as_picture = |i: usize| sent[i].iter().map(|&e| e as f32 / mask(k) as f32).collect();
-    let rows = [
-        shown.clone().map(|i| pictures[i].clone()).collect(),
-        shown.clone().map(as_picture).collect(),
-        shown.map(|i| attacker.rebuild(others.sent.row(i - trained_on))).collect(),
-    ];
-    picture::write(path, Digits::SIDE, &rows)?;
-    let score = attacker.judge(&others, Digits::SIDE);
+    let originals = pictures[shown.clone()].concat();
+    let arrived: Vec<f32> = sent[shown.clone()].iter().flatten().map(|&e| e as f32 / mask(k) as f32).collect();
+    let rebuilt: Vec<f32> = shown.flat_map(|i| attacker.rebuild(others.sent.row(i - trained_on))).collect();
+    report::grid(path, Digits::SHAPE, &[&originals, &arrived, &rebuilt])?;
+    let score = attacker.judge(&others, Digits::SHAPE);
     Ok(Attacked { score, mean, strength: attacker.strength, trained_on, judged_on })
 }
 

@@ -4,7 +4,7 @@
 
 use ndarray::{Array1, Array2, ArrayView1, Axis, Slice};
 
-use super::quality::{mse, psnr, ssim};
+use crate::attack::Quality;
 
 /// Strengths that are tried, relative to the features' mean square.
 const STRENGTHS: [f64; 7] = [1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0];
@@ -44,15 +44,6 @@ pub struct Attacker {
     pub strength: Option<f64>,
 }
 
-/// How near the attacker comes, over several pictures.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Score {
-    /// Of the mean squared difference, dB.
-    pub psnr_db: f64,
-    /// Mean over pictures.
-    pub ssim: f64,
-}
-
 impl Attacker {
     /// Trains on four fifths of `seen` and chooses on the rest.
     #[must_use]
@@ -88,18 +79,12 @@ impl Attacker {
         picture.iter().map(|&v| v.clamp(0.0, 1.0) as f32).collect()
     }
 
-    /// Judges it on others.
+    /// Judges it on others, whose pictures have `shape`.
     #[must_use]
-    pub fn judge(&self, others: &Seen, width: usize) -> Score {
-        let (mut error, mut similar) = (0.0, 0.0);
-        for (sent, picture) in others.sent.rows().into_iter().zip(others.pictures.rows()) {
-            let truth: Vec<f32> = picture.iter().map(|&v| v as f32).collect();
-            let rebuilt = self.rebuild(sent);
-            error += mse(&truth, &rebuilt);
-            similar += ssim(&truth, &rebuilt, width);
-        }
-        let n = others.sent.nrows().max(1) as f64;
-        Score { psnr_db: psnr(error / n), ssim: similar / n }
+    pub fn judge(&self, others: &Seen, shape: [usize; 3]) -> Quality {
+        let rebuilt: Vec<f32> = others.sent.rows().into_iter().flat_map(|sent| self.rebuild(sent)).collect();
+        let originals: Vec<f32> = others.pictures.iter().map(|&v| v as f32).collect();
+        Quality::of(&rebuilt, &originals, shape)
     }
 }
 
@@ -151,14 +136,14 @@ mod tests {
     use super::*;
     use twinmask_ring::prf::Key;
 
-    const SIDE: usize = 8;
+    const SIDE: usize = 12;
 
     /// Smooth pictures of two random numbers each.
     fn pictures(key: &Key, from: u64, n: usize) -> Vec<Vec<f32>> {
         let picture = |i: u64| {
             let e = key.elements(i, 16, 2);
             let [a, b] = [e[0], e[1]].map(|v| v as f32 / 65536.0);
-            (0..SIDE * SIDE).map(|p| 0.5 * a * (p % SIDE) as f32 / 7.0 + 0.5 * b * (p / SIDE) as f32 / 7.0).collect()
+            (0..SIDE * SIDE).map(|p| 0.5 * a * (p % SIDE) as f32 / 11.0 + 0.5 * b * (p / SIDE) as f32 / 11.0).collect()
         };
         (from..from + n as u64).map(picture).collect()
     }
@@ -179,7 +164,7 @@ mod tests {
         };
         let score = |sent: &dyn Fn(u64, &[f32]) -> Vec<f64>| {
             let attacker = Attacker::train(&seen(sent, 0, 500));
-            attacker.judge(&seen(sent, 1000, 100), SIDE)
+            attacker.judge(&seen(sent, 1000, 100), [1, SIDE, SIDE])
         };
         let (open, hidden) = (score(&clear), score(&masked));
         let mean = score(&|_, _| vec![0.0; 3]);

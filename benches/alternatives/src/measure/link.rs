@@ -14,7 +14,6 @@ use twinmask_benches::net::{LINKS, Link};
 use twinmask_model::analysis::{Analysis, Checks, analyse};
 use twinmask_model::cost;
 
-use super::budget::Budget;
 use super::network::{LENET, onnx};
 
 /// The paper's Wi-Fi.

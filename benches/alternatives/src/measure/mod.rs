@@ -5,13 +5,10 @@
 //! weights are real, its inputs are pictures that an attack can be seen on, and the methods that train use MNIST too.
 
 pub mod attack;
-mod budget;
-pub mod data;
+mod begun;
 pub mod digits;
 pub mod linear;
 pub mod link;
 pub mod network;
-pub mod picture;
-pub mod quality;
 
-pub use budget::{Begun, Budget, SEED};
+pub use begun::{Begun, SEED};

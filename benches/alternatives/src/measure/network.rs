@@ -6,8 +6,8 @@ use anyhow::{Result, bail};
 use twinmask_benches::baseline::network::FloatNetwork;
 use twinmask_benches::networks::zoo_file;
 
-use super::data::{data_file, data_folder};
 use super::digits::Digits;
+use crate::data;
 
 /// The network of the comparison.
 pub const LENET: &str = "lenet";
@@ -20,7 +20,7 @@ pub const ALEXNET: &str = "alexnet227";
 /// When it is not there or cannot be made.
 pub fn onnx(name: &str) -> Result<PathBuf> {
     match name {
-        LENET => data_file(&data_folder(), "models/lenet_mnist.onnx"),
+        LENET => data::file(&data::folder(), "models/lenet_mnist.onnx"),
         other => zoo_file(other),
     }
 }
@@ -55,7 +55,7 @@ mod tests {
     #[test]
     fn the_plain_network_recognises_digits() {
         let Ok(onnx) = onnx(LENET) else { return eprintln!("skipped: no data folder") };
-        let digits = Digits::test(&data_folder()).expect("beside the network").first(200);
+        let digits = Digits::test(&data::folder()).expect("beside the network").first(200);
         assert!(accuracy(&onnx, &digits).expect("a network for digits") > 95.0);
     }
 }

@@ -7,7 +7,7 @@ use super::{Matrix, NAME, Plain, Set, Target, Trained, shown};
 use crate::attack::Rebuilt;
 use crate::export::Graph;
 use crate::nets::Obfuscator;
-use crate::report::{Series, curves, grid, rounded, stretched, table};
+use crate::report::{by_epoch, curves, grid, rounded, stretched, table};
 use crate::results::{Cell, Column, Experiment, Row, Value};
 use crate::train::{Run, column};
 
@@ -133,7 +133,7 @@ fn pictures(run: &Run, set: Set, all: &[Found], found: &mut Experiment) -> Resul
     }
     let file = format!("{NAME}-{}.svg", set.name());
     let series: Vec<_> =
-        all.iter().map(|f| Series::by_epoch(f.target.name(), 0, &column(&f.trained.curve, "accuracy"))).collect();
+        all.iter().map(|f| by_epoch(f.target.name(), 0, &column(&f.trained.curve, "accuracy"))).collect();
     curves(&run.out.join(&file), &format!("{}: obfuscated accuracy", set.name()), ("epoch", "%"), &series)?;
     found.pictures.insert(format!("{}: obfuscated accuracy by epoch", set.name()), file);
     Ok(())

@@ -28,7 +28,7 @@ fn jobs_need_what_comes_before_them() {
         data: "/nowhere".into(),
         out: "/nowhere".into(),
         work: "/nowhere".into(),
-        budget: crate::train::Budget::Normal,
+        budget: crate::budget::Budget::Normal,
         seed: 1,
         restored: 0.0.into(),
     };

@@ -16,11 +16,10 @@ use twinmask_transport::{Client, Connection, Role, TransportLimits, memory_pair_
 use super::measured::{Measured, SAMPLES};
 use super::owner::fresh_seed;
 use super::{Device, Edge, FailedCheck, KeyError, KeyStore, Owner, RequestKey, edge};
-use crate::measure::data::data_folder;
 use crate::measure::digits::Digits;
 use crate::measure::link::{MODEL, Runs, Track};
 use crate::measure::network::{ALEXNET, LENET, accuracy, best, onnx};
-use crate::measure::{Begun, Budget, attack};
+use crate::measure::{Begun, attack};
 use crate::results::{Cell, Column, Experiment, Row, Table, Value};
 
 /// The device's name.
@@ -107,7 +106,7 @@ impl Supply {
 /// When a program or the data is missing, or a result is not that of the plain integer network.
 pub fn run(budget: Budget, out: &Path) -> Result<Experiment> {
     let mut begun = Begun::new("onetime", budget);
-    let digits = Digits::test(&data_folder())?.first(budget.of(60, 10_000, 10_000));
+    let digits = Digits::test(&data::folder())?.first(budget.of(60, 10_000, 10_000));
     let file = onnx(LENET)?;
     let plain = accuracy(&file, &digits)?;
     let site = Site::new(&file)?;

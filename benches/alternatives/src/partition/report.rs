@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::work::form_in_words;
 use super::{Attacked, Learned, NAME, Task, Variant};
 use crate::obfuscator::shown;
-use crate::report::{Series, curves, grid, rounded, table};
+use crate::report::{by_epoch, curves, grid, rounded, table};
 use crate::results::{Cell, Column, Experiment, Row, Value};
 use crate::train::{Run, column};
 
@@ -30,7 +30,7 @@ pub(super) fn report(run: &Run, found: &mut Experiment) -> Result<()> {
         let file = format!("{NAME}-{}.svg", task.name());
         let series: Vec<_> = of_task
             .iter()
-            .map(|f| Series::by_epoch(f.variant.name(), 0, &column(&f.learned.curve, "accuracy")))
+            .map(|f| by_epoch(f.variant.name(), 0, &column(&f.learned.curve, "accuracy")))
             .collect();
         curves(&run.out.join(&file), &format!("{}: convergence", task.name()), ("epoch", "test accuracy, %"), &series)?;
         found.pictures.insert(format!("{}: accuracy by epoch", task.name()), file);

@@ -9,18 +9,19 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
+use crate::budget::Budget;
 use crate::results::{Experiment, Table, Value};
 
 pub use picture::{grid, stretched};
-pub use plot::{Series, bars, curves};
+pub use plot::{Series, bars, by_epoch, curves};
 
 /// Results of an experiment before anything is in them.
 #[must_use]
-pub fn empty(name: &str, seed: u64, budget: &str, machine: String, took_s: f64) -> Experiment {
+pub fn empty(name: &str, seed: u64, budget: Budget, machine: String, took_s: f64) -> Experiment {
     Experiment {
         experiment: name.into(),
         seed,
-        budget: budget.into(),
+        budget: budget.to_string(),
         machine,
         took_s,
         rows: vec![],

@@ -7,7 +7,7 @@ mod schedule;
 
 pub use checkpoint::{Epoch, Metrics, Plan, column, last, train};
 pub use learner::{Learner, Saved, load, save};
-pub use run::{Budget, Run, cpu_seconds, machine, seeded};
+pub use run::{Run, cpu_seconds, seeded};
 pub use schedule::{Job, Study, run_all, run_job};
 
 #[cfg(test)]

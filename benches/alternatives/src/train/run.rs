@@ -4,33 +4,11 @@ use std::cell::Cell;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use clap::ValueEnum;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use serde::de::DeserializeOwned;
 
-/// How much is trained.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Budget {
-    /// Everything once, too short to learn much: minutes for all.
-    Smoke,
-    /// At most 100 minutes for all on two cores.
-    Normal,
-    /// As the publications, without limit.
-    Full,
-}
-
-impl Budget {
-    /// Its name on the command line.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Smoke => "smoke",
-            Self::Normal => "normal",
-            Self::Full => "full",
-        }
-    }
-}
+use crate::budget::Budget;
 
 /// A run.
 #[derive(Debug, Clone)]
@@ -53,17 +31,13 @@ impl Run {
     /// What belongs to the budget.
     #[must_use]
     pub fn pick<T>(&self, smoke: T, normal: T, full: T) -> T {
-        match self.budget {
-            Budget::Smoke => smoke,
-            Budget::Normal => normal,
-            Budget::Full => full,
-        }
+        self.budget.of(smoke, normal, full)
     }
 
     /// Where the files of a job begin.
     #[must_use]
     pub fn stem(&self, study: &str, job: &str) -> PathBuf {
-        self.work.join(format!("{}-{}", self.budget.name(), self.seed)).join(study).join(job)
+        self.work.join(format!("{}-{}", self.budget, self.seed)).join(study).join(job)
     }
 
     /// The file with a finished job's result.
@@ -112,14 +86,4 @@ pub fn seeded(seed: u64, purpose: &str) -> StdRng {
 pub fn cpu_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/schedstat").unwrap_or_default();
     stat.split_whitespace().next().and_then(|ns| ns.parse::<f64>().ok()).unwrap_or(0.0) / 1e9
-}
-
-/// The processor's name and how many there are.
-#[must_use]
-pub fn machine() -> String {
-    let info = std::fs::read_to_string(Path::new("/proc/cpuinfo")).unwrap_or_default();
-    let line = info.lines().find(|l| l.starts_with("model name"));
-    let name = line.and_then(|l| l.split_once(':')).map_or("?", |(_, v)| v.trim());
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    format!("{name}, {cores} cores; each training one thread")
 }

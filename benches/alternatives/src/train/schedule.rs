@@ -6,8 +6,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use burn::prelude::Device;
 use serde_json::Value;
+use twinmask_benches::machine::Machine;
 
-use super::{Run, checkpoint, cpu_seconds, machine};
+use super::{Run, checkpoint, cpu_seconds};
 use crate::{report, results::Experiment};
 
 /// One training, or a few that belong together.
@@ -60,7 +61,7 @@ pub fn run_all(studies: &[&dyn Study], run: &Run, processes: usize) -> Result<()
         run_jobs(study.name(), &jobs, run, processes.max(1))?;
         let seconds = jobs.iter().map(|j| Ok(run.outcome::<Value>(study.name(), &j.name)?.0));
         let seconds = seconds.sum::<Result<f64>>()?;
-        let mut found = report::empty(study.name(), run.seed, run.budget.name(), machine(), seconds);
+        let mut found = report::empty(study.name(), run.seed, run.budget, Machine::here().line(), seconds);
         std::fs::create_dir_all(&run.out).with_context(|| run.out.display().to_string())?;
         study.report(run, &mut found)?;
         found.write(&run.out)?;
@@ -104,7 +105,7 @@ fn start(study: &str, job: &str, run: &Run) -> Result<Child> {
     let program = std::env::current_exe().context("this program's own path")?;
     let folders = [("--data", &run.data), ("--out", &run.out), ("--work", &run.work)];
     let mut command = Command::new(program);
-    command.args(["job", study, job, "--budget", run.budget.name(), "--seed", &run.seed.to_string()]);
+    command.args(["job", study, job, "--budget", &run.budget.to_string(), "--seed", &run.seed.to_string()]);
     for (flag, path) in folders {
         command.arg(flag).arg(path);
     }

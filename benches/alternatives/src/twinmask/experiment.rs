@@ -10,11 +10,10 @@ use twinmask_device::Mode;
 use super::private::{DEVICE, Seeing, infer_all};
 use super::update;
 use crate::ends::cells;
-use crate::measure::data::data_folder;
 use crate::measure::digits::Digits;
 use crate::measure::link::{MODEL, Runs, Track};
 use crate::measure::network::{ALEXNET, LENET, accuracy, onnx};
-use crate::measure::{Begun, Budget, attack};
+use crate::measure::{Begun, attack};
 use crate::results::{Cell, Column, Experiment, Row, Table};
 
 /// The modes: name, and what runs on the link.
@@ -26,7 +25,7 @@ const MODES: [(&str, Mode); 2] = [("split", Mode::Split), ("relay", Mode::Relay)
 /// When a program or the data is missing, or a private result is not the local one.
 pub fn run(budget: Budget, out: &Path) -> Result<Experiment> {
     let mut begun = Begun::new("twinmask", budget);
-    let digits = Digits::test(&data_folder())?.first(budget.of(60, 10_000, 10_000));
+    let digits = Digits::test(&data::folder())?.first(budget.of(60, 10_000, 10_000));
     let file = onnx(LENET)?;
     let plain = accuracy(&file, &digits)?;
     let deployment = Deployment::new()?;

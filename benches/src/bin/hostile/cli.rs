@@ -16,7 +16,7 @@ pub(crate) struct Cli {
     /// Sessions that only stay open.
     #[arg(long, default_value_t = 1000)]
     pub(crate) sessions: usize,
-    /// Seconds between the last inference of those and the measurement.
+    /// Seconds between the last inference, or attack, and the measurement of memory.
     #[arg(long, default_value_t = 60)]
     pub(crate) pause: u64,
     /// Malformed frames to each edge.

@@ -18,6 +18,9 @@ use crate::scene::{IDENTITIES, Scene, device, resident};
 
 /// The honest device.
 const HONEST: usize = IDENTITIES - 1;
+/// A picture of its camera, where malformed frames are counted: back to back it would leave the attacker, who only gets
+/// what nobody else wants, no time.
+const PICTURE: Duration = Duration::from_millis(100);
 
 /// Latencies of an honest device's inferences one after the other, in ms, and what the edges took meanwhile.
 struct Watch {
@@ -34,7 +37,7 @@ impl Watch {
     }
 }
 
-async fn watch(scene: &Scene, pair: &Pair, until: impl Fn() -> Result<bool>) -> Result<Watch> {
+async fn watch(scene: &Scene, pair: &Pair, every: Duration, until: impl Fn() -> Result<bool>) -> Result<Watch> {
     let session = Arc::new(scene.session(pair, HONEST).await?);
     let mut watch = Watch { ms: Vec::new(), peak: [0; 2], failed: 0 };
     while until()? {
@@ -46,19 +49,20 @@ async fn watch(scene: &Scene, pair: &Pair, until: impl Fn() -> Result<bool>) -> 
         for (peak, edge) in watch.peak.iter_mut().zip([&pair.a, &pair.b]) {
             *peak = (*peak).max(resident(edge.id())?);
         }
+        sleep(every.saturating_sub(begun.elapsed())).await;
     }
     session.close().await;
     Ok(watch)
 }
 
-async fn for_s(scene: &Scene, pair: &Pair, seconds: u64) -> Result<Watch> {
+async fn for_s(scene: &Scene, pair: &Pair, every: Duration, seconds: u64) -> Result<Watch> {
     let end = Instant::now() + Duration::from_secs(seconds);
-    watch(scene, pair, || Ok(Instant::now() < end)).await
+    watch(scene, pair, every, || Ok(Instant::now() < end)).await
 }
 
 fn attack(scene: &Scene, pair: &Pair, kind: Kind, count: Option<u64>) -> Result<Child> {
-    let mut command = Command::new("nice");
-    command.args(["-n", "19"]).arg(std::env::current_exe()?);
+    let mut command = Command::new("chrt");
+    command.args(["--idle", "0"]).arg(std::env::current_exe()?);
     let name = kind.to_possible_value().context("all kinds have names")?;
     command.args(["--attack", name.get_name(), "--device"]).arg(scene.folder(&device(0)));
     command.args(["--edges", &pair.a.address, &pair.b.address]);
@@ -79,21 +83,21 @@ fn panics(log: &Path) -> Result<usize> {
 /// 100,000 malformed frames to each edge.
 pub(crate) async fn frames(cli: &Cli, scene: &Scene, report: &mut Report) -> Result<()> {
     let pair = scene.edges(&[])?;
-    for_s(scene, &pair, 10).await?;
+    for_s(scene, &pair, PICTURE, 10).await?;
     // Also what the very first connections of that kind make an edge take once.
     let mut first = attack(scene, &pair, Kind::Frames, Some(cli.frames / 100))?;
     first.wait()?;
-    let calm = for_s(scene, &pair, cli.seconds).await?;
-    sleep(Duration::from_secs(20)).await;
+    let calm = for_s(scene, &pair, PICTURE, cli.seconds).await?;
+    sleep(Duration::from_secs(cli.pause)).await;
     let before = both(&pair)?;
     let mut child = attack(scene, &pair, Kind::Frames, Some(cli.frames))?;
     let begun = Instant::now();
     let under = {
         let child = std::cell::RefCell::new(&mut child);
-        watch(scene, &pair, || Ok(child.borrow_mut().try_wait()?.is_none())).await?
+        watch(scene, &pair, PICTURE, || Ok(child.borrow_mut().try_wait()?.is_none())).await?
     };
     let took = begun.elapsed();
-    sleep(Duration::from_secs(20)).await;
+    sleep(Duration::from_secs(cli.pause)).await;
     let after = both(&pair)?;
     let panics = panics(&scene.log("edge-a"))? + panics(&scene.log("edge-b"))?;
     let columns =
@@ -123,10 +127,10 @@ pub(crate) async fn device_row(cli: &Cli, scene: &Scene, report: &mut Report) ->
     let mut rows = Vec::new();
     for kind in [Kind::Hold, Kind::Deaf, Kind::Counters, Kind::Sessions] {
         let pair = scene.edges(&[])?;
-        for_s(scene, &pair, 10).await?;
-        let calm = for_s(scene, &pair, cli.seconds).await?;
+        for_s(scene, &pair, Duration::ZERO, 10).await?;
+        let calm = for_s(scene, &pair, Duration::ZERO, cli.seconds).await?;
         let mut child = attack(scene, &pair, kind, None)?;
-        let under = for_s(scene, &pair, cli.seconds).await;
+        let under = for_s(scene, &pair, Duration::ZERO, cli.seconds).await;
         let ended = child.try_wait()?;
         end(&mut child);
         if let Some(status) = ended {

@@ -39,8 +39,7 @@ async fn measure(cli: &Cli) -> Result<()> {
     }
     if wanted("frames") {
         let mut report = Report::new("hostile-frames", "Malformed frames from a known device");
-        // Each of its sessions at edge A begins to work ahead: with a large network that is another attack.
-        guests::frames(cli, &Scene::new("lenet")?, &mut report).await?;
+        guests::frames(cli, &Scene::new(&cli.network)?, &mut report).await?;
         report.write()?;
     }
     Ok(())

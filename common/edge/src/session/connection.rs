@@ -35,12 +35,16 @@ pub(crate) async fn serve(edge: &Arc<Edge>, connection: &Connection) {
     // Closed first, so that the device hears the reason before its streams end.
     match fault {
         Fault::Refused(code, text) => {
-            tracing::warn!(device, %code, text, "session closed");
+            if let Some(left_out) = edge.may_tell(&device) {
+                tracing::warn!(device, %code, text, left_out, "session closed");
+            }
             edge.meters.refused(code.name());
             connection.close(code as u32, &text);
         }
         Fault::Stalled => {
-            tracing::warn!(device, "no OPEN in time");
+            if let Some(left_out) = edge.may_tell(&device) {
+                tracing::warn!(device, left_out, "no OPEN in time");
+            }
             edge.meters.refused("Stalled");
             connection.close(CloseCode::Limit as u32, "no OPEN in time");
         }

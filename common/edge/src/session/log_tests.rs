@@ -124,6 +124,29 @@ async fn sessions_that_are_refused() {
     log.says(&["session closed", "\"Role\"", "you are edge-b"]).await;
 }
 
+/// If this fails, a device that was broken into fills its edges' disks with the log.
+#[tokio::test]
+async fn a_device_that_is_refused_again_and_again_gets_few_lines() {
+    let (log, _guard) = Log::start();
+    let edge = TestEdge::new(Role::A);
+    for _ in 0..60 {
+        let connection = edge.connect();
+        let (mut send, _recv) = connection.open_bi().await.expect("connected");
+        write(&mut send, FrameType::Open, &Open { digest: [7; 32], ..edge.open_frame() }).await;
+        closed_with(&connection, CloseCode::UnknownModel).await;
+    }
+    let lines = |words: &str| log.text().lines().filter(|line| line.contains(words)).count();
+    for words in ["session closed", "a model that is not here"] {
+        // Ten at once, and one a second on a machine that is slow.
+        assert!((10..30).contains(&lines(words)), "{} lines: {words}", lines(words));
+    }
+    let counted = edge.edge.metrics().lines().any(|l| l.contains("UnknownModel") && l.ends_with(" 60"));
+    assert!(counted, "all of them count: {}", edge.edge.metrics());
+    // Another device is heard of all the same.
+    closed_with(&edge.connect_as(twinmask_transport::Role::EdgeB), CloseCode::Role).await;
+    log.says(&["session closed", "you are edge-b"]).await;
+}
+
 #[tokio::test]
 async fn the_other_edge_breaks_the_rules_and_goes() {
     let (log, _guard) = Log::start();

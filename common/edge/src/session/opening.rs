@@ -103,7 +103,15 @@ fn accept(edge: &Edge, open: &Open, device: &str, peer: &Peer) -> Result<(Prf, A
     let model = models.get(&open.digest).cloned().ok_or_else(|| {
         let wanted = short(&open.digest);
         // What else there is, is no business of a device.
-        tracing::warn!(device, wanted, holds = models.list(), "a device asks for a model that is not here");
+        if let Some(left_out) = edge.may_tell(device) {
+            tracing::warn!(
+                device,
+                wanted,
+                left_out,
+                holds = models.list(),
+                "a device asks for a model that is not here"
+            );
+        }
         refused(
             CloseCode::UnknownModel,
             format!("this edge does not hold model {wanted}; if it was replaced, {}", mend("MODEL")),

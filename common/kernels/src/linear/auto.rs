@@ -27,8 +27,16 @@ const MEMORY_BYTES_S: f64 = 10e9;
 /// What the choice depends on: the shape, whether the weights need more than 8 bits, and the ring's width.
 type Key = (Geometry, bool, u32);
 
-/// The candidate that is the fastest, and that which is among those without transformed weights.
-type Pick = [usize; 2];
+/// What was found for layers of one kind.
+#[derive(Clone, Copy)]
+struct Pick {
+    /// The candidate that is the fastest.
+    fastest: usize,
+    /// Bytes of transformed weights that it takes, about.
+    spare: usize,
+    /// The fastest among those without.
+    small: usize,
+}
 
 /// The kernel that picks among others.
 pub(crate) struct Auto {
@@ -56,30 +64,25 @@ impl Auto {
             let linear = kernel.prepare(&cut, weights, k);
             // A trial cannot push what it reads out of the last cache, as a whole network does between two rounds.
             let streamed = linear.spare_memory() as f64 * share / MEMORY_BYTES_S;
-            (trial(&*linear) + Duration::from_secs_f64(streamed), linear.spare_memory() > 0)
+            (trial(&*linear) + Duration::from_secs_f64(streamed), linear.spare_memory())
         };
         let times: Vec<_> = self.candidates.iter().map(time).collect();
-        [true, false].map(|spare| {
-            let mut of = times.iter().enumerate().filter(|(_, t)| spare || !t.1).map(|(i, t)| (i, t.0));
+        let first = |spare: bool| {
+            let mut of = times.iter().enumerate().filter(|(_, t)| spare || t.1 == 0).map(|(i, t)| (i, t.0));
             // Earlier ones are the faster as a rule; on a busy machine a small lead of a later one is noise.
             let first = of.next().unwrap_or_default();
             of.fold(first, |best, next| if next.1 * 10 < best.1 * 9 { next } else { best }).0
-        })
+        };
+        let (fastest, small) = (first(true), first(false));
+        let spare = times[fastest].1.saturating_mul(geometry.weight_len()) / cut.weight_len().max(1);
+        Pick { fastest, spare, small }
     }
 
-    /// Whether `linear` may take what it takes; it is counted for as long as it lives.
-    fn admits(&self, linear: &Arc<dyn Linear>) -> bool {
-        if linear.spare_memory() == 0 {
-            return true;
-        }
+    /// Bytes that transformed weights take now.
+    fn taken(&self) -> usize {
         let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
         spare.retain(|layer| layer.strong_count() > 0);
-        let taken: usize = spare.iter().filter_map(Weak::upgrade).map(|layer| layer.spare_memory()).sum();
-        let admitted = taken.saturating_add(linear.spare_memory()) <= self.memory;
-        if admitted {
-            spare.push(Arc::downgrade(linear));
-        }
-        admitted
+        spare.iter().filter_map(Weak::upgrade).map(|layer| layer.spare_memory()).sum()
     }
 }
 
@@ -92,14 +95,26 @@ impl Kernel for Auto {
         check(geometry, weights, k);
         let key = (*geometry, weights.iter().any(|&w| i8::try_from(w).is_err()), k);
         let known = self.picks.lock().unwrap_or_else(PoisonError::into_inner).get(&key).copied();
-        let [fastest, small] = known.unwrap_or_else(|| {
+        let pick = known.unwrap_or_else(|| {
             // Not under the lock: layers may be prepared side by side.
             let pick = self.fastest(geometry, weights, k);
             self.picks.lock().unwrap_or_else(PoisonError::into_inner).insert(key, pick);
             pick
         });
-        let linear = self.candidates[fastest].prepare(geometry, weights, k);
-        if self.admits(&linear) { linear } else { self.candidates[small].prepare(geometry, weights, k) }
+        let small = || self.candidates[pick.small].prepare(geometry, weights, k);
+        if pick.spare == 0 {
+            return self.candidates[pick.fastest].prepare(geometry, weights, k);
+        }
+        let fits = |spare: usize| self.taken().saturating_add(spare) <= self.memory;
+        if !fits(pick.spare) {
+            return small(); // without taking it even for a moment
+        }
+        let linear = self.candidates[pick.fastest].prepare(geometry, weights, k);
+        if !fits(linear.spare_memory()) {
+            return small();
+        }
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&linear));
+        linear
     }
 }
 
@@ -174,7 +189,10 @@ mod tests {
         assert!(one >= 36 * 64 * 64 * 2, "{one}");
         let candidates = || ["winograd4", "portable"].map(|name| kernels.named(name).expect("offered")).to_vec();
         let auto = Auto::new(candidates(), 2 * one);
-        auto.picks.lock().expect("not poisoned").insert((geometry, false, 28), [0, 1]);
+        auto.picks
+            .lock()
+            .expect("not poisoned")
+            .insert((geometry, false, 28), Pick { fastest: 0, spare: one, small: 1 });
         let prepared = || auto.prepare(&geometry, &weights, 28);
         let (first, second, third) = (prepared(), prepared(), prepared());
         assert_eq!([&first, &second, &third].map(|l| l.spare_memory()), [one, one, 0]);

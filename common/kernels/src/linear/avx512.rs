@@ -9,6 +9,7 @@ use std::arch::x86_64::{
 use crate::linear::direct::{MAX_BLOCKS, MAX_PIXELS, Micro, Pass, Tile};
 use crate::linear::layout::{LANES, Row};
 use crate::linear::planes::{Bytes, Whole, Words};
+use crate::linear::runs;
 use crate::linear::transpose::Avx512;
 
 /// Proof that the CPU has AVX-512 VNNI besides [`Avx512`].
@@ -57,9 +58,9 @@ impl Micro for BytePlanes {
         self.0.0.split::<Bytes>(row, planes, out);
     }
 
-    fn tile(self, tile: &Tile<'_, i8>, planes: usize, blocks: usize, pixels: usize, out: &mut [[u32; LANES]]) {
+    fn tile(self, tile: &Tile<'_, i8>, blocks: usize, pixels: usize, out: &mut [[u32; LANES]]) {
         // SAFETY: `self` proves AVX-512F, BW and VNNI.
-        unsafe { byte_tile(tile, planes, blocks, pixels, out) }
+        unsafe { byte_tile(tile, blocks, pixels, out) }
     }
 
     fn store(self, sums: &[[u32; LANES]], step: usize, channels: usize, y: &mut [u32], stride: usize, count: usize) {
@@ -107,12 +108,12 @@ impl Micro for WordPlanes {
         unsafe { run(pass) }
     }
 
-    fn tile(self, tile: &Tile<'_, i16>, planes: usize, blocks: usize, pixels: usize, out: &mut [[u32; LANES]]) {
+    fn tile(self, tile: &Tile<'_, i16>, blocks: usize, pixels: usize, out: &mut [[u32; LANES]]) {
         match self {
             // SAFETY: `self` proves AVX-512F, BW and VNNI.
-            Self::Vnni(_) => unsafe { word_tile(tile, planes, blocks, pixels, out) },
+            Self::Vnni(_) => unsafe { word_tile(tile, blocks, pixels, out) },
             // SAFETY: `self` proves AVX-512F and BW.
-            Self::Plain(_) => unsafe { plain_word_tile(tile, planes, blocks, pixels, out) },
+            Self::Plain(_) => unsafe { plain_word_tile(tile, blocks, pixels, out) },
         }
     }
 
@@ -127,46 +128,41 @@ macro_rules! tiles {
     ($entry:ident, $sums:ident, $features:literal, $weight:ty, $per_vector:literal, $bits:literal, $dot:expr,
      [$(($d:literal, $b:literal, $p:literal)),*]) => {
         #[target_feature(enable = $features)]
-        fn $entry(tile: &Tile<'_, $weight>, planes: usize, blocks: usize, pixels: usize, out: &mut [[u32; LANES]]) {
-            match (planes, blocks, pixels) {
+        fn $entry(tile: &Tile<'_, $weight>, blocks: usize, pixels: usize, out: &mut [[u32; LANES]]) {
+            match (tile.planes(), blocks, pixels) {
                 $(($d, $b, 1) => $sums::<$d, $b, 1>(tile, out),
                   ($d, $b, _) => {
                       const { assert!($p == self::pixels($d, $b)) };
                       $sums::<$d, $b, $p>(tile, out);
                   })*
-                _ => unreachable!("no tile of {planes} planes, {blocks} blocks, {pixels} pixels"),
+                (planes, ..) => unreachable!("no tile of {planes} planes, {blocks} blocks, {pixels} pixels"),
             }
         }
 
         #[target_feature(enable = $features)]
         fn $sums<const D: usize, const B: usize, const P: usize>(tile: &Tile<'_, $weight>, out: &mut [[u32; LANES]]) {
-            let units = tile.offsets.len();
-            let mut weights: [&[[$weight; $per_vector]]; B] = [&[]; B];
-            for b in 0..B {
-                weights[b] = &tile.weights[b].as_chunks().0[..units];
-            }
-            let span = tile.pixels[0].len();
-            let mut pixels: [&[u8]; P] = [&[]; P];
-            for p in 0..P {
-                pixels[p] = &tile.pixels[p][..span];
-            }
+            let (weights, pixels) = (tile.weights::<B, $per_vector>(), tile.pixels::<P>());
+            debug_assert_eq!(tile.planes(), D);
             let mut acc = [[[_mm512_setzero_si512(); B]; D]; P];
-            for unit in 0..units {
-                let offset = tile.offsets[unit] as usize;
-                let mut w = [_mm512_setzero_si512(); B];
-                for b in 0..B {
-                    // SAFETY: the source is an array of 64 bytes.
-                    w[b] = unsafe { _mm512_loadu_si512(weights[b][unit].as_ptr().cast()) };
-                }
-                for d in 0..D {
-                    let at = offset + d * tile.plane_bytes;
-                    for p in 0..P {
-                        let bytes = &pixels[p][at..at + 4];
-                        let x = _mm512_set1_epi32(i32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]));
-                        for b in 0..B {
-                            acc[p][d][b] = $dot(acc[p][d][b], x, w[b]);
+            for run in tile.runs().iter() {
+                let mut at = run.start();
+                for unit in run.units() {
+                    let mut w = [_mm512_setzero_si512(); B];
+                    for b in 0..B {
+                        // SAFETY: `weights` has all units; the source is an array of 64 bytes.
+                        w[b] = unsafe { _mm512_loadu_si512(runs::weights(weights[b], unit).as_ptr().cast()) };
+                    }
+                    for d in 0..D {
+                        for p in 0..P {
+                            // SAFETY: `Tile::new` has checked that all units of all planes are in each pixel.
+                            let x = unsafe { runs::word(pixels[p], at + d * tile.plane_bytes()) };
+                            let x = _mm512_set1_epi32(x);
+                            for b in 0..B {
+                                acc[p][d][b] = $dot(acc[p][d][b], x, w[b]);
+                            }
                         }
                     }
+                    at += 4;
                 }
             }
             for p in 0..P {

@@ -9,6 +9,7 @@ use twinmask_layer::Geometry;
 use crate::linear::kernel::{Input, Linear, Scratch, check};
 use crate::linear::layout::{Block, LANES, LINE, Layout, Row};
 use crate::linear::planes::{self, Whole};
+use crate::linear::runs::Runs;
 
 /// Output positions whose input is kept in cache while all weights go by, except at the end.
 const PIXELS: usize = 64;
@@ -19,17 +20,62 @@ pub(crate) const MAX_BLOCKS: usize = 4;
 /// Most pixels in a tile.
 pub(crate) const MAX_PIXELS: usize = 6;
 
-/// What a tile reads.
+/// What a tile reads. In each pixel's bytes there are all units in all planes: [`Tile::new`] has checked it.
 pub(crate) struct Tile<'a, W> {
-    /// The input's bytes from each pixel's first on, each `span` long.
-    pub(crate) pixels: &'a [&'a [u8]],
-    /// Offset of each unit within `pixels[i]`.
-    pub(crate) offsets: &'a [u32],
-    /// Bytes between the planes of a unit.
+    pixels: &'a [&'a [u8]],
+    runs: &'a Runs,
+    planes: usize,
     #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "the portable kernel has one plane"))]
-    pub(crate) plane_bytes: usize,
-    /// Each block's weights, `[unit][lane][element]`.
-    pub(crate) weights: [&'a [W]; MAX_BLOCKS],
+    plane_bytes: usize,
+    weights: [&'a [W]; MAX_BLOCKS],
+}
+
+impl<'a, W> Tile<'a, W> {
+    /// The input's bytes from each pixel's first on, the units of the reduction, its planes and the bytes between them,
+    /// and each block's weights, `[unit][lane][element]`.
+    ///
+    /// # Panics
+    /// If a pixel is shorter than what the units reach.
+    #[inline(always)]
+    pub(crate) fn new(
+        pixels: &'a [&'a [u8]],
+        runs: &'a Runs,
+        planes: usize,
+        plane_bytes: usize,
+        weights: [&'a [W]; MAX_BLOCKS],
+    ) -> Self {
+        let span = runs.reach() + (planes - 1) * plane_bytes;
+        assert!(pixels.iter().all(|p| p.len() >= span), "units reach {span} bytes");
+        Self { pixels, runs, planes, plane_bytes, weights }
+    }
+
+    /// Planes of the input.
+    pub(crate) const fn planes(&self) -> usize {
+        self.planes
+    }
+
+    /// Bytes between the planes of a unit.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) const fn plane_bytes(&self) -> usize {
+        self.plane_bytes
+    }
+
+    /// The units.
+    pub(crate) const fn runs(&self) -> &'a Runs {
+        self.runs
+    }
+
+    /// The bytes of `P` pixels.
+    #[inline(always)]
+    pub(crate) fn pixels<const P: usize>(&self) -> [&'a [u8]; P] {
+        std::array::from_fn(|p| self.pixels[p])
+    }
+
+    /// The weights of `B` blocks, `N` for each unit.
+    #[inline(always)]
+    pub(crate) fn weights<const B: usize, const N: usize>(&self) -> [&'a [[W; N]]; B] {
+        std::array::from_fn(|b| &self.weights[b].as_chunks().0[..self.runs.units()])
+    }
 }
 
 /// Loops that a micro-kernel compiles for its instruction set; `run` is to be inlined always.
@@ -61,7 +107,7 @@ pub(crate) trait Micro: Copy + Send + Sync + 'static {
 
     /// Computes a tile: `out[pixel * blocks + block][lane]`. `blocks` and `pixels` are those of
     /// [`tile_size`](Self::tile_size), or 1 pixel.
-    fn tile(self, tile: &Tile<'_, Self::Weight>, planes: usize, blocks: usize, pixels: usize, out: &mut [[u32; LANES]]);
+    fn tile(self, tile: &Tile<'_, Self::Weight>, blocks: usize, pixels: usize, out: &mut [[u32; LANES]]);
 
     /// Writes one row of the input whole, 32 bits an element.
     fn turn(self, row: &Row<'_>, out: &mut [u8]) {
@@ -177,13 +223,14 @@ impl<M: Micro> Direct<M> {
             let count = if bases.len() - done == 1 { 1 } else { best };
             // A tile at the end steps back over positions that are done already.
             let first = done.min(bases.len().saturating_sub(count));
-            let tile = Tile {
-                pixels: &pixels[first..first + count],
-                offsets: &self.layout.offsets,
-                plane_bytes: self.layout.plane_bytes,
+            let tile = Tile::new(
+                &pixels[first..first + count],
+                &self.layout.runs,
+                self.planes,
+                self.layout.plane_bytes,
                 weights,
-            };
-            self.micro.tile(&tile, self.planes, n, count, &mut sums.0[first * n..(first + count) * n]);
+            );
+            self.micro.tile(&tile, n, count, &mut sums.0[first * n..(first + count) * n]);
             done = first + count;
         }
         for (b, block) in group.iter().enumerate() {

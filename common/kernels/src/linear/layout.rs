@@ -7,6 +7,7 @@
 use twinmask_layer::{Conv, Fc, Geometry};
 
 use crate::linear::kernel::Input;
+use crate::linear::runs::Runs;
 
 /// Lanes of a block: output channels that share one weight vector of 16 units.
 pub(crate) const LANES: usize = 16;
@@ -55,8 +56,8 @@ pub(crate) struct Layout {
     pub(crate) plane_bytes: usize,
     row_bytes: usize,
     item_bytes: usize,
-    /// Byte offset of each unit of the reduction from the position's first byte.
-    pub(crate) offsets: Vec<u32>,
+    /// The units of the reduction.
+    pub(crate) runs: Runs,
     /// Weight of each element of each unit, as an index into the channel's row, or [`FILL`].
     taps: Vec<u32>,
     /// Blocks in channel order.
@@ -90,18 +91,17 @@ impl Layout {
             plane_bytes,
             row_bytes,
             item_bytes: padded(conv.h, conv.pad[0], conv.pad[2]) * row_bytes,
-            offsets: Vec::new(),
+            runs: Runs::default(),
             taps: Vec::new(),
             blocks: blocks(&conv, element),
             span: 0,
         };
         layout.list_units();
-        let last = layout.offsets.iter().max().map_or(0, |&o| o as usize);
-        layout.span = last + (planes - 1) * plane_bytes + 4;
+        layout.span = layout.runs.reach() + (planes - 1) * plane_bytes;
         layout
     }
 
-    /// Fills `offsets` and `taps`: kernel rows are contiguous bytes where neither groups nor dilation nor space between
+    /// Fills `runs` and `taps`: kernel rows are contiguous bytes where neither groups nor dilation nor space between
     /// pixels cut them.
     fn list_units(&mut self) {
         let c = self.conv;
@@ -124,8 +124,8 @@ impl Layout {
     /// Adds a run of `len` neighbouring elements at byte `start`; `tap` names the weight of its j-th.
     fn run(&mut self, start: usize, len: u32, tap: impl Fn(u32) -> u32) {
         let per_unit = self.unit_elements() as u32;
+        self.runs.push(start, len.div_ceil(per_unit) as usize);
         for first in (0..len).step_by(per_unit as usize) {
-            self.offsets.push((start + first as usize * self.element) as u32);
             self.taps.extend((first..first + per_unit).map(|j| if j < len { tap(j) } else { FILL }));
         }
     }

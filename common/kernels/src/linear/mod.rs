@@ -17,8 +17,11 @@ pub mod naive;
 mod planes;
 mod portable;
 mod registry;
+mod runs;
 #[cfg(target_arch = "x86_64")]
 mod transpose;
+#[cfg(target_arch = "x86_64")]
+mod transpose256;
 mod winograd;
 
 pub use kernel::{Input, Kernel, Linear, MAX_WEIGHT_BITS, Scratch, check, item, split};

@@ -6,13 +6,15 @@ use crate::linear::layout::{LANES, Row};
 use crate::linear::planes::{self, Whole};
 #[cfg(target_arch = "x86_64")]
 use crate::linear::transpose::Avx512;
+#[cfg(target_arch = "x86_64")]
+use crate::linear::transpose256::Avx2;
 
 /// The instruction sets that the inner loop is compiled for. Only [`Wrapping::detect`] makes one.
 #[derive(Clone, Copy)]
 enum Isa {
     Baseline,
     #[cfg(target_arch = "x86_64")]
-    Avx2,
+    Avx2(Avx2),
     #[cfg(target_arch = "x86_64")]
     Avx512(Avx512),
 }
@@ -29,8 +31,8 @@ impl Wrapping {
             if let Some(avx512) = Avx512::new() {
                 return Self(Isa::Avx512(avx512));
             }
-            if is_x86_feature_detected!("avx2") {
-                return Self(Isa::Avx2);
+            if let Some(avx2) = Avx2::new() {
+                return Self(Isa::Avx2(avx2));
             }
         }
         Self(Isa::Baseline)
@@ -58,16 +60,18 @@ impl Micro for Wrapping {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512(avx512) => avx512.split::<Whole>(row, 1, out),
-            _ => planes::split::<Whole>(row, 1, out),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2(avx2) => avx2.split::<Whole>(row, 1, out),
+            Isa::Baseline => planes::split::<Whole>(row, 1, out),
         }
     }
 
-    fn tile(self, tile: &Tile<'_, i16>, _: usize, blocks: usize, pixels: usize, out: &mut [[u32; LANES]]) {
+    fn tile(self, tile: &Tile<'_, i16>, blocks: usize, pixels: usize, out: &mut [[u32; LANES]]) {
         match self.0 {
             Isa::Baseline => narrow_tile(tile, blocks, pixels, out),
-            // SAFETY: `detect` found AVX2.
+            // SAFETY: the token proves AVX2.
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => unsafe { avx2(tile, blocks, pixels, out) },
+            Isa::Avx2(_) => unsafe { avx2(tile, blocks, pixels, out) },
             // SAFETY: the token proves AVX-512F and BW.
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512(_) => unsafe { avx512(tile, blocks, pixels, out) },
@@ -78,7 +82,9 @@ impl Micro for Wrapping {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512(avx512) => avx512.store(sums, step, channels, y, stride, count),
-            _ => store_plain(sums, step, channels, y, stride, count),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2(avx2) => avx2.store(sums, step, channels, y, stride, count),
+            Isa::Baseline => store_plain(sums, step, channels, y, stride, count),
         }
     }
 }
@@ -114,31 +120,24 @@ fn narrow_tile(tile: &Tile<'_, i16>, blocks: usize, pixels: usize, out: &mut [[u
 ///
 /// Plain loops, because the compiler does not vectorise the same thing written with `array::map` and closures.
 #[inline(always)]
-#[expect(clippy::needless_range_loop, reason = "indices into several arrays at once")]
 fn sums<const B: usize, const P: usize>(tile: &Tile<'_, i16>, out: &mut [[u32; LANES]]) {
-    let units = tile.offsets.len();
-    let mut weights: [&[[i16; LANES]]; B] = [&[]; B];
-    for b in 0..B {
-        weights[b] = &tile.weights[b].as_chunks().0[..units];
-    }
-    let span = tile.pixels[0].len();
-    let mut pixels: [&[u8]; P] = [&[]; P];
-    for p in 0..P {
-        pixels[p] = &tile.pixels[p][..span];
-    }
+    let (weights, pixels) = (tile.weights::<B, LANES>(), tile.pixels::<P>());
     let mut acc = [[[0u32; LANES]; B]; P];
-    for unit in 0..units {
-        let offset = tile.offsets[unit] as usize;
-        let mut x = [0u32; P];
-        for p in 0..P {
-            let bytes = &pixels[p][offset..offset + 4];
-            x[p] = u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-        }
-        for b in 0..B {
-            let w = &weights[b][unit];
+    for run in tile.runs().iter() {
+        let mut at = run.start();
+        for unit in run.units() {
+            let mut x = [0u32; P];
             for p in 0..P {
-                for lane in 0..LANES {
-                    acc[p][b][lane] = acc[p][b][lane].wrapping_add((i32::from(w[lane]) as u32).wrapping_mul(x[p]));
+                let bytes = &pixels[p][at..at + 4];
+                x[p] = u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+            }
+            at += 4;
+            for b in 0..B {
+                let w = &weights[b][unit];
+                for p in 0..P {
+                    for lane in 0..LANES {
+                        acc[p][b][lane] = acc[p][b][lane].wrapping_add((i32::from(w[lane]) as u32).wrapping_mul(x[p]));
+                    }
                 }
             }
         }
@@ -167,9 +166,7 @@ mod tests {
         let x: Vec<u32> = (0..geometry.in_len() as u32).map(|i| i.wrapping_mul(2_654_435_769)).collect();
         let expected = naive::apply(&geometry, &weights, &x);
         let mut sets = vec![Isa::Baseline];
-        if is_x86_feature_detected!("avx2") {
-            sets.push(Isa::Avx2);
-        }
+        sets.extend(Avx2::new().map(Isa::Avx2));
         sets.extend(Avx512::new().map(Isa::Avx512));
         for isa in sets {
             let mut y = vec![0; expected.len()];

@@ -6,7 +6,7 @@ use twinmask_layer::Geometry;
 
 use crate::linear::auto::Auto;
 #[cfg(target_arch = "x86_64")]
-use crate::linear::avx2::Avx2;
+use crate::linear::avx2::{AvxVnni, NarrowPlanes, Set, WordPlanes as HalfPlanes};
 #[cfg(target_arch = "x86_64")]
 use crate::linear::avx512::{BytePlanes, Vnni, WordPlanes};
 use crate::linear::direct::{Direct, Micro};
@@ -14,6 +14,8 @@ use crate::linear::kernel::{Kernel, Linear};
 use crate::linear::portable::Wrapping;
 #[cfg(target_arch = "x86_64")]
 use crate::linear::transpose::Avx512;
+#[cfg(target_arch = "x86_64")]
+use crate::linear::transpose256::Avx2;
 use crate::linear::winograd;
 
 /// No such kernel in this build on this CPU.
@@ -54,6 +56,25 @@ impl Kernel for VnniKernel {
             Direct::prepare(BytePlanes(self.0), "vnni", geometry, weights, k)
         } else {
             Direct::prepare(WordPlanes::Vnni(self.0), "vnni16", geometry, weights, k)
+        }
+    }
+}
+
+/// AVX2 and AVX-VNNI: 16-bit planes. A fully connected layer waits for its weights, which stay 8 bits where they are.
+#[cfg(target_arch = "x86_64")]
+struct HalfKernel(&'static str, Set);
+
+#[cfg(target_arch = "x86_64")]
+impl Kernel for HalfKernel {
+    fn name(&self) -> &'static str {
+        self.0
+    }
+
+    fn prepare(&self, geometry: &Geometry, weights: &[i16], k: u32) -> Arc<dyn Linear> {
+        if matches!(geometry, Geometry::Fc(_)) && weights.iter().all(|&w| i8::try_from(w).is_ok()) {
+            Direct::prepare(NarrowPlanes(self.1), self.0, geometry, weights, k)
+        } else {
+            Direct::prepare(HalfPlanes(self.1), self.0, geometry, weights, k)
         }
     }
 }
@@ -106,7 +127,9 @@ impl Kernels {
             kernels.extend(Vnni::new().map(|vnni| Arc::new(VnniKernel(vnni)) as Arc<dyn Kernel>));
             let avx512 = |has| Arc::new(Native("avx512", WordPlanes::Plain(has))) as Arc<dyn Kernel>;
             kernels.extend(Avx512::new().map(avx512));
-            kernels.extend(Avx2::new().map(|avx2| Arc::new(Native("avx2", avx2)) as Arc<dyn Kernel>));
+            let half = |name, set| Arc::new(HalfKernel(name, set)) as Arc<dyn Kernel>;
+            kernels.extend(AvxVnni::new().map(|vnni| half("avxvnni", Set::Vnni(vnni))));
+            kernels.extend(Avx2::new().map(|avx2| half("avx2", Set::Plain(avx2))));
         }
         // Every aarch64 CPU has NEON, and the compiler vectorises for it.
         #[cfg(target_arch = "aarch64")]
@@ -126,8 +149,12 @@ impl Kernels {
             if let Some(avx512) = Avx512::new() {
                 return winograds(WordPlanes::Plain(avx512), ["avx512-f4", "avx512-f2", "avx512-f2x5"], other);
             }
+            if let Some(vnni) = AvxVnni::new() {
+                let micro = HalfPlanes(Set::Vnni(vnni));
+                return winograds(micro, ["avxvnni-f4", "avxvnni-f2", "avxvnni-f2x5"], other);
+            }
             if let Some(avx2) = Avx2::new() {
-                return winograds(avx2, ["avx2-f4", "avx2-f2", "avx2-f2x5"], other);
+                return winograds(HalfPlanes(Set::Plain(avx2)), ["avx2-f4", "avx2-f2", "avx2-f2x5"], other);
             }
         }
         winograds(Wrapping::detect(), ["portable-f4", "portable-f2", "portable-f2x5"], other)

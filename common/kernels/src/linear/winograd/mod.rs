@@ -14,13 +14,14 @@ use twinmask_layer::{Conv, Geometry};
 use crate::linear::direct::{MAX_BLOCKS, MAX_PIXELS, Micro, Pass, Tile};
 use crate::linear::kernel::{Input, Linear, Scratch, check};
 use crate::linear::layout::{LANES, LINE, Row};
+use crate::linear::runs::Runs;
 use packed::Points;
 use scheme::{F2x3, F2x5, F4x3, MOST_OUTPUTS, MOST_POINTS, Scheme, WIDE, Wide, exact_bits};
 
 /// Bytes of transformed input at one point that stay in the first-level cache while the weights go by.
-const POINT_BYTES: usize = 12 << 10;
+const POINT_BYTES: usize = 24 << 10;
 /// Fewest and most tiles at a time.
-const TILES: (usize, usize) = (12, 96);
+const TILES: (usize, usize) = (48, 192);
 /// Bytes of an element of the laid out input.
 const ELEMENT: usize = 4;
 
@@ -63,8 +64,8 @@ struct Winograd<M: Micro, S: Scheme> {
     /// Of the laid out input: `[row][column][channel]`, 32 bits each.
     pixel_bytes: usize,
     row_bytes: usize,
-    /// Offsets of all units in a transformed tile.
-    offsets: Vec<u32>,
+    /// The units of a transformed tile.
+    runs: Runs,
 }
 
 impl<M: Micro, S: Scheme> Winograd<M, S> {
@@ -87,7 +88,7 @@ impl<M: Micro, S: Scheme> Winograd<M, S> {
             at_a_time: fits.clamp(TILES.0, TILES.1).min(tiles[0] * tiles[1]).max(MAX_PIXELS),
             pixel_bytes,
             row_bytes: (tiles[1] * S::M + S::R - 1) * pixel_bytes,
-            offsets: (0..(channels * M::ELEMENT / 4) as u32).map(|unit| 4 * unit).collect(),
+            runs: Runs::one(channels * M::ELEMENT / 4),
         })
     }
 
@@ -104,12 +105,18 @@ impl<M: Micro, S: Scheme> Winograd<M, S> {
         self.at_a_time * self.planes() * self.plane_bytes() + LINE
     }
 
+    /// From one point's products with `n` blocks to the next point's, moved apart by a line: those of one tile are read
+    /// together.
+    fn sums_step(&self, n: usize) -> usize {
+        self.at_a_time * n + 1
+    }
+
     /// The products of `count` tiles at all points with `blocks`: `[point][tile][block]`.
     fn products(&self, v: &[u8], count: usize, blocks: Range<usize>, sums: &mut [[u32; LANES]]) {
         let (n, tile_bytes) = (blocks.len(), self.planes() * self.plane_bytes());
         for point in 0..S::N * S::N {
             let v = &v[point * self.point_bytes()..][..count.max(MAX_PIXELS) * tile_bytes];
-            let sums = &mut sums[point * self.at_a_time * n..][..self.at_a_time * n];
+            let sums = &mut sums[point * self.sums_step(n)..][..self.at_a_time * n];
             let low = std::array::from_fn(|b| self.points.low(point, blocks.start + b.min(n - 1)));
             self.panel(v, low, self.planes(), count, n, sums);
             if self.points.high(point, blocks.start).is_some() {
@@ -179,9 +186,8 @@ impl<M: Micro, S: Scheme> Winograd<M, S> {
         for (i, pixel) in pixels[..at_once].iter_mut().enumerate() {
             *pixel = &v[(first + i) * tile_bytes..][..tile_bytes];
         }
-        let tile =
-            Tile { pixels: &pixels[..at_once], offsets: &self.offsets, plane_bytes: self.plane_bytes(), weights };
-        self.micro.tile(&tile, planes, n, at_once, out);
+        let tile = Tile::new(&pixels[..at_once], &self.runs, planes, self.plane_bytes(), weights);
+        self.micro.tile(&tile, n, at_once, out);
     }
 }
 
@@ -208,8 +214,18 @@ impl<M: Micro, S: Scheme> Linear for Winograd<M, S> {
         let (h, w) = (conv.h as usize, conv.w as usize);
         let [top, left] = [conv.pad[0], conv.pad[1]].map(|p| p as usize);
         let bytes = input.fill_bytes(1, rows * self.row_bytes);
-        // Borders, and channels that fill up a vector. Rows and columns beyond the last tile are none's.
-        bytes.fill(0);
+        if self.channels > conv.c_in as usize {
+            bytes.fill(0); // also channels that fill up a vector
+        } else {
+            // Borders. What is to the right is to the left of the next row.
+            let (first, last) = (top * self.row_bytes, (top + h - 1) * self.row_bytes);
+            let (from, to) = (left * self.pixel_bytes, (left + w) * self.pixel_bytes);
+            bytes[..first + from].fill(0);
+            for y in 0..h - 1 {
+                bytes[first + y * self.row_bytes + to..][..self.row_bytes - (to - from)].fill(0);
+            }
+            bytes[last + to..].fill(0);
+        }
         for y in 0..h {
             let row = Row {
                 x: &xs[0][y * w..],
@@ -230,7 +246,7 @@ impl<M: Micro, S: Scheme> Linear for Winograd<M, S> {
         let blocks = channels.start / LANES..channels.end.div_ceil(LANES).min(self.points.blocks());
         let (wide, _) = self.micro.tile_size(self.planes(), MAX_BLOCKS);
         let points = S::N * S::N;
-        let (v, sums) = scratch.transformed(points * self.point_bytes(), points * self.at_a_time * wide * LANES);
+        let (v, sums) = scratch.transformed(points * self.point_bytes(), points * self.sums_step(wide) * LANES);
         let sums = sums.as_chunks_mut().0;
         let total = self.tiles[0] * self.tiles[1];
         for first in (0..total).step_by(self.at_a_time) {
@@ -259,6 +275,7 @@ struct Transform<'a, M: Micro, S: Scheme> {
 
 impl<M: Micro, S: Scheme> Pass for Transform<'_, M, S> {
     #[inline(always)]
+    #[expect(clippy::needless_range_loop, reason = "indices into several arrays at once")]
     fn run(self) {
         let layer = self.layer;
         let (tile_bytes, point_bytes) = (layer.planes() * layer.plane_bytes(), layer.point_bytes());
@@ -269,19 +286,19 @@ impl<M: Micro, S: Scheme> Pass for Transform<'_, M, S> {
                 let mut half = [[Wide::ZERO; MOST_POINTS]; MOST_POINTS];
                 for j in 0..S::N {
                     let mut d = [Wide::ZERO; MOST_POINTS];
-                    for (i, d) in d[..S::N].iter_mut().enumerate() {
-                        *d = read(&corner[i * layer.row_bytes + j * layer.pixel_bytes + channel * ELEMENT..]);
+                    for i in 0..S::N {
+                        d[i] = read(&corner[i * layer.row_bytes + j * layer.pixel_bytes + channel * ELEMENT..]);
                     }
                     let d = S::input(&d);
                     for i in 0..S::N {
                         half[i][j] = d[i];
                     }
                 }
-                for (i, half) in half[..S::N].iter().enumerate() {
-                    let points = S::input(half);
-                    for (j, point) in points[..S::N].iter().enumerate() {
+                for i in 0..S::N {
+                    let points = S::input(&half[i]);
+                    for j in 0..S::N {
                         let at = (i * S::N + j) * point_bytes + t * tile_bytes;
-                        write::<M>(*point, &mut self.v[at..at + tile_bytes], channel, layer.plane_bytes());
+                        write::<M>(points[j], &mut self.v[at..at + tile_bytes], channel, layer.plane_bytes());
                     }
                 }
             }
@@ -370,12 +387,12 @@ fn interpolated<M: Micro, S: Scheme>(
     blocks: usize,
     block: usize,
 ) -> [[Wide; MOST_OUTPUTS]; MOST_OUTPUTS] {
-    let step = layer.at_a_time * blocks;
+    let step = layer.sums_step(blocks);
     let mut half = [[Wide::ZERO; MOST_POINTS]; MOST_OUTPUTS];
     for j in 0..S::N {
         let mut m = [Wide::ZERO; MOST_POINTS];
-        for (i, m) in m[..S::N].iter_mut().enumerate() {
-            *m = Wide(sums[(i * S::N + j) * step + t * blocks + block]);
+        for i in 0..S::N {
+            m[i] = Wide(sums[(i * S::N + j) * step + t * blocks + block]);
         }
         let m = S::output(&m);
         for i in 0..S::M {

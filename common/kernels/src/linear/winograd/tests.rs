@@ -6,7 +6,7 @@ use twinmask_layer::{Conv, Geometry};
 use twinmask_ring::prf::Key;
 
 #[cfg(target_arch = "x86_64")]
-use crate::linear::avx2::Avx2;
+use crate::linear::avx2::{AvxVnni, Set, WordPlanes as HalfPlanes};
 #[cfg(target_arch = "x86_64")]
 use crate::linear::avx512::{Vnni, WordPlanes};
 use crate::linear::direct::Micro;
@@ -15,6 +15,8 @@ use crate::linear::naive;
 use crate::linear::portable::Wrapping;
 #[cfg(target_arch = "x86_64")]
 use crate::linear::transpose::Avx512;
+#[cfg(target_arch = "x86_64")]
+use crate::linear::transpose256::Avx2;
 
 const NAMES: [&str; 3] = ["f4", "f2", "f2x5"];
 
@@ -26,7 +28,8 @@ fn prepared(small: bool, geometry: &Geometry, weights: &[i16], k: u32) -> Vec<Op
     let mut all = vec![one(Wrapping::detect(), small, geometry, weights, k)];
     #[cfg(target_arch = "x86_64")]
     {
-        all.extend(Avx2::new().map(|m| one(m, small, geometry, weights, k)));
+        let sets = Avx2::new().map(Set::Plain).into_iter().chain(AvxVnni::new().map(Set::Vnni));
+        all.extend(sets.map(|set| one(HalfPlanes(set), small, geometry, weights, k)));
         all.extend(Avx512::new().map(|m| one(WordPlanes::Plain(m), small, geometry, weights, k)));
         all.extend(Vnni::new().map(|m| one(WordPlanes::Vnni(m), small, geometry, weights, k)));
     }
