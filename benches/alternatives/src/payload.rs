@@ -12,9 +12,10 @@ use twinmask_benches::stats::median;
 use twinmask_device::engine::DeviceDir;
 use twinmask_transport::{Client, Connection, Identity, Role, Server, TransportLimits};
 
+use crate::budget::Budget;
+use crate::measure::Begun;
 use crate::measure::link::{Runs, Track};
 use crate::measure::network::LENET;
-use crate::measure::Begun;
 use crate::results::{Cell, Column, Experiment, Row, Value};
 
 /// Name of the experiment.

@@ -2,10 +2,11 @@
 
 use burn::prelude::*;
 use twinmask_alternatives::attack::rebuild;
+use twinmask_alternatives::budget::Budget;
 use twinmask_alternatives::data::{Images, Norm};
 use twinmask_alternatives::nets::{Classifier, Obfuscator, ResNet};
 use twinmask_alternatives::obfuscator::{Adversary, training};
-use twinmask_alternatives::train::{Budget, Run, column};
+use twinmask_alternatives::train::{Run, column};
 
 fn run(work: &std::path::Path, seed: u64) -> Run {
     let none = "/nowhere".to_owned();

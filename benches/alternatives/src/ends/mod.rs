@@ -10,9 +10,14 @@ use twinmask_benches::lines::onnxruntime;
 use twinmask_benches::net::rows::{LAYERS_F32, Row as Measured, Scheme};
 use twinmask_benches::stats::median;
 
+use crate::attack::Quality;
+use crate::budget::Budget;
+use crate::data;
+use crate::measure::Begun;
 use crate::measure::digits::Digits;
 use crate::measure::link::{Runs, Track};
 use crate::measure::network::{ALEXNET, LENET, accuracy, onnx};
+use crate::report;
 use crate::results::{Cell, Column, Experiment, Row, Table, Value};
 
 const PICTURE: &str = "ends.png";

@@ -15,6 +15,7 @@ use twinmask_model::analysis::{Analysis, Checks, analyse};
 use twinmask_model::cost;
 
 use super::network::{LENET, onnx};
+use crate::budget::Budget;
 
 /// The paper's Wi-Fi.
 pub const LINK: Link = LINKS[0];

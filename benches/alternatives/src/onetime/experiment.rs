@@ -16,6 +16,8 @@ use twinmask_transport::{Client, Connection, Role, TransportLimits, memory_pair_
 use super::measured::{Measured, SAMPLES};
 use super::owner::fresh_seed;
 use super::{Device, Edge, FailedCheck, KeyError, KeyStore, Owner, RequestKey, edge};
+use crate::budget::Budget;
+use crate::data;
 use crate::measure::digits::Digits;
 use crate::measure::link::{MODEL, Runs, Track};
 use crate::measure::network::{ALEXNET, LENET, accuracy, best, onnx};

@@ -28,10 +28,8 @@ pub(super) fn report(run: &Run, found: &mut Experiment) -> Result<()> {
         let title = format!("{}: training, accuracy, attacks", task.name());
         found.tables.insert(title, table(&COLUMNS, of_task.iter().map(|f| line(f)).collect(), ""));
         let file = format!("{NAME}-{}.svg", task.name());
-        let series: Vec<_> = of_task
-            .iter()
-            .map(|f| by_epoch(f.variant.name(), 0, &column(&f.learned.curve, "accuracy")))
-            .collect();
+        let series: Vec<_> =
+            of_task.iter().map(|f| by_epoch(f.variant.name(), 0, &column(&f.learned.curve, "accuracy"))).collect();
         curves(&run.out.join(&file), &format!("{}: convergence", task.name()), ("epoch", "test accuracy, %"), &series)?;
         found.pictures.insert(format!("{}: accuracy by epoch", task.name()), file);
         pictures(run, task, &of_task, found)?;

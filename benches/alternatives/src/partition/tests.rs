@@ -3,7 +3,8 @@ use burn::tensor::Distribution;
 
 use super::signal::Signals;
 use super::*;
-use crate::train::{Budget, seeded};
+use crate::budget::Budget;
+use crate::train::seeded;
 
 fn run() -> Run {
     let none = "/nowhere".to_owned();

@@ -1,7 +1,7 @@
 //! What a run is given: folders, budget, seed.
 
 use std::cell::Cell;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use rand::SeedableRng;

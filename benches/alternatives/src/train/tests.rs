@@ -2,6 +2,7 @@ use burn::nn::LinearConfig;
 use burn::prelude::*;
 
 use super::*;
+use crate::budget::Budget;
 
 fn run(work: &std::path::Path) -> Run {
     let none = "/nowhere".to_owned();

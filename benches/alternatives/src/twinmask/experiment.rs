@@ -9,6 +9,8 @@ use twinmask_device::Mode;
 
 use super::private::{DEVICE, Seeing, infer_all};
 use super::update;
+use crate::budget::Budget;
+use crate::data;
 use crate::ends::cells;
 use crate::measure::digits::Digits;
 use crate::measure::link::{MODEL, Runs, Track};
