@@ -82,8 +82,7 @@ impl Kernel for HalfKernel {
 /// Exact Winograd where a layer lets it, by the widest micro-kernel that there is; else the first of the others.
 struct Winograd<M> {
     name: &'static str,
-    /// What [`Linear::picked`] says of F(4x4, 3x3), F(2x2, 3x3) and F(2x2, 5x5).
-    picked: [&'static str; 3],
+    picked: winograd::Names,
     small: bool,
     micro: M,
     other: Arc<dyn Kernel>,
@@ -101,7 +100,7 @@ impl<M: Micro> Kernel for Winograd<M> {
 }
 
 /// Both, with `micro`.
-fn winograds<M: Micro>(micro: M, picked: [&'static str; 3], other: &Arc<dyn Kernel>) -> [Arc<dyn Kernel>; 2] {
+fn winograds<M: Micro>(micro: M, picked: winograd::Names, other: &Arc<dyn Kernel>) -> [Arc<dyn Kernel>; 2] {
     [("winograd4", false), ("winograd2", true)].map(|(name, small)| {
         Arc::new(Winograd { name, picked, small, micro, other: Arc::clone(other) }) as Arc<dyn Kernel>
     })
@@ -144,20 +143,40 @@ impl Kernels {
         #[cfg(target_arch = "x86_64")]
         {
             if let Some(vnni) = Vnni::new() {
-                return winograds(WordPlanes::Vnni(vnni), ["vnni-f4", "vnni-f2", "vnni-f2x5"], other);
+                return winograds(
+                    WordPlanes::Vnni(vnni),
+                    ["vnni-f4", "vnni-f2", "vnni-f2x5", "vnni-f2x7", "vnni-f4x1"],
+                    other,
+                );
             }
             if let Some(avx512) = Avx512::new() {
-                return winograds(WordPlanes::Plain(avx512), ["avx512-f4", "avx512-f2", "avx512-f2x5"], other);
+                return winograds(
+                    WordPlanes::Plain(avx512),
+                    ["avx512-f4", "avx512-f2", "avx512-f2x5", "avx512-f2x7", "avx512-f4x1"],
+                    other,
+                );
             }
             if let Some(vnni) = AvxVnni::new() {
                 let micro = HalfPlanes(Set::Vnni(vnni));
-                return winograds(micro, ["avxvnni-f4", "avxvnni-f2", "avxvnni-f2x5"], other);
+                return winograds(
+                    micro,
+                    ["avxvnni-f4", "avxvnni-f2", "avxvnni-f2x5", "avxvnni-f2x7", "avxvnni-f4x1"],
+                    other,
+                );
             }
             if let Some(avx2) = Avx2::new() {
-                return winograds(HalfPlanes(Set::Plain(avx2)), ["avx2-f4", "avx2-f2", "avx2-f2x5"], other);
+                return winograds(
+                    HalfPlanes(Set::Plain(avx2)),
+                    ["avx2-f4", "avx2-f2", "avx2-f2x5", "avx2-f2x7", "avx2-f4x1"],
+                    other,
+                );
             }
         }
-        winograds(Wrapping::detect(), ["portable-f4", "portable-f2", "portable-f2x5"], other)
+        winograds(
+            Wrapping::detect(),
+            ["portable-f4", "portable-f2", "portable-f2x5", "portable-f2x7", "portable-f4x1"],
+            other,
+        )
     }
 
     /// The same and `kernel`, which another crate brings.

@@ -6,11 +6,11 @@ use twinmask_layer::Conv;
 
 use crate::linear::direct::{Micro, Packed};
 use crate::linear::layout::LANES;
-use crate::linear::winograd::scheme::Scheme;
+use crate::linear::winograd::scheme::{Scheme, WIDE, sides};
 
-/// Weights of one layer at all points. They grow in the transform, up to 49-fold (F(4x4, 3x3)) and 961-fold
-/// (F(2x2, 5x5)): points at which one leaves 16 bits have a second part, `U = low + 2^16·high`.
-pub(crate) struct Points<M: Micro, S: Scheme> {
+/// Weights of one layer at all points. They grow in the transform, up to 49-fold (F(4x4, 3x3)), 961-fold
+/// (F(2x2, 5x5)) and 127-fold (F(2, 7)): points at which one leaves 16 bits have a second part, `U = low + 2^16·high`.
+pub(crate) struct Points<M: Micro, S: Scheme, const V: bool, const H: bool> {
     /// `[point][block][unit][lane][element]`.
     low: Packed<M::Weight>,
     /// The same of the points that need it.
@@ -23,21 +23,22 @@ pub(crate) struct Points<M: Micro, S: Scheme> {
     scheme: PhantomData<S>,
 }
 
-impl<M: Micro, S: Scheme> Points<M, S> {
-    /// Transforms `weights`, `[c_out, c_in, R, R]`. `channels` is `c_in` filled up with zeros.
+impl<M: Micro, S: Scheme, const V: bool, const H: bool> Points<M, S, V, H> {
+    /// Transforms `weights`, `[c_out, c_in, kh, kw]`. `channels` is `c_in` filled up with zeros.
     pub(crate) fn new(conv: &Conv, weights: &[i16], channels: usize) -> Self {
         let blocks = (conv.c_out as usize).div_ceil(LANES);
         let block = channels * LANES;
-        let (per_point, in_unit) = (blocks * block, 4 / M::ELEMENT);
-        let mut all = vec![0i32; S::N * S::N * per_point];
-        for (index, filter) in weights.chunks_exact(S::R * S::R).enumerate() {
+        let (per_point, points) = (blocks * block, sides::<V, H>(S::N).iter().product::<usize>());
+        let mut all = vec![0i32; points * per_point];
+        for (index, filter) in weights.chunks_exact((conv.kh * conv.kw) as usize).enumerate() {
             let (o, c) = (index / conv.c_in as usize, index % conv.c_in as usize);
-            let at = o / LANES * block + c / in_unit * LANES * in_unit + o % LANES * in_unit + c % in_unit;
-            for (point, value) in transformed::<S>(filter).enumerate() {
+            let (unit, element) = unit::<M>(c);
+            let at = o / LANES * block + (unit * LANES + o % LANES) * (4 / M::ELEMENT) + element;
+            for (point, value) in transformed::<S, V, H>(filter).enumerate() {
                 all[point * per_point + at] = value;
             }
         }
-        let mut wide = Vec::with_capacity(S::N * S::N);
+        let mut wide = Vec::with_capacity(points);
         let mut count = 0;
         for point in all.chunks_exact(per_point) {
             let needed = point.iter().any(|&u| i16::try_from(u).is_err());
@@ -79,11 +80,19 @@ impl<M: Micro, S: Scheme> Points<M, S> {
     }
 }
 
+/// The unit that channel `c` is in, and which of its elements it is: channels that lie a vector apart share one.
+fn unit<M: Micro>(c: usize) -> (usize, usize) {
+    let together = WIDE * (4 / M::ELEMENT);
+    (c / together * WIDE + c % WIDE, c % together / WIDE)
+}
+
 /// `G·g·Gᵀ` of one filter, by points. The largest, 961·2^15, fits.
-fn transformed<S: Scheme>(filter: &[i16]) -> impl Iterator<Item = i32> {
-    let points = (0..S::N).flat_map(|a| (0..S::N).map(move |b| (a, b)));
-    points.map(|(a, b)| {
+fn transformed<S: Scheme, const V: bool, const H: bool>(filter: &[i16]) -> impl Iterator<Item = i32> {
+    let ([down, right], [_, width]) = (sides::<V, H>(S::N), sides::<V, H>(S::R));
+    let tap = |transformed: bool, point: usize, t: usize| if transformed { S::tap(point, t) } else { 1 };
+    let points = (0..down).flat_map(move |a| (0..right).map(move |b| (a, b)));
+    points.map(move |(a, b)| {
         let taps = filter.iter().enumerate();
-        taps.map(|(i, &w)| S::tap(a, i / S::R) * S::tap(b, i % S::R) * i32::from(w)).sum()
+        taps.map(|(i, &w)| tap(V, a, i / width) * tap(H, b, i % width) * i32::from(w)).sum()
     })
 }

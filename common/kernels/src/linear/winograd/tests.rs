@@ -18,7 +18,7 @@ use crate::linear::transpose::Avx512;
 #[cfg(target_arch = "x86_64")]
 use crate::linear::transpose256::Avx2;
 
-const NAMES: [&str; 3] = ["f4", "f2", "f2x5"];
+const NAMES: super::Names = ["f4", "f2", "f2x5", "f2x7", "f4x1"];
 
 /// The layer by every micro-kernel.
 fn prepared(small: bool, geometry: &Geometry, weights: &[i16], k: u32) -> Vec<Option<Arc<dyn Linear>>> {
@@ -36,14 +36,18 @@ fn prepared(small: bool, geometry: &Geometry, weights: &[i16], k: u32) -> Vec<Op
     all
 }
 
-fn hold(geometry: &Geometry, weights: &[i16], x: &[u32], scratch: &mut Scratch) {
+/// Filters that may be computed so, and the bits that they are exact for.
+const FILTERS: [([u32; 2], u32); 6] =
+    [([3, 3], 30), ([5, 5], 30), ([1, 7], 29), ([7, 1], 29), ([1, 3], 31), ([3, 1], 31)];
+
+fn hold(geometry: &Geometry, k: u32, weights: &[i16], x: &[u32], scratch: &mut Scratch) {
     let expected = naive::apply(geometry, weights, x);
     for small in [false, true] {
-        for (i, linear) in prepared(small, geometry, weights, 30).into_iter().enumerate() {
+        for (i, linear) in prepared(small, geometry, weights, k).into_iter().enumerate() {
             let linear = linear.expect("it may be computed so");
             let mut y = vec![0xdead_beef; geometry.out_len()];
             linear.apply(x, &mut y, scratch);
-            let bad = y.iter().zip(&expected).position(|(y, e)| (y ^ e) << 2 != 0);
+            let bad = y.iter().zip(&expected).position(|(y, e)| (y ^ e) << (32 - k) != 0);
             assert_eq!(bad, None, "{} of micro-kernel {i}, {geometry:?}", linear.picked());
         }
     }
@@ -57,19 +61,19 @@ fn numbers(label: &str, n: usize, most: u32) -> Vec<u32> {
 #[test]
 fn random_shapes_are_those_of_the_oracle() {
     let mut scratch = Scratch::default();
-    for case in 0..120 {
+    for case in 0..240 {
         let choice = numbers(&format!("case {case}"), 10, u32::MAX);
-        let taps = if case % 3 == 0 { 5 } else { 3 };
-        let size = |i: usize| taps + choice[i] % 15;
-        let pad = [4, 5, 6, 7].map(|i| choice[i] % taps);
+        let ([kh, kw], k) = FILTERS[case % FILTERS.len()];
+        let (h, w) = (kh + choice[2] % 15, kw + choice[3] % 15);
+        let pad = [(4, kh), (5, kw), (6, kh), (7, kw)].map(|(i, taps)| choice[i] % taps);
         let channels = [[1, 3, 16, 17, 33, 64][choice[0] as usize % 6], [1, 7, 16, 31, 70][choice[1] as usize % 5]];
-        let geometry = Geometry::Conv(Conv { h: size(2), w: size(3), pad, ..Conv::square(channels, 1, taps, 1, 0) });
+        let geometry = Geometry::Conv(Conv { h, w, kh, kw, pad, ..Conv::square(channels, 1, 1, 1, 0) });
         geometry.validate().expect("valid");
-        let bits = 1 + case % 16;
+        let bits = 1 + case / FILTERS.len() % 16;
         let weights = numbers(&format!("weights {case}"), geometry.weight_len(), u32::MAX);
         let weights: Vec<i16> = weights.into_iter().map(|w| (w as i32 >> (32 - bits)) as i16).collect();
         let x = numbers(&format!("x {case}"), geometry.in_len(), u32::MAX);
-        hold(&geometry, &weights, &x, &mut scratch);
+        hold(&geometry, k, &weights, &x, &mut scratch);
     }
 }
 
@@ -77,12 +81,13 @@ fn random_shapes_are_those_of_the_oracle() {
 #[test]
 fn extremes_are_those_of_the_oracle() {
     let mut scratch = Scratch::default();
-    for taps in [3, 5] {
-        let geometry = Geometry::Conv(Conv::square([40, 20], 11, taps, 1, taps / 2));
+    for ([kh, kw], k) in FILTERS {
+        let pad = [kh / 2, kw / 2, kh / 2, kw / 2];
+        let geometry = Geometry::Conv(Conv { kh, kw, pad, ..Conv::square([40, 20], 11, 1, 1, 0) });
         for weight in [i16::MIN, i16::MAX, -128, 127, -2048] {
             for x in [u32::MAX, 0x8000_0000, 0x7fff_8000, 0x0000_8000, 0x8000_8000] {
                 let (weights, x) = (vec![weight; geometry.weight_len()], vec![x; geometry.in_len()]);
-                hold(&geometry, &weights, &x, &mut scratch);
+                hold(&geometry, k, &weights, &x, &mut scratch);
             }
         }
     }
@@ -114,8 +119,11 @@ fn what_would_not_be_exact_is_not_taken() {
         prepared(false, &geometry, &vec![1; geometry.weight_len()], k).iter().any(Option::is_some)
     };
     let conv = Conv::square([16, 16], 8, 3, 1, 1);
-    assert!(layer(30, conv) && layer(2, conv));
-    assert!(!layer(31, conv) && !layer(32, conv), "two bits are lost");
+    assert!(layer(2, conv) && !layer(32, conv));
+    for ([kh, kw], k) in FILTERS {
+        let conv = Conv { kh, kw, ..conv };
+        assert!(layer(k, conv) && !layer(k + 1, conv), "{kh}x{kw}");
+    }
     assert!(!layer(28, Conv { stride: [2, 1], ..conv }) && !layer(28, Conv { dilation: [1, 2], ..conv }));
     assert!(!layer(28, Conv { groups: 2, ..conv }) && !layer(28, Conv::square([16, 16], 8, 1, 1, 0)));
 }
