@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 
 use crate::budget::Budget;
 use crate::results::{Experiment, Table, Value};
+use crate::text;
 
 pub use picture::{grid, stretched};
 pub use plot::{Series, bars, by_epoch, curves};
@@ -68,7 +69,7 @@ pub fn markdown(found: &Experiment, folder: &Path) -> Result<()> {
         found.differences.iter().try_for_each(|d| writeln!(text, "- {d}"))?;
     }
     let path = folder.join(format!("{}.md", found.experiment));
-    std::fs::write(&path, text).with_context(|| path.display().to_string())
+    std::fs::write(&path, text::wrapped(&text)).with_context(|| path.display().to_string())
 }
 
 fn lines(table: &Table) -> String {
