@@ -111,8 +111,8 @@ macro_rules! micro {
 micro!(WordPlanes, i16, words, words_vnni);
 micro!(NarrowPlanes, i8, bytes, bytes_vnni);
 
-/// Tiles of one block, whose 16 lanes are two vectors. `$load` reads half a unit's weights (16 of them), `$dot` adds the
-/// products of a broadcast unit and 8 lanes of weights to 8 sums.
+/// Tiles of one block, whose 16 lanes are two vectors. `$load` reads half a unit's weights (16 of them), `$dot` adds
+/// the products of a broadcast unit and 8 lanes of weights to 8 sums.
 macro_rules! tiles {
     ($name:ident, $features:literal, $weight:ty, $load:expr, $dot:expr) => {
         mod $name {
