@@ -107,6 +107,9 @@ fn inversion(run: &Run, inverted: &[Inverted], found: &mut Experiment) -> Result
 }
 
 const FILE: &str = "gradients-inversion.png";
+const LOCAL: &str = "inference runs on the device";
+/// Why no picture was rebuilt of uploads of the last layer.
+const LAST_LAYER: &str = "not attacked here: a last layer's gradient tells features of an image, not its pixels";
 
 fn row(base: Base, day: &Day, days: &[Day], inverted: &[Inverted]) -> Row {
     let central = days.iter().find(|d| d.way == Way::Central).map_or(f64::NAN, end);
@@ -123,12 +126,17 @@ fn row(base: Base, day: &Day, days: &[Day], inverted: &[Inverted]) -> Row {
             Column::DeviceStorageBytes,
             Cell::measured(4.0 * parameters as f64).from("trained parameters, float32; the base not counted"),
         )
-        .with(Column::BytesPerInference, Cell::cited(0.0, "inference runs on the device").unit("B"))
+        .with(Column::BytesPerInference, Cell::cited(0.0, LOCAL).unit("B"))
+        .with(Column::LatencyMs, Cell::cited("-", LOCAL))
+        .with(Column::DeviceFlops, Cell::cited("the whole network's", LOCAL))
         .with(Column::Pretrained, Cell::measured(if base == Base::Cnn { "no" } else { "as a frozen base" }))
         .with(Column::SurvivesUpdate, Cell::cited("the update is the method", PAPER))
         .with(Column::Integrity, Cell::cited("none: a participant may upload anything", PAPER));
     let same = |i: &&Inverted| i.upload.words() == day.way.words();
-    let (Base::Cnn, Some(attack)) = (base, inverted.iter().find(same)) else { return row };
+    let (Base::Cnn, Some(attack)) = (base, inverted.iter().find(same)) else {
+        let unattacked = [Column::AttackPicture, Column::AttackPsnrDb, Column::AttackSsim, Column::AttackHow];
+        return unattacked.into_iter().fold(row, |row, column| row.with(column, Cell::cited("-", LAST_LAYER)));
+    };
     row.with(Column::AttackPicture, Cell::measured(attack.upload.words()).picture(FILE))
         .with(Column::AttackPsnrDb, Cell::measured(attack.quality.psnr_db).unit("dB"))
         .with(Column::AttackSsim, Cell::measured(attack.quality.ssim))
