@@ -20,6 +20,7 @@ tbody th{font-weight:600}
 .wide{overflow-x:auto}
 .wide td{min-width:9rem;max-width:20rem}
 .missing{color:#888;font-style:italic}
+.wide tbody th{position:sticky;left:0;background:Canvas;z-index:1}
 .cited::after{content:\" s\";font-size:75%;vertical-align:super;color:#2a6fb0}
 img{max-width:100%;image-rendering:pixelated;background:#fff}
 figure{margin:1rem 0}figcaption,.note,.source{color:#777;font-size:13px}";
@@ -71,7 +72,7 @@ fn main_table(rows: &[Compared], folder: &Path) -> Result<String> {
 
 fn cell(row: &Compared, column: Column, folder: &Path) -> Result<String> {
     let cell = match row.cell(column) {
-        Err(missing) => return Ok(format!("<td class=\"missing\">{}</td>", escape(&missing))),
+        Err(missing) => return Ok(format!("<td class=\"missing\">{}</td>", escape(&missing.replace('`', "")))),
         Ok(cell) => cell,
     };
     let title = cell.source.as_ref().map_or_else(String::new, |s| format!(" title=\"{}\"", escape(s)));
