@@ -24,6 +24,7 @@ pub(crate) const MAX_PIXELS: usize = 6;
 pub(crate) struct Tile<'a, W> {
     pixels: &'a [&'a [u8]],
     runs: &'a Runs,
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "the portable kernel has one plane"))]
     planes: usize,
     #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "the portable kernel has one plane"))]
     plane_bytes: usize,
@@ -50,6 +51,7 @@ impl<'a, W> Tile<'a, W> {
     }
 
     /// Planes of the input.
+    #[cfg(target_arch = "x86_64")]
     pub(crate) const fn planes(&self) -> usize {
         self.planes
     }
