@@ -83,6 +83,7 @@ fn settings(cli: Cli) -> Result<Settings, StartError> {
 }
 
 pub(super) fn serve(settings: Settings, role: Role, kernels: &Kernels) -> Result<(), StartError> {
+    twinmask_heap::few_arenas(); // an edge stays as large as its largest moment otherwise, in each of them
     let memory = keep_memory(); // before anything secret is in it
     start_log(settings.log.as_deref(), LOG.into())?;
     match memory {
