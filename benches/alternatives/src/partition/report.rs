@@ -79,7 +79,9 @@ fn pictures(run: &Run, task: Task, all: &[&Found], found: &mut Experiment) -> Re
     let unseen = task.images(run)?.1.first(10);
     let rows = [vec![&unseen.pixels[..]], attacks.iter().map(|a| &a.rebuilt.first[..]).collect()].concat();
     grid(&run.out.join(file(task)), unseen.shape, &rows)?;
-    let names: Vec<_> = all.iter().filter(|f| f.attacked.is_some()).map(|f| f.variant.name()).collect();
+    let prefix = format!("{}-", task.name());
+    let name = |f: &Found| f.variant.name().replacen(&prefix, "", 1);
+    let names: Vec<_> = all.iter().filter(|f| f.attacked.is_some()).map(|f| name(f)).collect();
     found.pictures.insert(format!("{}: original, then rebuilt from {}", task.name(), names.join(", ")), file(task));
     Ok(())
 }
