@@ -16,7 +16,7 @@ use crate::error::{OwnerError, UsageError};
 use crate::hex::hex_line;
 use crate::registry::{DeviceEntry, Registry, Standing};
 use crate::secure_file::{Batch, create_private_dir};
-use crate::store::{Store, check_name};
+use crate::store::{EDGE_BUNDLE, MODEL_BUNDLE, Store, check_name};
 
 /// Weight rows per layer that a device holds for spot checks unless told otherwise.
 pub const SAMPLE_ROWS: usize = 64;
@@ -149,9 +149,9 @@ fn device_bundle(
         let path = dir.join(file);
         std::fs::read(&path).map_err(|e| OwnerError::file(&path, e)).map(|bytes| (path, bytes))
     };
-    let (path, bytes) = read("model.twm")?;
+    let (path, bytes) = read(MODEL_BUNDLE)?;
     let model = DeviceModel::read(&bytes, &owner).map_err(|e| OwnerError::file(path, e))?;
-    let (path, bytes) = read("edge.twm")?;
+    let (path, bytes) = read(EDGE_BUNDLE)?;
     let (edge, digest) = EdgeBundle::read(&bytes, &owner).map_err(|e| OwnerError::file(&path, e))?;
     if digest != model.digest || edge.plan != model.plan {
         return Err(OwnerError::file(

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 use twinmask_codec::{Part, RoundId, packed_parts_len};
+use twinmask_kernels::Kernels;
 use twinmask_layer::Geometry;
 use twinmask_model::analysis::{Analysis, Checks, Scheme, analyse};
 use twinmask_model::bundle::{DeviceBundle, DeviceModel, EdgeBundle, Rows};
@@ -17,7 +18,7 @@ use crate::error::{OwnerError, UsageError};
 use crate::hex;
 use crate::import::ImportRequest;
 use crate::predict::Costs;
-use crate::store::{model_dir, read_registry};
+use crate::store::{EDGE_BUNDLE, MODEL_BUNDLE, model_dir, read_registry};
 
 /// One layer of a report.
 #[derive(Debug, Clone, Serialize)]
@@ -47,6 +48,9 @@ pub struct LayerReport {
     /// Predicted time outsourced in mode `split`: masking, transfer, and the round trip with the round's first layer;
     /// the edges' own time left out, ms.
     pub outsourced_ms: f64,
+    /// How an edge on this machine computes it, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<&'static str>,
 }
 
 /// Predicted payload bytes of one inference in mode `split`.
@@ -86,6 +90,9 @@ pub struct NetworkReport {
     pub predicted_ms: (f64, f64),
     /// Key material, where a device bundle was inspected.
     pub keys: Option<KeyBytes>,
+    /// Bytes of transformed weights at an edge on this machine, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kernel_memory: Option<usize>,
     /// The paper's analysis table, for the default checks (`docs/theory.md`).
     pub analysis: Analysis,
     /// Layers in the plan's order.
@@ -104,12 +111,18 @@ pub struct KeyBytes {
 }
 
 /// Reports of everything at `path`: an ONNX file, a bundle, or a deployment; times are predicted for `costs`. `import`
-/// says how an ONNX file is read and divided; the others were when they were added.
+/// says how an ONNX file is read and divided; the others were when they were added. With `edge` they say by which
+/// kernels an edge on this machine computes the layers.
 ///
 /// # Errors
-/// [`OwnerError`] when it is none of these, or does not verify; [`UsageError::Divided`].
-pub fn inspect(path: &Path, import: Option<&ImportRequest>, costs: &Costs) -> Result<Vec<NetworkReport>, OwnerError> {
-    let mut reports = read(path, import)?;
+/// [`OwnerError`] when it is none of these, does not verify, or holds no weights for `edge`; [`UsageError::Divided`].
+pub fn inspect(
+    path: &Path,
+    import: Option<&ImportRequest>,
+    costs: &Costs,
+    edge: bool,
+) -> Result<Vec<NetworkReport>, OwnerError> {
+    let mut reports = read(path, import, edge)?;
     reports.iter_mut().for_each(|r| predict(r, costs));
     Ok(reports)
 }
@@ -126,29 +139,47 @@ fn predict(report: &mut NetworkReport, costs: &Costs) {
     report.predicted_ms = (sum(|l| l.local_ms), sum(|l| l.outsourced_ms));
 }
 
-fn read(path: &Path, import: Option<&ImportRequest>) -> Result<Vec<NetworkReport>, OwnerError> {
+fn read(path: &Path, import: Option<&ImportRequest>, edge: bool) -> Result<Vec<NetworkReport>, OwnerError> {
     let extension = path.extension().and_then(|e| e.to_str());
     if extension == Some("onnx") && !path.is_dir() {
-        return Ok(vec![onnx(path, import.unwrap_or(&ImportRequest::default()))?]);
+        return Ok(vec![onnx(path, import.unwrap_or(&ImportRequest::default()), edge)?]);
     }
     if import.is_some() {
         return Err(UsageError::Divided(path.into()).into());
     }
     if path.is_dir() {
         let models = read_registry(path)?.models;
-        let dirs = models.iter().map(|m| model_dir(path, &m.name, m.version).join("model.twm"));
-        return dirs.map(|p| bundle(&p)).collect();
+        let dirs = models.iter().map(|m| model_dir(path, &m.name, m.version).join(MODEL_BUNDLE));
+        return dirs.map(|p| bundle(&p, edge)).collect();
     }
     match extension {
-        Some("twm") => Ok(vec![bundle(path)?]),
+        Some("twm") => Ok(vec![bundle(path, edge)?]),
         _ => Err(OwnerError::file(path, "is neither a deployment, nor an .onnx model, nor a .twm bundle")),
     }
 }
 
-fn onnx(path: &Path, import: &ImportRequest) -> Result<NetworkReport, OwnerError> {
+fn onnx(path: &Path, import: &ImportRequest, edge: bool) -> Result<NetworkReport, OwnerError> {
     let parts = import.divide(import.read(path)?.graph)?;
     let name = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
-    Ok(report(&name, 0, None, import.profile.to_string(), &parts.plan, Some(&parts.graph)))
+    let mut out = report(&name, 0, None, import.profile.to_string(), &parts.plan, Some(&parts.graph));
+    if edge {
+        computed(&mut out, &parts.plan, &parts.weights);
+    }
+    Ok(out)
+}
+
+/// Fills in how an edge on this machine computes the layers of `plan`.
+fn computed(report: &mut NetworkReport, plan: &Plan, weights: &[Vec<i16>]) {
+    let kernel = Kernels::native().auto();
+    let mut memory = 0;
+    // The report's layers are in the order of their rounds; the plan's are not.
+    let layers = plan.round_ids().flat_map(|r| plan.round_layers(r));
+    for (l, row) in layers.zip(&mut report.layers) {
+        let linear = kernel.prepare(plan.layer(l).geometry(), &weights[l.index()], plan.k_of(l));
+        memory += linear.spare_memory();
+        row.kernel = Some(linear.picked());
+    }
+    report.kernel_memory = Some(memory);
 }
 
 /// The owner's public key from the nearest `owner.pub` above a bundle.
@@ -160,14 +191,28 @@ fn owner_of(path: &Path) -> Result<[u8; 32], OwnerError> {
     Ok(owner_key::read(&file)?)
 }
 
-fn bundle(path: &Path) -> Result<NetworkReport, OwnerError> {
-    let bytes = Zeroizing::new(std::fs::read(path).map_err(|e| OwnerError::file(path, e))?);
+fn bundle(path: &Path, edge: bool) -> Result<NetworkReport, OwnerError> {
+    let read = |path: &Path| std::fs::read(path).map(Zeroizing::new).map_err(|e| OwnerError::file(path, e));
+    let bytes = read(path)?;
     let owner = owner_of(path)?;
-    if let Ok((edge, digest)) = EdgeBundle::read(&bytes, &owner) {
-        return Ok(report(&edge.model, edge.version, Some(digest), String::new(), &edge.plan, None));
+    if let Ok((bundle, digest)) = EdgeBundle::read(&bytes, &owner) {
+        let mut out = report(&bundle.model, bundle.version, Some(digest), String::new(), &bundle.plan, None);
+        if edge {
+            computed(&mut out, &bundle.plan, &bundle.weights);
+        }
+        return Ok(out);
     }
     if let Ok(m) = DeviceModel::read(&bytes, &owner) {
-        return Ok(of_model(&m));
+        let mut out = of_model(&m);
+        if edge {
+            let beside = path.with_file_name(EDGE_BUNDLE);
+            let (bundle, _) = EdgeBundle::read(&read(&beside)?, &owner).map_err(|e| OwnerError::file(&beside, e))?;
+            computed(&mut out, &bundle.plan, &bundle.weights);
+        }
+        return Ok(out);
+    }
+    if edge {
+        return Err(OwnerError::file(path, "holds no edge's weights: name an edge's bundle, a deployment or a model"));
     }
     let device = DeviceBundle::read(&bytes, &owner).map_err(|e| OwnerError::file(path, e))?;
     let mut out = of_model(&device.model);
@@ -208,6 +253,7 @@ fn report(
         bytes: PredictedBytes { up_b: sum(Plan::upload_parts), down_a: down, down_b: down },
         predicted_ms: (0.0, 0.0),
         keys: None,
+        kernel_memory: None,
         analysis,
         layers: layer_reports(plan),
     }
@@ -232,6 +278,7 @@ fn layer_reports(plan: &Plan) -> Vec<LayerReport> {
                 mmac: layer.geometry().macs() as f64 / 1e6,
                 local_ms: 0.0,
                 outsourced_ms: 0.0,
+                kernel: None,
             });
         }
     }
@@ -286,6 +333,9 @@ pub fn text(reports: &[NetworkReport]) -> String {
                 k.masking, k.freivalds, k.sample_rows
             );
         }
+        if let Some(bytes) = r.kernel_memory {
+            out += &format!("  kernels     {bytes} bytes of transformed weights at an edge like this machine\n");
+        }
         out += &table(&r.layers);
         out += &analysis_table(&r.analysis);
         out += "\n";
@@ -325,13 +375,15 @@ fn analysis_table(analysis: &Analysis) -> String {
 fn table(layers: &[LayerReport]) -> String {
     let mut table = comfy_table::Table::new();
     table.load_preset(comfy_table::presets::ASCII_MARKDOWN);
-    table.set_header(["round", "layer", "shape", "k", "w", "x", "up", "down", "MMAC", "local ms", "outsourced ms"]);
+    let kernel = layers.iter().any(|l| l.kernel.is_some()).then_some("kernel");
+    let head = ["round", "layer", "shape", "k", "w", "x", "up", "down", "MMAC", "local ms", "outsourced ms"];
+    table.set_header(head.into_iter().chain(kernel));
     for l in layers {
         let x = format!("{}{}", l.x_bits, if l.signed { "s" } else { "u" });
         let bits = [l.k.to_string(), l.w_bits.to_string(), x, l.up.to_string(), l.down.to_string()];
         let times = [l.mmac, l.local_ms, l.outsourced_ms].map(|v| format!("{v:.2}"));
         let names = [l.round.to_string(), l.name.clone(), l.shape.clone()];
-        table.add_row(names.into_iter().chain(bits).chain(times));
+        table.add_row(names.into_iter().chain(bits).chain(times).chain(l.kernel.map(str::to_owned)));
     }
     format!("{table}\n")
 }

@@ -80,7 +80,7 @@ fn stored_keys_are_those_of_the_formula() {
     let sample_rows = Checks::default().rows as usize;
     let request = DeviceRequest { name: "cam".into(), model: "lenet".into(), all_weights: false, sample_rows };
     let dir = add_device(&mut store, &request).unwrap();
-    let reports = inspect(&dir.join("models/lenet.twm"), None, &Costs::default()).unwrap();
+    let reports = inspect(&dir.join("models/lenet.twm"), None, &Costs::default(), false).unwrap();
     let keys = reports[0].keys.as_ref().unwrap();
     let formula = reports[0].analysis.schemes[0].storage;
     let stored = [keys.masking, keys.freivalds, keys.sample_rows].map(|bytes| bytes as u64);
@@ -92,6 +92,34 @@ fn stored_keys_are_those_of_the_formula() {
     assert_eq!(json["analysis"]["schemes"][2]["storage"]["per_request"], (4_964 + 15_230) * 20);
 }
 
+/// If this fails, nobody can see which kernels a network gets on a machine, or a layer is shown with another's.
+#[test]
+fn kernels_of_an_edge_are_told_by_layer() {
+    let root = tempfile::tempdir().unwrap();
+    let mut store = Store::init(&root.path().join("deployment")).unwrap();
+    let request = ModelRequest {
+        name: "lenet".into(),
+        source: Source::Zoo(Arch::LeNet, 1),
+        import: ImportRequest::default(),
+        preprocess: None,
+        labels: vec![],
+        threshold: None,
+    };
+    add_model(&mut store, request).unwrap();
+    let request = DeviceRequest { name: "cam".into(), model: "lenet".into(), all_weights: false, sample_rows: 1 };
+    let device = add_device(&mut store, &request).unwrap();
+    let deployment = root.path().join("deployment");
+    let look = |path: &Path| inspect(path, None, &Costs::default(), true);
+    for path in [&deployment, &deployment.join("edge-a/models/lenet-v1.twm")] {
+        let reports = look(path).unwrap();
+        assert!(reports[0].kernel_memory.is_some() && reports[0].layers.iter().all(|l| l.kernel.is_some()));
+        let shown = text(&reports);
+        assert!(shown.contains("| kernel") && shown.contains("bytes of transformed weights"), "{shown}");
+    }
+    let refused = look(&device.join("models/lenet.twm")).expect_err("a device has no weights").to_string();
+    assert!(refused.contains("holds no edge's weights"), "{refused}");
+}
+
 /// If this fails, a bundle passes for signed, or its reader does not learn which file is to be mended.
 #[test]
 fn bundles_are_read_with_a_good_owner_pub_only() {
@@ -99,7 +127,7 @@ fn bundles_are_read_with_a_good_owner_pub_only() {
     let (bundle, owner) = (root.path().join("models/m.twm"), root.path().join("owner.pub"));
     std::fs::create_dir(root.path().join("models")).unwrap();
     std::fs::write(&bundle, "no bundle").unwrap();
-    let refused = || inspect(&bundle, None, &Costs::default()).expect_err("no bundle").to_string();
+    let refused = || inspect(&bundle, None, &Costs::default(), false).expect_err("no bundle").to_string();
     assert!(refused().contains("has no owner.pub in a folder above it"), "{}", refused());
     std::fs::write(&owner, "0g".repeat(32)).unwrap();
     assert!(refused().contains("owner.pub does not hold 64 hexadecimal"), "{}", refused());
@@ -155,7 +183,7 @@ fn a_file_that_leaves_its_size_open_is_inspected_with_the_options_of_add_model()
     let root = tempfile::tempdir().unwrap();
     let file = root.path().join("any.onnx");
     std::fs::write(&file, of_any_size().write_buf().unwrap()).unwrap();
-    let look = |import: Option<ImportRequest>| inspect(&file, import.as_ref(), &Costs::default());
+    let look = |import: Option<ImportRequest>| inspect(&file, import.as_ref(), &Costs::default(), false);
     let text = look(None).unwrap_err().to_string();
     assert!(text.contains("any.onnx") && text.contains("pass --input-size HxW"), "{text}");
     let sized = |size| ImportRequest { input_size: Some(size), ..ImportRequest::default() };
@@ -178,8 +206,8 @@ fn what_was_divided_already_takes_no_import_options() {
     Store::init(&root.path().join("d")).unwrap();
     let bundle = root.path().join("d/edge-a/models/net-v1.twm");
     for path in [root.path().join("d"), bundle] {
-        let error = inspect(&path, Some(&ImportRequest::default()), &Costs::default()).unwrap_err();
+        let error = inspect(&path, Some(&ImportRequest::default()), &Costs::default(), false).unwrap_err();
         assert!(matches!(error, OwnerError::Usage(UsageError::Divided(_))), "{error}");
     }
-    assert!(inspect(&root.path().join("d"), None, &Costs::default()).unwrap().is_empty());
+    assert!(inspect(&root.path().join("d"), None, &Costs::default(), false).unwrap().is_empty());
 }

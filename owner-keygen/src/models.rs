@@ -11,7 +11,7 @@ use crate::hex::hex;
 use crate::import::ImportRequest;
 use crate::registry::{DeviceEntry, ModelEntry};
 use crate::secure_file::{self, Batch};
-use crate::store::{Store, check_name};
+use crate::store::{EDGE_BUNDLE, MODEL_BUNDLE, Store, check_name};
 use crate::zoo::{self, Arch};
 
 /// Where a network comes from.
@@ -80,8 +80,8 @@ pub fn add_model(store: &mut Store, request: ModelRequest) -> Result<(ModelEntry
     let mut batch = Batch::default();
     let dir = store.model_dir(&request.name, version);
     batch.folder(&dir)?;
-    batch.private(&dir.join("edge.twm"), &edge_bytes)?;
-    batch.private(&dir.join("model.twm"), &model.write(&key))?;
+    batch.private(&dir.join(EDGE_BUNDLE), &edge_bytes)?;
+    batch.private(&dir.join(MODEL_BUNDLE), &model.write(&key))?;
     for path in edge_bundles(store, &request.name, version) {
         batch.private(&path, &edge_bytes)?;
     }

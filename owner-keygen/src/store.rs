@@ -27,6 +27,10 @@ const REGISTRY: &str = "registry.json";
 const DEVICES: &str = "devices";
 /// Who holds the lock on this file of `owner/` may change the deployment.
 const LOCK: &str = "lock";
+/// Of a version of a model, in the owner's store: what the edges get.
+pub(crate) const EDGE_BUNDLE: &str = "edge.twm";
+/// What is the same for all devices.
+pub(crate) const MODEL_BUNDLE: &str = "model.twm";
 
 /// The owner's folder, opened to be changed: nobody else may until this is dropped.
 #[derive(Debug)]

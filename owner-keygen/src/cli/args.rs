@@ -141,6 +141,9 @@ pub(super) struct Inspect {
     /// As JSON, one object per model and line.
     #[arg(long)]
     pub(super) json: bool,
+    /// Also by which kernel an edge on this machine computes each layer; tries them, which takes a few seconds.
+    #[arg(long)]
+    pub(super) edge: bool,
     #[command(flatten)]
     pub(super) import: ImportArgs,
 }

@@ -173,7 +173,7 @@ fn hand_out_revocations() {
 
 fn show(args: &Inspect) -> Result<(), OwnerError> {
     let costs = args.import.costs()?;
-    let reports = inspect::inspect(&args.path, args.import.request(&costs).as_ref(), &costs)?;
+    let reports = inspect::inspect(&args.path, args.import.request(&costs).as_ref(), &costs, args.edge)?;
     if args.json {
         for report in &reports {
             say!("{}", serde_json::to_string(report).expect("plain data has a JSON form"));

@@ -200,6 +200,12 @@ impl Kernels {
         std::iter::once("auto").chain(self.offered.iter().map(|k| k.name())).collect()
     }
 
+    /// The kernel that chooses among the others for each layer.
+    #[must_use]
+    pub fn auto(&self) -> Arc<dyn Kernel> {
+        Arc::new(Auto::new(self.offered.clone(), self.memory))
+    }
+
     /// The kernel called `name`; `auto` tries the others on each layer that it prepares, which takes a few milliseconds
     /// per shape.
     ///
@@ -207,7 +213,7 @@ impl Kernels {
     /// [`UnknownKernel`], which lists those that there are.
     pub fn named(&self, name: &str) -> Result<Arc<dyn Kernel>, UnknownKernel> {
         if name == "auto" {
-            return Ok(Arc::new(Auto::new(self.offered.clone(), self.memory)));
+            return Ok(self.auto());
         }
         let found = self.offered.iter().find(|k| k.name() == name).cloned();
         found.ok_or_else(|| UnknownKernel { name: name.into(), offered: self.names() })
