@@ -12,6 +12,8 @@ pub const MAX_WEIGHT_BITS: u32 = 12;
 pub const MAX_ACTIVATION_BITS: u32 = 15;
 /// Share of a network's elements that may travel in the wide ring whatever the profile.
 const LITTLE_TRAFFIC: f64 = 0.04;
+/// Widest ring in which Winograd's tiles are exact, 2 to 4 times fewer products (docs/theory.md).
+const WINOGRAD_BITS: u32 = 30;
 /// A layer with more weights than this and few positions is bound by memory bandwidth: its weights stay int8.
 const MANY_WEIGHTS: usize = 1 << 20;
 /// Positions up to which reading the weights takes longer than computing.
@@ -85,21 +87,30 @@ impl std::fmt::Display for Profile {
     }
 }
 
-/// Largest ring width of each group, given its elements up and down: the profile's, but 32 bits for the smallest
-/// groups as long as these together carry little of the traffic.
+/// What a group's largest ring width hangs on.
+#[derive(Debug, Clone, Copy)]
+pub struct Load {
+    /// Elements up and down.
+    pub traffic: u64,
+    /// Whether there are convolutions in it.
+    pub convolves: bool,
+}
+
+/// Largest ring width of each group: the profile's, but a wide one for the smallest groups as long as these together
+/// carry little of the traffic. Wide is 32 bits, and 30 where that keeps convolutions fast.
 #[must_use]
-pub fn widths(profile: Profile, traffic: &[u64]) -> Vec<u32> {
-    let mut widths = vec![profile.bits(); traffic.len()];
+pub fn widths(profile: Profile, groups: &[Load]) -> Vec<u32> {
+    let mut widths = vec![profile.bits(); groups.len()];
     if matches!(profile, Profile::Bits(_)) {
         return widths;
     }
-    let mut left = (traffic.iter().sum::<u64>() as f64 * LITTLE_TRAFFIC) as u64;
-    let mut order: Vec<usize> = (0..traffic.len()).collect();
-    order.sort_by_key(|&g| traffic[g]);
+    let mut left = (groups.iter().map(|g| g.traffic).sum::<u64>() as f64 * LITTLE_TRAFFIC) as u64;
+    let mut order: Vec<usize> = (0..groups.len()).collect();
+    order.sort_by_key(|&g| groups[g].traffic);
     for g in order {
-        let Some(rest) = left.checked_sub(traffic[g]) else { break };
+        let Some(rest) = left.checked_sub(groups[g].traffic) else { break };
         left = rest;
-        widths[g] = MAX_BITS;
+        widths[g] = profile.bits().max(if groups[g].convolves { WINOGRAD_BITS } else { MAX_BITS });
     }
     widths
 }
@@ -323,8 +334,15 @@ mod tests {
 
     #[test]
     fn small_groups_get_the_wide_ring() {
-        assert_eq!(widths(Profile::Compact, &[1000, 20, 500, 30]), [24, 32, 24, 32]);
-        assert_eq!(widths(Profile::Balanced, &[1000, 70, 500]), [28, 28, 28]);
-        assert_eq!(widths(Profile::Bits(20), &[1000, 1]), [20, 20]);
+        let widths = |profile, traffic: &[(u64, bool)]| {
+            let groups: Vec<Load> = traffic.iter().map(|&(traffic, convolves)| Load { traffic, convolves }).collect();
+            widths(profile, &groups)
+        };
+        let some = [(1000, true), (20, true), (500, false), (30, false)];
+        assert_eq!(widths(Profile::Compact, &some), [24, 30, 24, 32]);
+        assert_eq!(widths(Profile::Balanced, &some), [28, 30, 28, 32]);
+        assert_eq!(widths(Profile::Precise, &some), [32; 4]);
+        assert_eq!(widths(Profile::Balanced, &[(1000, true), (70, true), (500, false)]), [28, 28, 28]);
+        assert_eq!(widths(Profile::Bits(20), &[(1000, true), (1, false)]), [20, 20]);
     }
 }
