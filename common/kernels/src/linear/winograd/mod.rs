@@ -15,8 +15,9 @@ use crate::linear::direct::{MAX_BLOCKS, MAX_PIXELS, Micro, Pass, Tile};
 use crate::linear::kernel::{Input, Linear, Scratch, check};
 use crate::linear::layout::{LANES, LINE, Row};
 use crate::linear::runs::Runs;
+use crate::linear::wide::{WIDE, Wide};
 use packed::Points;
-use scheme::{F2x3, F2x5, F2x7, F4x3, MOST_OUTPUTS, MOST_POINTS, Scheme, WIDE, Wide, exact_bits, sides};
+use scheme::{F2x3, F2x5, F2x7, F4x3, MOST_OUTPUTS, MOST_POINTS, Scheme, exact_bits, sides};
 
 /// Bytes of transformed input at one point that stay in the first-level cache while the weights go by.
 const POINT_BYTES: usize = 24 << 10;
@@ -304,85 +305,61 @@ struct Transform<'a, M: Micro, S: Scheme, const V: bool, const H: bool> {
 
 impl<M: Micro, S: Scheme, const V: bool, const H: bool> Pass for Transform<'_, M, S, V, H> {
     #[inline(always)]
-    fn run(self) {
+    fn run<W: Wide>(self, isa: W::Isa) {
         let layer = self.layer;
-        let (tile_bytes, point_bytes) = (layer.planes() * layer.plane_bytes(), layer.point_bytes());
+        let (tile_bytes, point_bytes, plane_bytes) =
+            (layer.planes() * layer.plane_bytes(), layer.point_bytes(), layer.plane_bytes());
         let [top, left] = Winograd::<M, S, V, H>::M;
+        let mut half = [[[W::of(isa, &[0; WIDE]); MOST_POINTS]; MOST_POINTS]; 2];
         for t in 0..self.count {
             let (row, column) = ((self.first + t) / layer.tiles[1], (self.first + t) % layer.tiles[1]);
             let corner = &self.bytes[top * row * layer.row_bytes + left * column * layer.pixel_bytes..];
             for channel in (0..layer.channels).step_by(WIDE * digits::<M>()) {
-                let mut put = |point: usize, first: Wide, second: Wide| {
-                    let at = point * point_bytes + t * tile_bytes;
-                    let tile = &mut self.v[at..at + tile_bytes];
-                    write::<M>(first, second, tile, channel, layer.plane_bytes());
-                };
-                if V && H {
-                    square::<M, S>(&corner[channel * ELEMENT..], layer.row_bytes, layer.pixel_bytes, &mut put);
-                } else {
-                    let step = if V { layer.row_bytes } else { layer.pixel_bytes };
-                    line::<M, S>(&corner[channel * ELEMENT..], step, &mut put);
+                let (corner, at) = (&corner[channel * ELEMENT..], t * tile_bytes + channel * M::ELEMENT);
+                for (v, half) in half[..digits::<M>()].iter_mut().enumerate() {
+                    let corner = &corner[v * WIDE * ELEMENT..];
+                    across::<W, S, V, H>(isa, corner, layer.row_bytes, layer.pixel_bytes, half);
+                }
+                for i in 0..Winograd::<M, S, V, H>::N[0] {
+                    let first = if H { S::input(&half[0][i]) } else { half[0][i] };
+                    let second = if H { S::input(&half[1][i]) } else { half[1][i] };
+                    for j in 0..Winograd::<M, S, V, H>::N[1] {
+                        let point = i * Winograd::<M, S, V, H>::N[1] + j;
+                        let to = &mut self.v[point * point_bytes + at..];
+                        write::<W, M>(first[j], second[j], to, plane_bytes);
+                    }
                 }
             }
         }
     }
 }
 
-/// Evaluates a tile in both dimensions, of as many vectors of channels as an element has digits; `put` gets each point.
+/// Evaluates the columns of a tile, of one vector of channels.
 #[inline(always)]
 #[expect(clippy::needless_range_loop, reason = "indices into several arrays at once")]
-fn square<M: Micro, S: Scheme>(
+fn across<W: Wide, S: Scheme, const V: bool, const H: bool>(
+    isa: W::Isa,
     corner: &[u8],
     row_bytes: usize,
     pixel_bytes: usize,
-    put: &mut impl FnMut(usize, Wide, Wide),
+    half: &mut [[W; MOST_POINTS]; MOST_POINTS],
 ) {
-    let mut half = [[[Wide::ZERO; MOST_POINTS]; MOST_POINTS]; 2];
-    for (v, half) in half[..digits::<M>()].iter_mut().enumerate() {
-        for j in 0..S::N {
-            let d = column::<S>(&corner[j * pixel_bytes + v * WIDE * ELEMENT..], row_bytes);
-            for i in 0..S::N {
-                half[i][j] = d[i];
-            }
+    let [down, right] = sides::<V, H>(S::N);
+    for j in 0..right {
+        let mut d = [read::<W>(isa, &corner[j * pixel_bytes..]); MOST_POINTS];
+        for i in 1..down {
+            d[i] = read(isa, &corner[i * row_bytes + j * pixel_bytes..]);
         }
-    }
-    for i in 0..S::N {
-        let first = S::input(&half[0][i]);
-        let second = if digits::<M>() == 2 { S::input(&half[1][i]) } else { first };
-        for j in 0..S::N {
-            put(i * S::N + j, first[j], second[j]);
+        let d = if V { S::input(&d) } else { d };
+        for i in 0..down {
+            half[i][j] = d[i];
         }
     }
 }
 
-/// The same in one dimension, whose neighbours lie `step` bytes apart.
 #[inline(always)]
-fn line<M: Micro, S: Scheme>(corner: &[u8], step: usize, put: &mut impl FnMut(usize, Wide, Wide)) {
-    let first = column::<S>(corner, step);
-    let second = if digits::<M>() == 2 { column::<S>(&corner[WIDE * ELEMENT..], step) } else { first };
-    for i in 0..S::N {
-        put(i, first[i], second[i]);
-    }
-}
-
-/// Evaluates one line of inputs.
-#[inline(always)]
-fn column<S: Scheme>(corner: &[u8], step: usize) -> [Wide; MOST_POINTS] {
-    let mut d = [Wide::ZERO; MOST_POINTS];
-    for i in 0..S::N {
-        d[i] = read(&corner[i * step..]);
-    }
-    S::input(&d)
-}
-
-#[inline(always)]
-fn read(bytes: &[u8]) -> Wide {
-    let (elements, _) = bytes[..WIDE * ELEMENT].as_chunks::<ELEMENT>();
-    let mut wide = Wide::ZERO;
-    for (x, element) in wide.0.iter_mut().zip(elements) {
-        *x = u32::from_le_bytes(*element);
-    }
-    wide
+fn read<W: Wide>(isa: W::Isa, bytes: &[u8]) -> W {
+    W::read(isa, &bytes.as_chunks().0[0])
 }
 
 /// Digits of an element, and so channels of a unit.
@@ -393,24 +370,13 @@ const fn digits<M: Micro>() -> usize {
 /// Writes the digits of all channels, plane by plane. A unit of two digits is one channel of `first` and the same of
 /// `second`, which takes no moving of lanes; `packed::unit` orders the weights so.
 #[inline(always)]
-fn write<M: Micro>(first: Wide, second: Wide, tile: &mut [u8], channel: usize, plane_bytes: usize) {
-    // x = low + 2^16·high mod 2^32, both signed: `planes::Words`.
-    let (mut low, mut high) = (first, first);
-    if digits::<M>() == 2 {
-        for i in 0..WIDE {
-            let (x, y) = (first.0[i], second.0[i]);
-            low.0[i] = x & 0xffff | y << 16;
-            high.0[i] = x.wrapping_add(0x8000) >> 16 | y.wrapping_add(0x8000) & 0xffff_0000;
-        }
-        put(high, &mut tile[plane_bytes + channel * M::ELEMENT..]);
+fn write<W: Wide, M: Micro>(first: W, second: W, out: &mut [u8], plane_bytes: usize) {
+    if digits::<M>() == 1 {
+        return first.write(&mut out.as_chunks_mut().0[0]);
     }
-    put(low, &mut tile[channel * M::ELEMENT..]);
-}
-
-#[inline(always)]
-fn put(x: Wide, out: &mut [u8]) {
-    let out = out[..WIDE * ELEMENT].as_chunks_mut().0;
-    out.iter_mut().zip(x.0).for_each(|(out, x)| *out = x.to_le_bytes());
+    let [low, high] = first.digits(second);
+    low.write(&mut out.as_chunks_mut().0[0]);
+    high.write(&mut out[plane_bytes..].as_chunks_mut().0[0]);
 }
 
 /// Interpolates the outputs of some tiles, and stores them as rows of channels.
@@ -430,11 +396,13 @@ const RUN: usize = 16;
 
 impl<M: Micro, S: Scheme, const V: bool, const H: bool> Pass for Output<'_, M, S, V, H> {
     #[inline(always)]
-    fn run(self) {
+    fn run<W: Wide>(self, isa: W::Isa) {
         let layer = self.layer;
         let [down, right] = Winograd::<M, S, V, H>::M;
         let (height, width) = (layer.conv.out_h() as usize, layer.conv.out_w() as usize);
+        let step = layer.sums_step(self.blocks);
         let mut rows = [[[0; LANES]; RUN]; MOST_OUTPUTS];
+        let mut half = [[W::of(isa, &[0; WIDE]); MOST_POINTS]; MOST_OUTPUTS];
         for block in 0..self.blocks {
             let channels = LANES.min(self.channels - block * LANES);
             let mut t = 0;
@@ -442,12 +410,8 @@ impl<M: Micro, S: Scheme, const V: bool, const H: bool> Pass for Output<'_, M, S
                 let (row, column) = ((self.first + t) / layer.tiles[1], (self.first + t) % layer.tiles[1]);
                 let run = (RUN / right).min(self.count - t).min(layer.tiles[1] - column);
                 for i in 0..run {
-                    let tile = interpolated(layer, self.sums, t + i, self.blocks, block);
-                    for (rows, tile) in rows.iter_mut().zip(&tile).take(down) {
-                        for (pixel, y) in rows[i * right..][..right].iter_mut().zip(tile) {
-                            *pixel = y.0;
-                        }
-                    }
+                    let sums = &self.sums[(t + i) * self.blocks + block..];
+                    interpolate::<W, S, V, H>(isa, sums, step, &mut half, &mut rows, i * right);
                 }
                 let (top, left) = (row * down, column * right);
                 let pixels = (run * right).min(width - left);
@@ -461,34 +425,32 @@ impl<M: Micro, S: Scheme, const V: bool, const H: bool> Pass for Output<'_, M, S
     }
 }
 
+/// Makes of one tile's products, `step` apart, the outputs from pixel `at` of `rows` on.
 #[inline(always)]
-fn interpolated<M: Micro, S: Scheme, const V: bool, const H: bool>(
-    layer: &Winograd<M, S, V, H>,
+#[expect(clippy::needless_range_loop, reason = "indices into several arrays at once")]
+fn interpolate<W: Wide, S: Scheme, const V: bool, const H: bool>(
+    isa: W::Isa,
     sums: &[[u32; LANES]],
-    t: usize,
-    blocks: usize,
-    block: usize,
-) -> [[Wide; MOST_OUTPUTS]; MOST_OUTPUTS] {
-    let ([down, right], step) = (Winograd::<M, S, V, H>::N, layer.sums_step(blocks));
-    let mut half = [[Wide::ZERO; MOST_POINTS]; MOST_OUTPUTS];
+    step: usize,
+    half: &mut [[W; MOST_POINTS]; MOST_OUTPUTS],
+    rows: &mut [[[u32; LANES]; RUN]; MOST_OUTPUTS],
+    at: usize,
+) {
+    let ([down, right], outputs) = (sides::<V, H>(S::N), sides::<V, H>(S::M));
     for j in 0..right {
-        let mut m = [Wide::ZERO; MOST_POINTS];
-        for i in 0..down {
-            m[i] = Wide(sums[(i * right + j) * step + t * blocks + block]);
+        let mut m = [W::of(isa, &sums[j * step]); MOST_POINTS];
+        for i in 1..down {
+            m[i] = W::of(isa, &sums[(i * right + j) * step]);
         }
-        if V {
-            let m = S::output(&m);
-            for i in 0..S::M {
-                half[i][j] = m[i];
-            }
-        } else {
-            half[0][j] = m[0];
+        let m: [W; MOST_OUTPUTS] = if V { S::output(&m) } else { [m[0]; MOST_OUTPUTS] };
+        for i in 0..outputs[0] {
+            half[i][j] = m[i];
         }
     }
-    let mut out = [[Wide::ZERO; MOST_OUTPUTS]; MOST_OUTPUTS];
-    for i in 0..Winograd::<M, S, V, H>::M[0] {
-        let y = if H { S::output(&half[i]) } else { [half[i][0], Wide::ZERO, Wide::ZERO, Wide::ZERO] };
-        out[i] = y.map(S::finish::<V, H>);
+    for i in 0..outputs[0] {
+        let y: [W; MOST_OUTPUTS] = if H { S::output(&half[i]) } else { [half[i][0]; MOST_OUTPUTS] };
+        for j in 0..outputs[1] {
+            S::finish::<W, V, H>(y[j]).put(&mut rows[i][at + j]);
+        }
     }
-    out
 }

@@ -6,7 +6,8 @@ use twinmask_layer::Conv;
 
 use crate::linear::direct::{Micro, Packed};
 use crate::linear::layout::LANES;
-use crate::linear::winograd::scheme::{Scheme, WIDE, sides};
+use crate::linear::wide::WIDE;
+use crate::linear::winograd::scheme::{Scheme, sides};
 
 /// Weights of one layer at all points. They grow in the transform, up to 49-fold (F(4x4, 3x3)), 961-fold
 /// (F(2x2, 5x5)) and 127-fold (F(2, 7)): points at which one leaves 16 bits have a second part, `U = low + 2^16·high`.
