@@ -112,6 +112,9 @@ pub(crate) trait Micro: Copy + Send + Sync + 'static {
     /// [`tile_size`](Self::tile_size), or 1 pixel.
     fn tile(self, tile: &Tile<'_, Self::Weight>, blocks: usize, pixels: usize, out: &mut [[u32; LANES]]);
 
+    /// Begins to read `weights`, which are wanted soon, into the second-level cache.
+    fn fetch(self, _weights: &[Self::Weight]) {}
+
     /// Writes one row of the input whole, 32 bits an element.
     fn turn(self, row: &Row<'_>, out: &mut [u8]) {
         planes::split::<Whole>(row, 1, out);

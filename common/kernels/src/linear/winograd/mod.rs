@@ -19,10 +19,8 @@ use crate::linear::wide::{WIDE, Wide};
 use packed::Points;
 use scheme::{F2x3, F2x5, F2x7, F4x3, MOST_OUTPUTS, MOST_POINTS, Scheme, exact_bits, sides};
 
-/// Bytes of transformed input at one point that stay in the first-level cache while the weights go by.
-const POINT_BYTES: usize = 24 << 10;
-/// Fewest and most tiles at a time.
-const TILES: (usize, usize) = (48, 192);
+/// Most tiles at a time: the weights do not go by for a few, and transformed tiles stay in the second-level cache.
+const TILES: usize = 64;
 /// Bytes of an element of the laid out input.
 const ELEMENT: usize = 4;
 
@@ -103,7 +101,7 @@ impl<M: Micro, S: Scheme, const V: bool, const H: bool> Winograd<M, S, V, H> {
         let channels = (conv.c_in as usize).next_multiple_of(WIDE * digits::<M>());
         let [height, width] = [conv.out_h() as usize, conv.out_w() as usize];
         let tiles = [height.div_ceil(Self::M[0]), width.div_ceil(Self::M[1])];
-        let fits = POINT_BYTES / (ELEMENT * channels);
+        let total = tiles[0] * tiles[1];
         // Neighbouring pixels are written together: not to the same few sets of the first-level cache.
         let apart = if (channels * ELEMENT).is_multiple_of(1024) { LINE } else { 0 };
         let pixel_bytes = channels * ELEMENT + apart;
@@ -115,7 +113,7 @@ impl<M: Micro, S: Scheme, const V: bool, const H: bool> Winograd<M, S, V, H> {
             points: Points::new(&conv, weights, channels),
             channels,
             tiles,
-            at_a_time: fits.clamp(TILES.0, TILES.1).min(tiles[0] * tiles[1]).max(MAX_PIXELS),
+            at_a_time: total.div_ceil(total.div_ceil(TILES)).max(MAX_PIXELS),
             pixel_bytes,
             row_bytes: (tiles[1] * Self::M[1] + Self::R[1] - 1) * pixel_bytes,
             runs: Runs::one(channels * M::ELEMENT / 4),
@@ -148,7 +146,9 @@ impl<M: Micro, S: Scheme, const V: bool, const H: bool> Winograd<M, S, V, H> {
             let v = &v[point * self.point_bytes()..][..count.max(MAX_PIXELS) * tile_bytes];
             let sums = &mut sums[point * self.sums_step(n)..][..self.at_a_time * n];
             let low = std::array::from_fn(|b| self.points.low(point, blocks.start + b.min(n - 1)));
-            self.panel(v, low, self.planes(), count, n, sums);
+            // The CPU sees no pattern from point to point.
+            let next = self.points.lows((point + 1) % Self::POINTS, &blocks);
+            self.panel(v, low, next, count, n, sums);
             if self.points.high(point, blocks.start).is_some() {
                 let high = |b: usize| self.points.high(point, blocks.start + b.min(n - 1)).unwrap_or_default();
                 let mut extra = [[0; LANES]; MAX_PIXELS * MAX_BLOCKS];
@@ -161,18 +161,20 @@ impl<M: Micro, S: Scheme, const V: bool, const H: bool> Winograd<M, S, V, H> {
         &self,
         v: &[u8],
         weights: [&[M::Weight]; MAX_BLOCKS],
-        planes: usize,
+        next: &[M::Weight],
         count: usize,
         n: usize,
         sums: &mut [[u32; LANES]],
     ) {
-        let (_, best) = self.micro.tile_size(planes, n);
+        let (_, best) = self.micro.tile_size(self.planes(), n);
         let mut done = 0;
         while done < count {
             let at_once = if count - done == 1 { 1 } else { best };
+            let share = |tiles: usize| next.len() * tiles.min(count) / count;
+            self.micro.fetch(&next[share(done)..share(done + at_once)]);
             // What is done beyond the last tile is room that is there, and read by nobody.
             let first = done.min(count.saturating_sub(at_once));
-            self.tile(v, weights, planes, first, at_once, n, &mut sums[first * n..(first + at_once) * n]);
+            self.tile(v, weights, self.planes(), first, at_once, n, &mut sums[first * n..(first + at_once) * n]);
             done = first + at_once;
         }
     }

@@ -1,6 +1,7 @@
 //! Transformed weights: `U[point] = G·g·Gᵀ`, in blocks of 16 output channels for a micro-kernel.
 
 use std::marker::PhantomData;
+use std::ops::Range;
 
 use twinmask_layer::Conv;
 
@@ -67,6 +68,11 @@ impl<M: Micro, S: Scheme, const V: bool, const H: bool> Points<M, S, V, H> {
     /// Blocks of output channels.
     pub(crate) fn blocks(&self) -> usize {
         self.blocks
+    }
+
+    /// The low parts of `blocks` at `point`.
+    pub(crate) fn lows(&self, point: usize, blocks: &Range<usize>) -> &[M::Weight] {
+        &self.low.values()[(point * self.blocks + blocks.start) * self.block..][..blocks.len() * self.block]
     }
 
     /// The low part of block `block` at `point`.
