@@ -10,7 +10,6 @@ use crate::linear::direct::{Micro, Pass, Tile};
 use crate::linear::layout::{LANES, Row};
 use crate::linear::planes::{Whole, Words};
 use crate::linear::runs;
-use crate::linear::transpose::fetch;
 use crate::linear::transpose256::Avx2;
 use crate::linear::wide256::Wide256;
 
@@ -75,10 +74,6 @@ macro_rules! micro {
 
             fn split(self, row: &Row<'_>, planes: usize, out: &mut [u8]) {
                 self.0.avx2().split::<Words>(row, planes, out);
-            }
-
-            fn fetch(self, weights: &[$weight]) {
-                fetch(weights);
             }
 
             fn turn(self, row: &Row<'_>, out: &mut [u8]) {

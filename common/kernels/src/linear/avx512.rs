@@ -10,7 +10,7 @@ use crate::linear::direct::{MAX_BLOCKS, MAX_PIXELS, Micro, Pass, Tile};
 use crate::linear::layout::{LANES, Row};
 use crate::linear::planes::{Bytes, Whole, Words};
 use crate::linear::runs;
-use crate::linear::transpose::{Avx512, fetch};
+use crate::linear::transpose::Avx512;
 use crate::linear::wide512::Wide512;
 
 /// Proof that the CPU has AVX-512 VNNI besides [`Avx512`].
@@ -98,10 +98,6 @@ impl Micro for WordPlanes {
 
     fn split(self, row: &Row<'_>, planes: usize, out: &mut [u8]) {
         self.avx512().split::<Words>(row, planes, out);
-    }
-
-    fn fetch(self, weights: &[i16]) {
-        fetch(weights);
     }
 
     fn turn(self, row: &Row<'_>, out: &mut [u8]) {

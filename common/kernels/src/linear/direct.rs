@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use twinmask_layer::Geometry;
 
-use crate::linear::kernel::{Input, Linear, Scratch, check};
-use crate::linear::layout::{Block, LANES, LINE, Layout, Row};
+use crate::linear::kernel::{Input, LINE, Linear, Scratch, check};
+use crate::linear::layout::{Block, LANES, Layout, Row};
 use crate::linear::planes::{self, Whole};
 use crate::linear::runs::Runs;
 use crate::linear::wide::{Plain, Wide};
@@ -111,9 +111,6 @@ pub(crate) trait Micro: Copy + Send + Sync + 'static {
     /// Computes a tile: `out[pixel * blocks + block][lane]`. `blocks` and `pixels` are those of
     /// [`tile_size`](Self::tile_size), or 1 pixel.
     fn tile(self, tile: &Tile<'_, Self::Weight>, blocks: usize, pixels: usize, out: &mut [[u32; LANES]]);
-
-    /// Begins to read `weights`, which are wanted soon, into the second-level cache.
-    fn fetch(self, _weights: &[Self::Weight]) {}
 
     /// Writes one row of the input whole, 32 bits an element.
     fn turn(self, row: &Row<'_>, out: &mut [u8]) {

@@ -80,7 +80,7 @@ impl Kernel for HalfKernel {
 }
 
 /// Exact Winograd where a layer lets it, by the widest micro-kernel that there is; else the first of the others.
-struct Winograd<M> {
+struct Winograd<M: Micro<Weight = i16>> {
     name: &'static str,
     picked: winograd::Names,
     small: bool,
@@ -88,7 +88,7 @@ struct Winograd<M> {
     other: Arc<dyn Kernel>,
 }
 
-impl<M: Micro> Kernel for Winograd<M> {
+impl<M: Micro<Weight = i16>> Kernel for Winograd<M> {
     fn name(&self) -> &'static str {
         self.name
     }
@@ -100,7 +100,7 @@ impl<M: Micro> Kernel for Winograd<M> {
 }
 
 /// Both, with `micro`.
-fn winograds<M: Micro>(micro: M, picked: winograd::Names, other: &Arc<dyn Kernel>) -> [Arc<dyn Kernel>; 2] {
+fn winograds<M: Micro<Weight = i16>>(micro: M, picked: winograd::Names, other: &Arc<dyn Kernel>) -> [Arc<dyn Kernel>; 2] {
     [("winograd4", false), ("winograd2", true)].map(|(name, small)| {
         Arc::new(Winograd { name, picked, small, micro, other: Arc::clone(other) }) as Arc<dyn Kernel>
     })

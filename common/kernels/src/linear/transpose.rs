@@ -2,27 +2,19 @@
 //! neighbours and leave channels as lanes.
 
 use std::arch::x86_64::{
-    __m128i, __m512i, _MM_HINT_T0, _MM_HINT_T1, _mm_mask_storeu_epi8, _mm_prefetch, _mm_storeu_si128, _mm512_add_epi32,
+    __m128i, __m512i, _MM_HINT_T0, _mm_mask_storeu_epi8, _mm_prefetch, _mm_storeu_si128, _mm512_add_epi32,
     _mm512_and_si512, _mm512_andnot_si512, _mm512_extracti32x4_epi32, _mm512_loadu_si512, _mm512_mask_storeu_epi32,
     _mm512_maskz_loadu_epi32, _mm512_or_si512, _mm512_set1_epi32, _mm512_setzero_si512, _mm512_shuffle_i32x4,
     _mm512_slli_epi32, _mm512_srli_epi32, _mm512_storeu_si512, _mm512_unpackhi_epi32, _mm512_unpackhi_epi64,
     _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
 };
 
-use crate::linear::layout::{LANES, LINE, Row};
+use crate::linear::layout::{LANES, Row};
 use crate::linear::planes::{self, Digits};
 
 /// Elements of a channel between those that are read and those that are fetched ahead: channels lie too far apart for
 /// the CPU to see the pattern, and fetching ahead takes a third of the time that waiting for memory does.
 const AHEAD: usize = 32;
-
-/// Asks for all lines of `data` in the second-level cache.
-pub(crate) fn fetch<T>(data: &[T]) {
-    for line in data.chunks(LINE / size_of::<T>()) {
-        // SAFETY: any address may be asked for; this one is there.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };
-    }
-}
 
 /// Proof that the CPU has AVX-512F, BW and VL.
 #[derive(Clone, Copy)]

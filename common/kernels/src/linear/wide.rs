@@ -4,10 +4,34 @@
 /// Elements of a [`Wide`].
 pub(crate) const WIDE: usize = 16;
 
+/// Elements of a [`Short`].
+pub(crate) const SHORT: usize = 2 * WIDE;
+
+/// [`SHORT`] weights, mod 2^16.
+pub(crate) trait Short: Copy {
+    /// What proves that the CPU has the instructions: no value is made without.
+    type Isa: Copy;
+
+    /// These weights.
+    fn of(isa: Self::Isa, from: &[i16; SHORT]) -> Self;
+
+    /// Writes the weights.
+    fn put(self, to: &mut [i16; SHORT]);
+
+    /// The sums.
+    fn add(self, other: Self) -> Self;
+
+    /// Times `factor`.
+    fn mul(self, factor: i16) -> Self;
+}
+
 /// [`WIDE`] elements, mod 2^32.
 pub(crate) trait Wide: Copy {
     /// What proves that the CPU has the instructions: no value is made without.
     type Isa: Copy;
+
+    /// Weights in the same registers.
+    type Short: Short<Isa = Self::Isa>;
 
     /// Elements that lie side by side as bytes.
     fn read(isa: Self::Isa, from: &[u8; 4 * WIDE]) -> Self;
@@ -56,8 +80,44 @@ impl Plain {
     }
 }
 
+/// Plain loops.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+pub(crate) struct PlainShort([i16; SHORT]);
+
+impl Short for PlainShort {
+    type Isa = ();
+
+    #[inline(always)]
+    fn of((): (), from: &[i16; SHORT]) -> Self {
+        Self(*from)
+    }
+
+    #[inline(always)]
+    fn put(self, to: &mut [i16; SHORT]) {
+        *to = self.0;
+    }
+
+    #[inline(always)]
+    fn add(mut self, other: Self) -> Self {
+        for i in 0..SHORT {
+            self.0[i] = self.0[i].wrapping_add(other.0[i]);
+        }
+        self
+    }
+
+    #[inline(always)]
+    fn mul(mut self, factor: i16) -> Self {
+        for i in 0..SHORT {
+            self.0[i] = self.0[i].wrapping_mul(factor);
+        }
+        self
+    }
+}
+
 impl Wide for Plain {
     type Isa = ();
+    type Short = PlainShort;
 
     #[inline(always)]
     fn read((): (), from: &[u8; 4 * WIDE]) -> Self {
@@ -123,7 +183,8 @@ mod tests {
     use super::*;
     use crate::linear::transpose::Avx512;
     use crate::linear::transpose256::Avx2;
-    use crate::linear::{wide256::Wide256, wide512::Wide512};
+    use crate::linear::wide256::{Short256, Wide256};
+    use crate::linear::wide512::{Short512, Wide512};
 
     /// All that there is to do, of numbers around every carry.
     fn done<W: Wide>(isa: W::Isa) -> Vec<[u32; WIDE]> {
@@ -143,10 +204,26 @@ mod tests {
             .to_vec()
     }
 
+    fn done_short<S: Short>(isa: S::Isa) -> Vec<[i16; SHORT]> {
+        let ends = [0, 1, -1, i16::MAX, i16::MIN, 0x55, -0x100, 0x4001];
+        let x = S::of(isa, &std::array::from_fn(|i| ends[i % 8]));
+        let y = S::of(isa, &std::array::from_fn(|i| ends[(5 * i + i / 8) % 8]));
+        [x, x.add(y), x.mul(-16), y.mul(64)]
+            .map(|w| {
+                let mut out = [0; SHORT];
+                w.put(&mut out);
+                out
+            })
+            .to_vec()
+    }
+
     #[test]
     fn instruction_sets_agree() {
         let plain = done::<Plain>(());
         assert!(Avx2::new().is_none_or(|isa| done::<Wide256>(isa) == plain));
         assert!(Avx512::new().is_none_or(|isa| done::<Wide512>(isa) == plain));
+        let plain = done_short::<PlainShort>(());
+        assert!(Avx2::new().is_none_or(|isa| done_short::<Short256>(isa) == plain));
+        assert!(Avx512::new().is_none_or(|isa| done_short::<Short512>(isa) == plain));
     }
 }

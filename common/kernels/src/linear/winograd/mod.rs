@@ -12,11 +12,11 @@ use std::sync::Arc;
 use twinmask_layer::{Conv, Geometry};
 
 use crate::linear::direct::{MAX_BLOCKS, MAX_PIXELS, Micro, Pass, Tile};
-use crate::linear::kernel::{Input, Linear, Scratch, check};
-use crate::linear::layout::{LANES, LINE, Row};
+use crate::linear::kernel::{Input, LINE, Linear, Scratch, check};
+use crate::linear::layout::{LANES, Row};
 use crate::linear::runs::Runs;
 use crate::linear::wide::{WIDE, Wide};
-use packed::Points;
+use packed::{Evaluate, Points};
 use scheme::{F2x3, F2x5, F2x7, F4x3, MOST_OUTPUTS, MOST_POINTS, Scheme, exact_bits, sides};
 
 /// Most tiles at a time: the weights do not go by for a few, and transformed tiles stay in the second-level cache.
@@ -28,7 +28,7 @@ const ELEMENT: usize = 4;
 pub(crate) type Names = [&'static str; 5];
 
 /// How a layer may be computed so, if it may; 3x3 in tiles of 2x2 if `small`.
-pub(crate) fn prepare<M: Micro>(
+pub(crate) fn prepare<M: Micro<Weight = i16>>(
     micro: M,
     names: Names,
     small: bool,
@@ -61,14 +61,14 @@ struct Layer<'a, M> {
     k: u32,
 }
 
-impl<M: Micro> Layer<'_, M> {
+impl<M: Micro<Weight = i16>> Layer<'_, M> {
     fn by<S: Scheme, const V: bool, const H: bool>(self, name: &'static str) -> Option<Arc<dyn Linear>> {
         (self.k <= exact_bits::<S, V, H>()).then(|| Winograd::<M, S, V, H>::prepare(name, self))
     }
 }
 
 /// A layer, transformed for the micro-kernel `M`: vertically if `V`, horizontally if `H`.
-struct Winograd<M: Micro, S: Scheme, const V: bool, const H: bool> {
+struct Winograd<M: Micro<Weight = i16>, S: Scheme, const V: bool, const H: bool> {
     micro: M,
     name: &'static str,
     geometry: Geometry,
@@ -87,7 +87,7 @@ struct Winograd<M: Micro, S: Scheme, const V: bool, const H: bool> {
     runs: Runs,
 }
 
-impl<M: Micro, S: Scheme, const V: bool, const H: bool> Winograd<M, S, V, H> {
+impl<M: Micro<Weight = i16>, S: Scheme, const V: bool, const H: bool> Winograd<M, S, V, H> {
     /// Points, outputs and taps: vertically, horizontally.
     const N: [usize; 2] = sides::<V, H>(S::N);
     const M: [usize; 2] = sides::<V, H>(S::M);
@@ -139,16 +139,15 @@ impl<M: Micro, S: Scheme, const V: bool, const H: bool> Winograd<M, S, V, H> {
         self.at_a_time * n + 1
     }
 
-    /// The products of `count` tiles at all points with `blocks`: `[point][tile][block]`.
-    fn products(&self, v: &[u8], count: usize, blocks: Range<usize>, sums: &mut [[u32; LANES]]) {
+    /// The products of `count` tiles at all points with `blocks`, whose transformed weights are `u`:
+    /// `[point][tile][block]`.
+    fn products(&self, v: &[u8], u: &[i16], count: usize, blocks: Range<usize>, sums: &mut [[u32; LANES]]) {
         let (n, tile_bytes) = (blocks.len(), self.planes() * self.plane_bytes());
         for point in 0..Self::POINTS {
             let v = &v[point * self.point_bytes()..][..count.max(MAX_PIXELS) * tile_bytes];
             let sums = &mut sums[point * self.sums_step(n)..][..self.at_a_time * n];
-            let low = std::array::from_fn(|b| self.points.low(point, blocks.start + b.min(n - 1)));
-            // The CPU sees no pattern from point to point.
-            let next = self.points.lows((point + 1) % Self::POINTS, &blocks);
-            self.panel(v, low, next, count, n, sums);
+            let low = std::array::from_fn(|b| self.points.low(u, point, b.min(n - 1), n));
+            self.panel(v, low, count, n, sums);
             if self.points.high(point, blocks.start).is_some() {
                 let high = |b: usize| self.points.high(point, blocks.start + b.min(n - 1)).unwrap_or_default();
                 let mut extra = [[0; LANES]; MAX_PIXELS * MAX_BLOCKS];
@@ -160,8 +159,7 @@ impl<M: Micro, S: Scheme, const V: bool, const H: bool> Winograd<M, S, V, H> {
     fn panel(
         &self,
         v: &[u8],
-        weights: [&[M::Weight]; MAX_BLOCKS],
-        next: &[M::Weight],
+        weights: [&[i16]; MAX_BLOCKS],
         count: usize,
         n: usize,
         sums: &mut [[u32; LANES]],
@@ -170,8 +168,6 @@ impl<M: Micro, S: Scheme, const V: bool, const H: bool> Winograd<M, S, V, H> {
         let mut done = 0;
         while done < count {
             let at_once = if count - done == 1 { 1 } else { best };
-            let share = |tiles: usize| next.len() * tiles.min(count) / count;
-            self.micro.fetch(&next[share(done)..share(done + at_once)]);
             // What is done beyond the last tile is room that is there, and read by nobody.
             let first = done.min(count.saturating_sub(at_once));
             self.tile(v, weights, self.planes(), first, at_once, n, &mut sums[first * n..(first + at_once) * n]);
@@ -183,7 +179,7 @@ impl<M: Micro, S: Scheme, const V: bool, const H: bool> Winograd<M, S, V, H> {
     fn high(
         &self,
         v: &[u8],
-        weights: [&[M::Weight]; MAX_BLOCKS],
+        weights: [&[i16]; MAX_BLOCKS],
         count: usize,
         n: usize,
         sums: &mut [[u32; LANES]],
@@ -206,7 +202,7 @@ impl<M: Micro, S: Scheme, const V: bool, const H: bool> Winograd<M, S, V, H> {
     fn tile(
         &self,
         v: &[u8],
-        weights: [&[M::Weight]; MAX_BLOCKS],
+        weights: [&[i16]; MAX_BLOCKS],
         planes: usize,
         first: usize,
         at_once: usize,
@@ -223,7 +219,7 @@ impl<M: Micro, S: Scheme, const V: bool, const H: bool> Winograd<M, S, V, H> {
     }
 }
 
-impl<M: Micro, S: Scheme, const V: bool, const H: bool> Linear for Winograd<M, S, V, H> {
+impl<M: Micro<Weight = i16>, S: Scheme, const V: bool, const H: bool> Linear for Winograd<M, S, V, H> {
     fn geometry(&self) -> &Geometry {
         &self.geometry
     }
@@ -237,7 +233,7 @@ impl<M: Micro, S: Scheme, const V: bool, const H: bool> Linear for Winograd<M, S
     }
 
     fn spare_memory(&self) -> usize {
-        self.points.bytes()
+        self.points.spare()
     }
 
     fn load(&self, xs: &[&[u32]], input: &mut Input) {
@@ -278,7 +274,9 @@ impl<M: Micro, S: Scheme, const V: bool, const H: bool> Linear for Winograd<M, S
         let blocks = channels.start / LANES..channels.end.div_ceil(LANES).min(self.points.blocks());
         let (wide, _) = self.micro.tile_size(self.planes(), MAX_BLOCKS);
         let points = Self::POINTS;
-        let (v, sums) = scratch.transformed(points * self.point_bytes(), points * self.sums_step(wide) * LANES);
+        let wide = wide.min(blocks.len());
+        let [v, u, sums] = [self.point_bytes(), self.points.step(wide), self.sums_step(wide) * LANES];
+        let (v, u, sums) = scratch.transformed(points * v, points * u, points * sums);
         let sums = sums.as_chunks_mut().0;
         let total = self.tiles[0] * self.tiles[1];
         for first in (0..total).step_by(self.at_a_time) {
@@ -286,7 +284,8 @@ impl<M: Micro, S: Scheme, const V: bool, const H: bool> Linear for Winograd<M, S
             self.micro.pass(Transform { layer: self, bytes: input.bytes(), first, count, v: &mut *v });
             for start in blocks.clone().step_by(wide) {
                 let group = start..(start + wide).min(blocks.end);
-                self.products(v, count, group.clone(), sums);
+                self.micro.pass(Evaluate { points: &self.points, blocks: group.clone(), out: &mut *u });
+                self.products(v, u, count, group.clone(), sums);
                 let from = (group.start * LANES - channels.start) * positions;
                 let y = &mut y[from..];
                 let last = channels.end - group.start * LANES;
@@ -297,7 +296,7 @@ impl<M: Micro, S: Scheme, const V: bool, const H: bool> Linear for Winograd<M, S
 }
 
 /// Transforms the input of some tiles: `V[point][tile][plane][channel]`.
-struct Transform<'a, M: Micro, S: Scheme, const V: bool, const H: bool> {
+struct Transform<'a, M: Micro<Weight = i16>, S: Scheme, const V: bool, const H: bool> {
     layer: &'a Winograd<M, S, V, H>,
     bytes: &'a [u8],
     first: usize,
@@ -305,7 +304,7 @@ struct Transform<'a, M: Micro, S: Scheme, const V: bool, const H: bool> {
     v: &'a mut [u8],
 }
 
-impl<M: Micro, S: Scheme, const V: bool, const H: bool> Pass for Transform<'_, M, S, V, H> {
+impl<M: Micro<Weight = i16>, S: Scheme, const V: bool, const H: bool> Pass for Transform<'_, M, S, V, H> {
     #[inline(always)]
     fn run<W: Wide>(self, isa: W::Isa) {
         let layer = self.layer;
@@ -365,14 +364,14 @@ fn read<W: Wide>(isa: W::Isa, bytes: &[u8]) -> W {
 }
 
 /// Digits of an element, and so channels of a unit.
-const fn digits<M: Micro>() -> usize {
+const fn digits<M: Micro<Weight = i16>>() -> usize {
     ELEMENT / M::ELEMENT
 }
 
 /// Writes the digits of all channels, plane by plane. A unit of two digits is one channel of `first` and the same of
 /// `second`, which takes no moving of lanes; `packed::unit` orders the weights so.
 #[inline(always)]
-fn write<W: Wide, M: Micro>(first: W, second: W, out: &mut [u8], plane_bytes: usize) {
+fn write<W: Wide, M: Micro<Weight = i16>>(first: W, second: W, out: &mut [u8], plane_bytes: usize) {
     if digits::<M>() == 1 {
         return first.write(&mut out.as_chunks_mut().0[0]);
     }
@@ -382,7 +381,7 @@ fn write<W: Wide, M: Micro>(first: W, second: W, out: &mut [u8], plane_bytes: us
 }
 
 /// Interpolates the outputs of some tiles, and stores them as rows of channels.
-struct Output<'a, M: Micro, S: Scheme, const V: bool, const H: bool> {
+struct Output<'a, M: Micro<Weight = i16>, S: Scheme, const V: bool, const H: bool> {
     layer: &'a Winograd<M, S, V, H>,
     sums: &'a [[u32; LANES]],
     first: usize,
@@ -396,7 +395,7 @@ struct Output<'a, M: Micro, S: Scheme, const V: bool, const H: bool> {
 /// Pixels of a row that are stored at a time.
 const RUN: usize = 16;
 
-impl<M: Micro, S: Scheme, const V: bool, const H: bool> Pass for Output<'_, M, S, V, H> {
+impl<M: Micro<Weight = i16>, S: Scheme, const V: bool, const H: bool> Pass for Output<'_, M, S, V, H> {
     #[inline(always)]
     fn run<W: Wide>(self, isa: W::Isa) {
         let layer = self.layer;

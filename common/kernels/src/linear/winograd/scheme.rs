@@ -13,6 +13,9 @@ use crate::linear::wide::{Plain, WIDE};
 /// Points of the largest scheme, in one dimension.
 pub(crate) const MOST_POINTS: usize = 8;
 
+/// Taps of the largest filter, in one dimension.
+pub(crate) const MOST_TAPS: usize = 7;
+
 /// Outputs of the largest scheme, in one dimension.
 pub(crate) const MOST_OUTPUTS: usize = 4;
 
