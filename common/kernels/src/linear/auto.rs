@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use twinmask_layer::{Conv, Fc, Geometry};
 
-use crate::linear::kernel::{Input, Kernel, LINE, Linear, Scratch, check};
+use crate::linear::kernel::{Kernel, LINE, Linear, Scratch, check};
 
 /// Multiply-accumulates of a trial, about; under a millisecond each.
 const TRIAL_MACS: u64 = 16 << 20;
@@ -14,10 +14,10 @@ const TRIAL_MACS: u64 = 16 << 20;
 const TRIAL_ROWS: u32 = 16;
 /// Output channels of a trial, at most, so that packing its weights is quick.
 const TRIAL_CHANNELS: u32 = 256;
-/// Trials of each candidate, in turn, of which the fastest counts; one more warms up.
+/// Trials of each candidate, in turn, of which the fastest counts; two more warm up.
 const TRIALS: u32 = 4;
-/// A candidate whose first trial takes as many times that of the best is out.
-const HOPELESS: u32 = 2;
+/// A candidate whose first trials take as many times those of the best is out.
+const HOPELESS: u32 = 3;
 
 /// What other layers bring through the caches between two rounds of one, bytes.
 const OTHER_BYTES: usize = 16 << 20;
@@ -56,7 +56,8 @@ impl Auto {
     fn fastest(&self, geometry: &Geometry, weights: &[i16], k: u32) -> Pick {
         let cut = cut(geometry);
         let weights = &weights[..cut.weight_len()];
-        let mut trials: Vec<_> = self.candidates.iter().map(|kernel| Trial::new(kernel.prepare(&cut, weights, k))).collect();
+        let mut trials: Vec<_> =
+            self.candidates.iter().map(|kernel| Trial::new(kernel.prepare(&cut, weights, k))).collect();
         let best = trials.iter().map(|trial| trial.best).min().unwrap_or_default();
         let other = vec![1u8; OTHER_BYTES];
         for _ in 0..TRIALS {
@@ -122,26 +123,24 @@ struct Trial {
     linear: Arc<dyn Linear>,
     x: Vec<u32>,
     y: Vec<u32>,
-    input: Input,
     scratch: Scratch,
     /// The least time so far of laying out an input and computing the output.
     best: Duration,
 }
 
 impl Trial {
-    /// The first time is that of a warm cache and cold buffers: good enough to see who is hopeless.
+    /// The first times are those of a warm cache: good enough to see who is hopeless.
     fn new(linear: Arc<dyn Linear>) -> Self {
         let (x, y) = (vec![0x5555_5555; linear.geometry().in_len()], vec![0; linear.geometry().out_len()]);
-        let (input, scratch) = (Input::default(), Scratch::default());
-        let mut trial = Self { linear, x, y, input, scratch, best: Duration::MAX };
+        let mut trial = Self { linear, x, y, scratch: Scratch::default(), best: Duration::MAX };
+        trial.run();
         trial.run();
         trial
     }
 
     fn run(&mut self) {
         let start = Instant::now();
-        self.linear.load(&[&self.x], &mut self.input);
-        self.linear.part(&self.input, 0..self.linear.geometry().out_channels(), &mut self.y, &mut self.scratch);
+        self.linear.apply(&self.x, &mut self.y, &mut self.scratch);
         self.best = self.best.min(start.elapsed());
     }
 }
@@ -184,7 +183,7 @@ mod tests {
             cut.validate().expect("valid");
             assert_eq!(cut.fan_in(), geometry.fan_in());
             assert!(
-                cut.weight_len() <= geometry.weight_len() && cut.macs() <= geometry.macs().min(20 * TRIAL_MACS),
+                cut.weight_len() <= geometry.weight_len() && cut.macs() <= geometry.macs().min(40 * TRIAL_MACS),
                 "{cut:?}"
             );
         }

@@ -73,8 +73,23 @@ impl Scratch {
         [grown(a, lens[0]), grown(b, lens[1])]
     }
 
+    /// The input that [`Linear::apply`] uses, until it is [put back](Self::give_input).
+    pub(crate) fn take_input(&mut self) -> Input {
+        std::mem::take(&mut self.input)
+    }
+
+    /// Keeps the room of `input` for the next call.
+    pub(crate) fn give_input(&mut self, input: Input) {
+        self.input = input;
+    }
+
     /// Bytes, weights and sums of these lengths and unspecified content, each from the start of a line on.
-    pub(crate) fn transformed(&mut self, bytes: usize, weights: usize, sums: usize) -> (&mut [u8], &mut [i16], &mut [u32]) {
+    pub(crate) fn transformed(
+        &mut self,
+        bytes: usize,
+        weights: usize,
+        sums: usize,
+    ) -> (&mut [u8], &mut [i16], &mut [u32]) {
         (lined(&mut self.bytes, bytes), lined(&mut self.i16s, weights), lined(&mut self.u32s, sums))
     }
 }
@@ -134,7 +149,7 @@ pub trait Linear: Send + Sync {
     fn apply(&self, x: &[u32], y: &mut [u32], scratch: &mut Scratch) {
         let geometry = self.geometry();
         assert_eq!(y.len(), geometry.out_len(), "output length of {geometry:?}");
-        let mut input = std::mem::take(&mut scratch.input);
+        let mut input = scratch.take_input();
         self.load(&[x], &mut input);
         let channels = geometry.out_channels();
         if matches!(geometry, Geometry::Conv(_)) || input.items == 1 {
@@ -148,7 +163,7 @@ pub trait Linear: Send + Sync {
             }
             scratch.u32s = by_channel;
         }
-        scratch.input = input;
+        scratch.give_input(input);
     }
 }
 

@@ -100,7 +100,11 @@ impl<M: Micro<Weight = i16>> Kernel for Winograd<M> {
 }
 
 /// Both, with `micro`.
-fn winograds<M: Micro<Weight = i16>>(micro: M, picked: winograd::Names, other: &Arc<dyn Kernel>) -> [Arc<dyn Kernel>; 2] {
+fn winograds<M: Micro<Weight = i16>>(
+    micro: M,
+    picked: winograd::Names,
+    other: &Arc<dyn Kernel>,
+) -> [Arc<dyn Kernel>; 2] {
     [("winograd4", false), ("winograd2", true)].map(|(name, small)| {
         Arc::new(Winograd { name, picked, small, micro, other: Arc::clone(other) }) as Arc<dyn Kernel>
     })

@@ -178,10 +178,7 @@ impl Scheme for F2x5 {
     fn output<W: Wide>(m: &[W; MOST_POINTS]) -> [W; MOST_OUTPUTS] {
         let nine = times_9(m[1]);
         let (sum, difference, p, h) = (nine.add(m[2]), nine.sub(m[2]), m[3], m[4]);
-        filled([
-            sum.add(times_9(m[0])).add(p.add(h.shl(1))),
-            difference.add(times_9(m[5])).add(p.shl(1).add(h)),
-        ])
+        filled([sum.add(times_9(m[0])).add(p.add(h.shl(1))), difference.add(times_9(m[5])).add(p.shl(1).add(h))])
     }
 }
 

@@ -22,7 +22,13 @@ const NAMES: super::Names = ["f4", "f2", "f2x5", "f2x7", "f4x1"];
 
 /// The layer by every micro-kernel.
 fn prepared(small: bool, geometry: &Geometry, weights: &[i16], k: u32) -> Vec<Option<Arc<dyn Linear>>> {
-    fn one<M: Micro<Weight = i16>>(micro: M, small: bool, geometry: &Geometry, weights: &[i16], k: u32) -> Option<Arc<dyn Linear>> {
+    fn one<M: Micro<Weight = i16>>(
+        micro: M,
+        small: bool,
+        geometry: &Geometry,
+        weights: &[i16],
+        k: u32,
+    ) -> Option<Arc<dyn Linear>> {
         super::prepare(micro, NAMES, small, geometry, weights, k)
     }
     let mut all = vec![one(Wrapping::detect(), small, geometry, weights, k)];
