@@ -16,6 +16,9 @@ const LITTLE_TRAFFIC: f64 = 0.04;
 const MANY_WEIGHTS: usize = 1 << 20;
 /// Positions up to which reading the weights takes longer than computing.
 const FEW_POSITIONS: usize = 4;
+/// Widest ring of layers that take the processor's time, where the profile does not ask for more: as many bits as exact
+/// Winograd leaves of 32 (docs/theory.md).
+const FAST_BITS: u32 = 30;
 /// How many times larger the error (a variance) must be in the profile's ring than in the wide one: 4 is one bit.
 const WORTH_WIDENING: f64 = 4.0;
 
@@ -215,9 +218,10 @@ impl GroupBits {
 /// not even two-bit weights and one-bit activations fit. A ring wider than the profile's is taken where it pays.
 #[must_use]
 pub fn choose(layers: &[FloatWeights<'_>], signed: bool, width: u32, profile: Profile) -> Option<GroupBits> {
-    let (error, best) = least_error(layers, signed, width, profile)?;
-    // The wide ring is another byte of work for every weight, but not where reading the weights is what takes time.
+    // The wide ring is more work for every weight, but not where reading the weights is what takes time.
     let costs = width > profile.bits() && layers.iter().any(|l| l.positions > FEW_POSITIONS);
+    let width = if costs { width.min(FAST_BITS.max(profile.bits())) } else { width };
+    let (error, best) = least_error(layers, signed, width, profile)?;
     let narrow = if costs { least_error(layers, signed, profile.bits(), profile) } else { None };
     Some(narrow.filter(|(narrow, _)| *narrow <= error * WORTH_WIDENING).map_or(best, |(_, bits)| bits))
 }
