@@ -30,7 +30,7 @@ type Key = (Geometry, bool, u32);
 struct Pick {
     /// The candidate that is the fastest.
     fastest: usize,
-    /// Bytes of transformed weights that it takes, about.
+    /// Spare memory that it takes, about.
     spare: usize,
     /// The fastest among those without.
     small: usize,
@@ -39,16 +39,16 @@ struct Pick {
 /// The kernel that picks among others.
 pub(crate) struct Auto {
     candidates: Vec<Arc<dyn Kernel>>,
-    /// Bytes that transformed weights may take, of all layers that are in use.
+    /// Spare memory that all layers in use may take, bytes.
     memory: usize,
     picks: Mutex<HashMap<Key, Pick>>,
-    /// Layers with transformed weights.
+    /// Layers that take spare memory.
     spare: Mutex<Vec<Weak<dyn Linear>>>,
 }
 
 impl Auto {
     /// Picks among `candidates`, of which there is at least one, those first that are the faster as a rule; their
-    /// transformed weights take `memory` bytes at most.
+    /// spare memory is `memory` bytes at most.
     pub(crate) fn new(candidates: Vec<Arc<dyn Kernel>>, memory: usize) -> Self {
         Self { candidates, memory, picks: Mutex::default(), spare: Mutex::default() }
     }
@@ -78,7 +78,7 @@ impl Auto {
         Pick { fastest, spare, small }
     }
 
-    /// Bytes that transformed weights take now.
+    /// Spare memory that is taken now.
     fn taken(&self) -> usize {
         let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
         spare.retain(|layer| layer.strong_count() > 0);
@@ -191,7 +191,7 @@ mod tests {
 
     /// If this fails, an edge with many models takes more memory than it may, or stays slow when one has gone.
     #[test]
-    fn transformed_weights_take_what_they_may() {
+    fn spare_memory_is_what_it_may_be() {
         let kernels = crate::Kernels::native();
         let geometry = Geometry::Conv(Conv::square([64, 64], 16, 3, 1, 1));
         // At four points these grow out of 16 bits.

@@ -121,7 +121,7 @@ pub trait Linear: Send + Sync {
     /// Smallest step, in output channels, at which the work may be divided.
     fn channel_step(&self) -> usize;
 
-    /// Bytes that it takes to be fast, above what its weights take in the plainest form: those of transformed weights.
+    /// Bytes that it takes to be fast, above what its weights take in the plainest form.
     fn spare_memory(&self) -> usize {
         0
     }

@@ -117,7 +117,7 @@ pub struct Kernels {
     memory: usize,
 }
 
-/// Bytes that `auto` may take for transformed weights where nobody says anything.
+/// Bytes that `auto` may take for weights beyond their plain form where nobody says anything.
 pub const KERNEL_MEMORY: usize = 1_000_000_000;
 
 impl Kernels {
@@ -190,7 +190,7 @@ impl Kernels {
         self
     }
 
-    /// The same, where `auto` takes at most `bytes` for weights that are transformed to be fast, in all its layers;
+    /// The same, where `auto` takes at most `bytes` for weights beyond their plain form, in all its layers;
     /// others are computed without.
     #[must_use]
     pub fn within(mut self, bytes: usize) -> Self {

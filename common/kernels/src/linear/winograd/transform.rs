@@ -18,6 +18,7 @@ pub(crate) struct Transform<'a, M: Micro, S: Scheme, const V: bool, const H: boo
 
 impl<M: Micro, S: Scheme, const V: bool, const H: bool> Pass for Transform<'_, M, S, V, H> {
     #[inline(always)]
+    #[expect(clippy::needless_range_loop, reason = "indices into two arrays at once")]
     fn run<W: Wide>(self, isa: W::Isa) {
         let (grid, point_bytes) = (self.grid, self.point_bytes);
         let (tile_bytes, plane_bytes) = (grid.channels * ELEMENT, grid.channels * M::ELEMENT);
@@ -47,7 +48,6 @@ impl<M: Micro, S: Scheme, const V: bool, const H: bool> Pass for Transform<'_, M
 
 /// Evaluates the columns of a tile, of one vector of channels.
 #[inline(always)]
-#[expect(clippy::needless_range_loop, reason = "indices into several arrays at once")]
 fn across<W: Wide, S: Scheme, const V: bool, const H: bool>(
     isa: W::Isa,
     corner: &[u8],
@@ -134,7 +134,6 @@ impl<M: Micro, S: Scheme, const V: bool, const H: bool> Pass for Output<'_, M, S
 
 /// Makes of one tile's products, `step` apart, the outputs from pixel `at` of `rows` on.
 #[inline(always)]
-#[expect(clippy::needless_range_loop, reason = "indices into several arrays at once")]
 fn interpolate<W: Wide, S: Scheme, const V: bool, const H: bool>(
     isa: W::Isa,
     sums: &[[u32; LANES]],
