@@ -12,12 +12,13 @@ pub const MAX_WEIGHT_BITS: u32 = 12;
 pub const MAX_ACTIVATION_BITS: u32 = 15;
 /// Share of a network's elements that may travel in the wide ring whatever the profile.
 const LITTLE_TRAFFIC: f64 = 0.04;
-/// Widest ring in which Winograd's tiles are exact, 2 to 4 times fewer products (docs/theory.md).
-const WINOGRAD_BITS: u32 = 30;
 /// A layer with more weights than this and few positions is bound by memory bandwidth: its weights stay int8.
 const MANY_WEIGHTS: usize = 1 << 20;
 /// Positions up to which reading the weights takes longer than computing.
 const FEW_POSITIONS: usize = 4;
+/// Widest ring of layers that take the processor's time, where the profile does not ask for more: as many bits as exact
+/// Winograd leaves of 32 (docs/theory.md).
+const FAST_BITS: u32 = 30;
 /// How many times larger the error (a variance) must be in the profile's ring than in the wide one: 4 is one bit.
 const WORTH_WIDENING: f64 = 4.0;
 
@@ -87,30 +88,21 @@ impl std::fmt::Display for Profile {
     }
 }
 
-/// What a group's largest ring width hangs on.
-#[derive(Debug, Clone, Copy)]
-pub struct Load {
-    /// Elements up and down.
-    pub traffic: u64,
-    /// Whether there are convolutions in it.
-    pub convolves: bool,
-}
-
-/// Largest ring width of each group: the profile's, but a wide one for the smallest groups as long as these together
-/// carry little of the traffic. Wide is 32 bits, and 30 where that keeps convolutions fast.
+/// Largest ring width of each group, given its elements up and down: the profile's, but 32 bits for the smallest
+/// groups as long as these together carry little of the traffic.
 #[must_use]
-pub fn widths(profile: Profile, groups: &[Load]) -> Vec<u32> {
-    let mut widths = vec![profile.bits(); groups.len()];
+pub fn widths(profile: Profile, traffic: &[u64]) -> Vec<u32> {
+    let mut widths = vec![profile.bits(); traffic.len()];
     if matches!(profile, Profile::Bits(_)) {
         return widths;
     }
-    let mut left = (groups.iter().map(|g| g.traffic).sum::<u64>() as f64 * LITTLE_TRAFFIC) as u64;
-    let mut order: Vec<usize> = (0..groups.len()).collect();
-    order.sort_by_key(|&g| groups[g].traffic);
+    let mut left = (traffic.iter().sum::<u64>() as f64 * LITTLE_TRAFFIC) as u64;
+    let mut order: Vec<usize> = (0..traffic.len()).collect();
+    order.sort_by_key(|&g| traffic[g]);
     for g in order {
-        let Some(rest) = left.checked_sub(groups[g].traffic) else { break };
+        let Some(rest) = left.checked_sub(traffic[g]) else { break };
         left = rest;
-        widths[g] = profile.bits().max(if groups[g].convolves { WINOGRAD_BITS } else { MAX_BITS });
+        widths[g] = MAX_BITS;
     }
     widths
 }
@@ -226,9 +218,10 @@ impl GroupBits {
 /// not even two-bit weights and one-bit activations fit. A ring wider than the profile's is taken where it pays.
 #[must_use]
 pub fn choose(layers: &[FloatWeights<'_>], signed: bool, width: u32, profile: Profile) -> Option<GroupBits> {
-    let (error, best) = least_error(layers, signed, width, profile)?;
-    // The wide ring is another byte of work for every weight, but not where reading the weights is what takes time.
+    // The wide ring is more work for every weight, but not where reading the weights is what takes time.
     let costs = width > profile.bits() && layers.iter().any(|l| l.positions > FEW_POSITIONS);
+    let width = if costs { width.min(FAST_BITS.max(profile.bits())) } else { width };
+    let (error, best) = least_error(layers, signed, width, profile)?;
     let narrow = if costs { least_error(layers, signed, profile.bits(), profile) } else { None };
     Some(narrow.filter(|(narrow, _)| *narrow <= error * WORTH_WIDENING).map_or(best, |(_, bits)| bits))
 }
@@ -334,15 +327,8 @@ mod tests {
 
     #[test]
     fn small_groups_get_the_wide_ring() {
-        let widths = |profile, traffic: &[(u64, bool)]| {
-            let groups: Vec<Load> = traffic.iter().map(|&(traffic, convolves)| Load { traffic, convolves }).collect();
-            widths(profile, &groups)
-        };
-        let some = [(1000, true), (20, true), (500, false), (30, false)];
-        assert_eq!(widths(Profile::Compact, &some), [24, 30, 24, 32]);
-        assert_eq!(widths(Profile::Balanced, &some), [28, 30, 28, 32]);
-        assert_eq!(widths(Profile::Precise, &some), [32; 4]);
-        assert_eq!(widths(Profile::Balanced, &[(1000, true), (70, true), (500, false)]), [28, 28, 28]);
-        assert_eq!(widths(Profile::Bits(20), &[(1000, true), (1, false)]), [20, 20]);
+        assert_eq!(widths(Profile::Compact, &[1000, 20, 500, 30]), [24, 32, 24, 32]);
+        assert_eq!(widths(Profile::Balanced, &[1000, 70, 500]), [28, 28, 28]);
+        assert_eq!(widths(Profile::Bits(20), &[1000, 1]), [20, 20]);
     }
 }

@@ -69,7 +69,7 @@ pub struct Settings {
     /// "busy"
     #[arg(long, env = "TWINMASK_DEVICE_MEMORY_MB", value_name = "MB", help_heading = LIMITS)]
     pub device_memory_mb: Option<NonZeroUsize>,
-    /// MB that weights may take which are transformed to be fast, of all models; layers above it are computed slower
+    /// MB that weights may take beyond their plain form to be fast, of all models; layers above it are computed slower
     #[arg(long, env = "TWINMASK_KERNEL_MEMORY_MB", value_name = "MB", help_heading = LIMITS)]
     pub kernel_memory_mb: Option<usize>,
     /// Rounds that may wait for a compute thread; from there on new inferences are answered "busy"

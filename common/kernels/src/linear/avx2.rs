@@ -11,6 +11,7 @@ use crate::linear::layout::{LANES, Row};
 use crate::linear::planes::{Whole, Words};
 use crate::linear::runs;
 use crate::linear::transpose256::Avx2;
+use crate::linear::wide256::Wide256;
 
 /// Proof that the CPU has AVX-VNNI besides [`Avx2`].
 #[derive(Clone, Copy)]
@@ -51,8 +52,8 @@ pub(crate) struct NarrowPlanes(pub(crate) Set);
 
 /// Runs `pass` with AVX2.
 #[target_feature(enable = "avx2")]
-fn run(pass: impl Pass) {
-    pass.run();
+fn run(avx2: Avx2, pass: impl Pass) {
+    pass.run::<Wide256>(avx2);
 }
 
 /// A [`Micro`] with packed weights `$weight`, by `$plain` and `$vnni`.
@@ -81,7 +82,7 @@ macro_rules! micro {
 
             fn pass(self, pass: impl Pass) {
                 // SAFETY: `self` proves AVX2.
-                unsafe { run(pass) }
+                unsafe { run(self.0.avx2(), pass) }
             }
 
             fn tile(self, tile: &Tile<'_, $weight>, _: usize, pixels: usize, out: &mut [[u32; LANES]]) {

@@ -11,6 +11,7 @@ use crate::linear::layout::{LANES, Row};
 use crate::linear::planes::{Bytes, Whole, Words};
 use crate::linear::runs;
 use crate::linear::transpose::Avx512;
+use crate::linear::wide512::Wide512;
 
 /// Proof that the CPU has AVX-512 VNNI besides [`Avx512`].
 #[derive(Clone, Copy)]
@@ -79,8 +80,8 @@ impl WordPlanes {
 
 /// Runs `pass` with AVX-512.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn run(pass: impl Pass) {
-    pass.run();
+fn run(avx512: Avx512, pass: impl Pass) {
+    pass.run::<Wide512>(avx512);
 }
 
 impl Micro for WordPlanes {
@@ -105,7 +106,7 @@ impl Micro for WordPlanes {
 
     fn pass(self, pass: impl Pass) {
         // SAFETY: `self` proves AVX-512F, BW and VL.
-        unsafe { run(pass) }
+        unsafe { run(self.avx512(), pass) }
     }
 
     fn tile(self, tile: &Tile<'_, i16>, blocks: usize, pixels: usize, out: &mut [[u32; LANES]]) {

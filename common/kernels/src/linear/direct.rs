@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use twinmask_layer::Geometry;
 
-use crate::linear::kernel::{Input, Linear, Scratch, check};
-use crate::linear::layout::{Block, LANES, LINE, Layout, Row};
+use crate::linear::kernel::{Input, LINE, Linear, Scratch, check};
+use crate::linear::layout::{Block, LANES, Layout, Row};
 use crate::linear::planes::{self, Whole};
 use crate::linear::runs::Runs;
+use crate::linear::wide::{Plain, Wide};
 
 /// Output positions whose input is kept in cache while all weights go by, except at the end.
 const PIXELS: usize = 64;
@@ -83,7 +84,7 @@ impl<'a, W> Tile<'a, W> {
 /// Loops that a micro-kernel compiles for its instruction set; `run` is to be inlined always.
 pub(crate) trait Pass {
     /// Runs them.
-    fn run(self);
+    fn run<W: Wide>(self, isa: W::Isa);
 }
 
 /// The inner loop of a native kernel; a value of the type proves that the CPU has the instructions.
@@ -118,7 +119,7 @@ pub(crate) trait Micro: Copy + Send + Sync + 'static {
 
     /// Runs `pass` with this instruction set.
     fn pass(self, pass: impl Pass) {
-        pass.run();
+        pass.run::<Plain>(());
     }
 
     /// Turns the sums of `count` pixels, `step` apart in `sums`, of `channels` lanes into rows of `y`, `stride` apart.

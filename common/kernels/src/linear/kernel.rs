@@ -9,6 +9,9 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 /// Widest signed weight that kernels must take, in bits.
 pub const MAX_WEIGHT_BITS: u32 = 16;
 
+/// Bytes that the CPU reads at once.
+pub(crate) const LINE: usize = 64;
+
 /// The input of one layer in the form that its kernel reads; filled by [`Linear::load`], reused from call to call,
 /// and shared by the threads that compute parts of the output. Wiped when dropped: the owner's tool and the device put
 /// secrets through layers.
@@ -59,6 +62,7 @@ pub struct Scratch {
     input: Input,
     u32s: Vec<u32>,
     bytes: Vec<u8>,
+    i16s: Vec<i16>,
     f64s: [Vec<f64>; 2],
 }
 
@@ -69,9 +73,24 @@ impl Scratch {
         [grown(a, lens[0]), grown(b, lens[1])]
     }
 
-    /// Bytes and sums of these lengths and unspecified content.
-    pub(crate) fn transformed(&mut self, bytes: usize, sums: usize) -> (&mut [u8], &mut [u32]) {
-        (grown(&mut self.bytes, bytes), grown(&mut self.u32s, sums))
+    /// The input that [`Linear::apply`] uses, until it is [put back](Self::give_input).
+    pub(crate) fn take_input(&mut self) -> Input {
+        std::mem::take(&mut self.input)
+    }
+
+    /// Keeps the room of `input` for the next call.
+    pub(crate) fn give_input(&mut self, input: Input) {
+        self.input = input;
+    }
+
+    /// Bytes, weights and sums of these lengths and unspecified content, each from the start of a line on.
+    pub(crate) fn transformed(
+        &mut self,
+        bytes: usize,
+        weights: usize,
+        sums: usize,
+    ) -> (&mut [u8], &mut [i16], &mut [u32]) {
+        (lined(&mut self.bytes, bytes), lined(&mut self.i16s, weights), lined(&mut self.u32s, sums))
     }
 }
 
@@ -102,7 +121,7 @@ pub trait Linear: Send + Sync {
     /// Smallest step, in output channels, at which the work may be divided.
     fn channel_step(&self) -> usize;
 
-    /// Bytes that it takes to be fast, above what its weights take in the plainest form: those of transformed weights.
+    /// Bytes that it takes to be fast, above what its weights take in the plainest form.
     fn spare_memory(&self) -> usize {
         0
     }
@@ -130,7 +149,7 @@ pub trait Linear: Send + Sync {
     fn apply(&self, x: &[u32], y: &mut [u32], scratch: &mut Scratch) {
         let geometry = self.geometry();
         assert_eq!(y.len(), geometry.out_len(), "output length of {geometry:?}");
-        let mut input = std::mem::take(&mut scratch.input);
+        let mut input = scratch.take_input();
         self.load(&[x], &mut input);
         let channels = geometry.out_channels();
         if matches!(geometry, Geometry::Conv(_)) || input.items == 1 {
@@ -144,7 +163,7 @@ pub trait Linear: Send + Sync {
             }
             scratch.u32s = by_channel;
         }
-        scratch.input = input;
+        scratch.give_input(input);
     }
 }
 
@@ -184,4 +203,12 @@ pub(crate) fn grown<T: Zeroize + Clone + Default>(buffer: &mut Vec<T>, len: usiz
         buffer.resize(len, T::default());
     }
     &mut buffer[..len]
+}
+
+/// The same from the start of a line on, because vectors that lie across two take twice as long.
+fn lined<T: Zeroize + Clone + Default>(buffer: &mut Vec<T>, len: usize) -> &mut [T] {
+    let spare = LINE / size_of::<T>();
+    let all = grown(buffer, len + spare);
+    let start = all.as_ptr().align_offset(LINE).min(spare);
+    &mut all[start..start + len]
 }

@@ -6,14 +6,11 @@
 
 use twinmask_layer::{Conv, Fc, Geometry};
 
-use crate::linear::kernel::Input;
+use crate::linear::kernel::{Input, LINE};
 use crate::linear::runs::Runs;
 
 /// Lanes of a block: output channels that share one weight vector of 16 units.
 pub(crate) const LANES: usize = 16;
-
-/// Bytes that the CPU reads at once.
-pub(crate) const LINE: usize = 64;
 
 /// Stands for a weight of zero that fills up a unit.
 const FILL: u32 = u32::MAX;

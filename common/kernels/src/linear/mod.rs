@@ -22,6 +22,11 @@ mod runs;
 mod transpose;
 #[cfg(target_arch = "x86_64")]
 mod transpose256;
+mod wide;
+#[cfg(target_arch = "x86_64")]
+mod wide256;
+#[cfg(target_arch = "x86_64")]
+mod wide512;
 mod winograd;
 
 pub use kernel::{Input, Kernel, Linear, MAX_WEIGHT_BITS, Scratch, check, item, split};

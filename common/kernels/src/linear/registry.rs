@@ -80,7 +80,7 @@ impl Kernel for HalfKernel {
 }
 
 /// Exact Winograd where a layer lets it, by the widest micro-kernel that there is; else the first of the others.
-struct Winograd<M> {
+struct Winograd<M: Micro<Weight = i16>> {
     name: &'static str,
     picked: winograd::Names,
     small: bool,
@@ -88,7 +88,7 @@ struct Winograd<M> {
     other: Arc<dyn Kernel>,
 }
 
-impl<M: Micro> Kernel for Winograd<M> {
+impl<M: Micro<Weight = i16>> Kernel for Winograd<M> {
     fn name(&self) -> &'static str {
         self.name
     }
@@ -100,7 +100,11 @@ impl<M: Micro> Kernel for Winograd<M> {
 }
 
 /// Both, with `micro`.
-fn winograds<M: Micro>(micro: M, picked: winograd::Names, other: &Arc<dyn Kernel>) -> [Arc<dyn Kernel>; 2] {
+fn winograds<M: Micro<Weight = i16>>(
+    micro: M,
+    picked: winograd::Names,
+    other: &Arc<dyn Kernel>,
+) -> [Arc<dyn Kernel>; 2] {
     [("winograd4", false), ("winograd2", true)].map(|(name, small)| {
         Arc::new(Winograd { name, picked, small, micro, other: Arc::clone(other) }) as Arc<dyn Kernel>
     })
@@ -113,7 +117,7 @@ pub struct Kernels {
     memory: usize,
 }
 
-/// Bytes that `auto` may take for transformed weights where nobody says anything.
+/// Bytes that `auto` may take for weights beyond their plain form where nobody says anything.
 pub const KERNEL_MEMORY: usize = 1_000_000_000;
 
 impl Kernels {
@@ -186,7 +190,7 @@ impl Kernels {
         self
     }
 
-    /// The same, where `auto` takes at most `bytes` for weights that are transformed to be fast, in all its layers;
+    /// The same, where `auto` takes at most `bytes` for weights beyond their plain form, in all its layers;
     /// others are computed without.
     #[must_use]
     pub fn within(mut self, bytes: usize) -> Self {

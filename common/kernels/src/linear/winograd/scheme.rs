@@ -6,56 +6,18 @@
 //! factor 2: with `input` and `output` integer, one dimension gives `c·y` with c = 2 times an odd number, both give
 //! `c²·y`, and y mod 2^30 follows from that mod 2^32 (docs/theory.md, "Exact Winograd").
 
-/// Channels that are transformed at a time.
-pub(crate) const WIDE: usize = 16;
+use crate::linear::wide::Wide;
+#[cfg(test)]
+use crate::linear::wide::{Plain, WIDE};
 
 /// Points of the largest scheme, in one dimension.
 pub(crate) const MOST_POINTS: usize = 8;
 
+/// Taps of the largest filter, in one dimension.
+pub(crate) const MOST_TAPS: usize = 7;
+
 /// Outputs of the largest scheme, in one dimension.
 pub(crate) const MOST_OUTPUTS: usize = 4;
-
-/// One element of each of [`WIDE`] channels, mod 2^32. Plain loops, which the compiler makes vectors of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(align(64))]
-pub(crate) struct Wide(pub(crate) [u32; WIDE]);
-
-impl Wide {
-    pub(crate) const ZERO: Wide = Wide([0; WIDE]);
-
-    #[inline(always)]
-    fn add(self, other: Wide) -> Wide {
-        let mut sum = self;
-        for i in 0..WIDE {
-            sum.0[i] = sum.0[i].wrapping_add(other.0[i]);
-        }
-        sum
-    }
-
-    #[inline(always)]
-    fn sub(self, other: Wide) -> Wide {
-        let mut difference = self;
-        for i in 0..WIDE {
-            difference.0[i] = difference.0[i].wrapping_sub(other.0[i]);
-        }
-        difference
-    }
-
-    /// Times 2^`bits`.
-    #[inline(always)]
-    fn shl(self, bits: u32) -> Wide {
-        let mut shifted = self;
-        for i in 0..WIDE {
-            shifted.0[i] <<= bits;
-        }
-        shifted
-    }
-
-    #[inline(always)]
-    fn times_9(self) -> Wide {
-        self.add(self.shl(3))
-    }
-}
 
 /// One way F(MxM, RxR) of computing M by M outputs from N by N inputs with N² products a channel.
 pub(crate) trait Scheme: Copy + Default + Send + Sync + 'static {
@@ -72,21 +34,17 @@ pub(crate) trait Scheme: Copy + Default + Send + Sync + 'static {
     fn tap(i: usize, t: usize) -> i32;
 
     /// The evaluation of the input in one dimension, up to signs that [`output`](Self::output) turns back.
-    fn input(d: &[Wide; MOST_POINTS]) -> [Wide; MOST_POINTS];
+    fn input<W: Wide>(d: &[W; MOST_POINTS]) -> [W; MOST_POINTS];
 
     /// The interpolation in one dimension: [`FACTOR`](Self::FACTOR) times the outputs.
-    fn output(m: &[Wide; MOST_POINTS]) -> [Wide; MOST_OUTPUTS];
+    fn output<W: Wide>(m: &[W; MOST_POINTS]) -> [W; MOST_OUTPUTS];
 
     /// Takes off what the dimensions, vertical if `V` and horizontal if `H`, have multiplied with.
     #[inline(always)]
-    fn finish<const V: bool, const H: bool>(y: Wide) -> Wide {
+    fn finish<W: Wide, const V: bool, const H: bool>(y: W) -> W {
         let factor = Self::FACTOR.pow(V as u32 + H as u32);
-        let (bits, inverse) = (factor.trailing_zeros(), inverse(factor >> factor.trailing_zeros()));
-        let mut out = y;
-        for i in 0..WIDE {
-            out.0[i] = out.0[i].wrapping_mul(inverse) >> bits;
-        }
-        out
+        let (bits, odd) = (factor.trailing_zeros(), factor >> factor.trailing_zeros());
+        y.mul(inverse(odd)).shr(bits)
     }
 }
 
@@ -124,25 +82,25 @@ impl Scheme for F2x3 {
     }
 
     #[inline(always)]
-    fn input(d: &[Wide; MOST_POINTS]) -> [Wide; MOST_POINTS] {
-        points([d[0].sub(d[2]), d[1].add(d[2]), d[2].sub(d[1]), d[3].sub(d[1])])
+    fn input<W: Wide>(d: &[W; MOST_POINTS]) -> [W; MOST_POINTS] {
+        filled([d[0].sub(d[2]), d[1].add(d[2]), d[2].sub(d[1]), d[3].sub(d[1])])
     }
 
     #[inline(always)]
-    fn output(m: &[Wide; MOST_POINTS]) -> [Wide; MOST_OUTPUTS] {
+    fn output<W: Wide>(m: &[W; MOST_POINTS]) -> [W; MOST_OUTPUTS] {
         let (sum, difference) = (m[1].add(m[2]), m[1].sub(m[2]));
-        [m[0].shl(1).add(sum), m[3].shl(1).add(difference), Wide::ZERO, Wide::ZERO]
+        filled([m[0].shl(1).add(sum), m[3].shl(1).add(difference)])
     }
 }
 
 /// The evaluation at 0, 1, -1, 2, 1/2 and infinity. The signs of the third to fifth are turned.
 #[inline(always)]
-fn six_points(d: &[Wide; MOST_POINTS]) -> [Wide; MOST_POINTS] {
+fn six_points<W: Wide>(d: &[W; MOST_POINTS]) -> [W; MOST_POINTS] {
     let (a, b) = (d[1].sub(d[3]), d[2].sub(d[4]));
     let (five_a, five_b) = (a.add(a.shl(2)), b.add(b.shl(2)));
     let (outer, inner) = (d[1].add(d[4]), d[2].add(d[3]));
     let (p, q) = (d[4].sub(d[1]), d[2].sub(d[3]));
-    points([
+    filled([
         d[0].sub(d[4]).shl(1).sub(five_a),
         inner.sub(outer).shl(1).add(inner),
         p.add(q.shl(2)).shl(1).sub(q),
@@ -152,12 +110,17 @@ fn six_points(d: &[Wide; MOST_POINTS]) -> [Wide; MOST_POINTS] {
     ])
 }
 
-/// The points of a scheme, and nothing behind them.
+/// The values of a scheme, and anything behind them.
 #[inline(always)]
-fn points<const N: usize>(of: [Wide; N]) -> [Wide; MOST_POINTS] {
-    let mut all = [Wide::ZERO; MOST_POINTS];
+fn filled<W: Wide, const N: usize, const TO: usize>(of: [W; N]) -> [W; TO] {
+    let mut all = [of[0]; TO];
     all[..N].copy_from_slice(&of);
     all
+}
+
+#[inline(always)]
+fn times_9<W: Wide>(x: W) -> W {
+    x.add(x.shl(3))
 }
 
 /// F(4x4, 3x3): 4 times fewer products.
@@ -174,19 +137,19 @@ impl Scheme for F4x3 {
     }
 
     #[inline(always)]
-    fn input(d: &[Wide; MOST_POINTS]) -> [Wide; MOST_POINTS] {
+    fn input<W: Wide>(d: &[W; MOST_POINTS]) -> [W; MOST_POINTS] {
         six_points(d)
     }
 
     #[inline(always)]
-    fn output(m: &[Wide; MOST_POINTS]) -> [Wide; MOST_OUTPUTS] {
-        let nine = m[1].times_9();
+    fn output<W: Wide>(m: &[W; MOST_POINTS]) -> [W; MOST_OUTPUTS] {
+        let nine = times_9(m[1]);
         let (sum, difference, p, h) = (nine.add(m[2]), nine.sub(m[2]), m[3], m[4]);
         [
-            sum.add(m[0].times_9()).add(p.add(h.shl(3))),
+            sum.add(times_9(m[0])).add(p.add(h.shl(3))),
             difference.add(p.add(h.shl(1)).shl(1)),
             sum.add(p.shl(1).add(h).shl(1)),
-            difference.add(m[5].times_9()).add(p.shl(3).add(h)),
+            difference.add(times_9(m[5])).add(p.shl(3).add(h)),
         ]
     }
 }
@@ -207,20 +170,15 @@ impl Scheme for F2x5 {
     }
 
     #[inline(always)]
-    fn input(d: &[Wide; MOST_POINTS]) -> [Wide; MOST_POINTS] {
+    fn input<W: Wide>(d: &[W; MOST_POINTS]) -> [W; MOST_POINTS] {
         six_points(d)
     }
 
     #[inline(always)]
-    fn output(m: &[Wide; MOST_POINTS]) -> [Wide; MOST_OUTPUTS] {
-        let nine = m[1].times_9();
+    fn output<W: Wide>(m: &[W; MOST_POINTS]) -> [W; MOST_OUTPUTS] {
+        let nine = times_9(m[1]);
         let (sum, difference, p, h) = (nine.add(m[2]), nine.sub(m[2]), m[3], m[4]);
-        [
-            sum.add(m[0].times_9()).add(p.add(h.shl(1))),
-            difference.add(m[5].times_9()).add(p.shl(1).add(h)),
-            Wide::ZERO,
-            Wide::ZERO,
-        ]
+        filled([sum.add(times_9(m[0])).add(p.add(h.shl(1))), difference.add(times_9(m[5])).add(p.shl(1).add(h))])
     }
 }
 
@@ -249,15 +207,15 @@ impl Scheme for F2x7 {
     }
 
     #[inline(always)]
-    fn input(d: &[Wide; MOST_POINTS]) -> [Wide; MOST_POINTS] {
+    fn input<W: Wide>(d: &[W; MOST_POINTS]) -> [W; MOST_POINTS] {
         // Even and odd parts of the points that differ in their sign.
-        let ones = |outer: Wide, inner: Wide| inner.add(inner.shl(4)).sub(outer.shl(2));
-        let twos = |a: Wide, b: Wide, c: Wide| b.add(b.shl(2)).sub(a).sub(c.shl(2));
+        let ones = |outer: W, inner: W| inner.add(inner.shl(4)).sub(outer.shl(2));
+        let twos = |a: W, b: W, c: W| b.add(b.shl(2)).sub(a).sub(c.shl(2));
         let (even_1, odd_1) = (ones(d[2].add(d[6]), d[4]), ones(d[1].add(d[5]), d[3]));
         let (even_2, odd_2) = (twos(d[2], d[4], d[6]), twos(d[1], d[3], d[5]).shl(1));
         let (even_h, odd_h) = (twos(d[6], d[4], d[2]).shl(1), twos(d[5], d[3], d[1]));
-        let ends = |outer: Wide, inner: Wide| outer.sub(inner.shl(2)).shl(2).sub(inner.add(inner.shl(2)));
-        points([
+        let ends = |outer: W, inner: W| outer.sub(inner.shl(2)).shl(2).sub(inner.add(inner.shl(2)));
+        filled([
             ends(d[0].sub(d[6]), d[2].sub(d[4])),
             even_1.add(odd_1),
             even_1.sub(odd_1),
@@ -270,27 +228,29 @@ impl Scheme for F2x7 {
     }
 
     #[inline(always)]
-    fn output(m: &[Wide; MOST_POINTS]) -> [Wide; MOST_OUTPUTS] {
-        let times_20 = |x: Wide| x.add(x.shl(2)).shl(2);
-        let times_90 = |x: Wide| x.times_9().add(x.times_9().shl(2)).shl(1);
+    fn output<W: Wide>(m: &[W; MOST_POINTS]) -> [W; MOST_OUTPUTS] {
+        let (times_20, times_90) = (|x: W| x.add(x.shl(2)).shl(2), |x: W| times_9(x.add(x.shl(2))).shl(1));
         let (one, two, half) = (m[1].add(m[2]), m[3].add(m[4]), m[5].add(m[6]));
         let (minus_one, minus_two, minus_half) = (m[1].sub(m[2]), m[3].sub(m[4]), m[5].sub(m[6]));
-        [
+        filled([
             times_90(m[0]).add(times_20(one)).sub(two).sub(half.shl(1)),
             times_90(m[7]).add(times_20(minus_one)).sub(minus_two.shl(1)).sub(minus_half),
-            Wide::ZERO,
-            Wide::ZERO,
-        ]
+        ])
     }
 }
 
 /// What `transform` makes of the unit vectors: its matrix, a column for each.
 #[cfg(test)]
 pub(crate) fn matrix<const FROM: usize, const TO: usize>(
-    transform: impl Fn(&[Wide; FROM]) -> [Wide; TO],
+    transform: impl Fn(&[Plain; FROM]) -> [Plain; TO],
 ) -> [[i32; TO]; FROM] {
     use std::array::from_fn;
-    from_fn(|j| transform(&from_fn(|i| Wide([u32::from(i == j); WIDE]))).map(|w| w.0[0] as i32))
+    let first = |w: Plain| {
+        let mut lanes = [0; WIDE];
+        w.put(&mut lanes);
+        lanes[0] as i32
+    };
+    from_fn(|j| transform(&from_fn(|i| Plain::of((), &[u32::from(i == j); WIDE]))).map(first))
 }
 
 #[cfg(test)]
