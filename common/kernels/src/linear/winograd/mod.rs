@@ -117,7 +117,7 @@ impl<M: Micro, S: Scheme, const V: bool, const H: bool> Winograd<M, S, V, H> {
             at_a_time: fits.clamp(TILES.0, TILES.1).min(tiles[0] * tiles[1]).max(MAX_PIXELS),
             pixel_bytes,
             row_bytes: (tiles[1] * Self::M[1] + Self::R[1] - 1) * pixel_bytes,
-            runs: Runs::one(channels * M::ELEMENT / 4),
+            runs: Runs::one(M::UNIT, channels * M::ELEMENT / M::UNIT),
         })
     }
 
