@@ -104,6 +104,9 @@ pub(crate) trait Micro: Copy + Send + Sync + 'static {
     /// Narrows a weight; it fits, or the micro-kernel would not have been chosen.
     fn narrow(weight: i16) -> Self::Weight;
 
+    /// Moves packed weights to where [`tile`](Self::tile) expects them within its vectors.
+    fn arrange(_: &mut [Self::Weight]) {}
+
     /// Planes that `Z_2^k` takes.
     fn planes(k: u32) -> usize {
         (k as usize).div_ceil(8 * Self::ELEMENT)
@@ -199,7 +202,10 @@ impl<M: Micro> Direct<M> {
         let planes = M::planes(k);
         let layout = Layout::new(geometry, M::ELEMENT, M::UNIT, planes);
         let len = layout.blocks.len() * layout.block_weights();
-        let weights = Packed::new(len, |packed| layout.pack(weights, M::narrow, packed));
+        let weights = Packed::new(len, |packed| {
+            layout.pack(weights, M::narrow, packed);
+            M::arrange(packed);
+        });
         Arc::new(Self { micro, name, layout, planes, weights })
     }
 

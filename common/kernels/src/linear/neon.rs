@@ -4,8 +4,7 @@
 
 use std::arch::aarch64::{
     int8x16_t, int32x4_t, vaddq_s32, vcombine_s8, vdup_n_s8, vdupq_n_s8, vdupq_n_s32, vld1_s8, vld1q_dup_s32, vld1q_s8,
-    vld2q_s8, vreinterpretq_s8_s32, vreinterpretq_s32_s64, vreinterpretq_s64_s32, vshlq_n_s32, vst1q_s32, vuzp1q_s64,
-    vuzp2q_s64,
+    vreinterpretq_s8_s32, vreinterpretq_s32_s64, vreinterpretq_s64_s32, vshlq_n_s32, vst1q_s32, vuzp1q_s64, vuzp2q_s64,
 };
 use std::arch::{asm, is_aarch64_feature_detected};
 use std::marker::PhantomData;
@@ -28,6 +27,9 @@ pub(crate) trait Weight: Copy + Default + Send + Sync + 'static {
     /// That of a weight; two bytes hold all up to [`MOST`].
     fn narrow(weight: i16) -> Self;
 
+    /// Moves the first bytes of every 16 weights before their second ones.
+    fn arrange(weights: &mut [Self]);
+
     /// The first bytes of 16 weights, and the second ones.
     fn load(weights: &[Self; 16]) -> [int8x16_t; 2];
 }
@@ -41,6 +43,8 @@ impl Weight for i8 {
     fn narrow(weight: i16) -> Self {
         weight as Self
     }
+
+    fn arrange(_: &mut [Self]) {}
 
     #[inline]
     fn load(weights: &[Self; 16]) -> [int8x16_t; 2] {
@@ -56,11 +60,19 @@ impl Weight for i16 {
         weight.wrapping_add(0x80) ^ 0x80
     }
 
+    fn arrange(weights: &mut [Self]) {
+        for sixteen in weights.as_chunks_mut::<16>().0 {
+            let of = sixteen.map(i16::to_le_bytes);
+            let byte = |i: usize| of[i % 16][i / 16];
+            *sixteen = std::array::from_fn(|i| i16::from_le_bytes([byte(2 * i), byte(2 * i + 1)]));
+        }
+    }
+
     #[inline]
     fn load(weights: &[Self; 16]) -> [int8x16_t; 2] {
+        let bytes = weights.as_ptr().cast::<i8>();
         // SAFETY: the source is an array of 32 bytes, and every aarch64 CPU has NEON.
-        let bytes = unsafe { vld2q_s8(weights.as_ptr().cast()) };
-        [bytes.0, bytes.1]
+        unsafe { [vld1q_s8(bytes), vld1q_s8(bytes.add(16))] }
     }
 }
 
@@ -96,6 +108,10 @@ macro_rules! micro {
 
             fn narrow(weight: i16) -> W {
                 W::narrow(weight)
+            }
+
+            fn arrange(packed: &mut [W]) {
+                W::arrange(packed);
             }
 
             fn tile_size(self, planes: usize, _: usize) -> (usize, usize) {
