@@ -8,7 +8,7 @@ use twinmask_layer::Geometry;
 
 use crate::linear::kernel::{Input, Linear, Scratch, check};
 use crate::linear::layout::{Block, LANES, LINE, Layout, Row};
-use crate::linear::planes::{self, Whole};
+use crate::linear::planes::split_whole;
 use crate::linear::runs::Runs;
 
 /// Output positions whose input is kept in cache while all weights go by, except at the end.
@@ -124,7 +124,7 @@ pub(crate) trait Micro: Copy + Send + Sync + 'static {
 
     /// Writes one row of the input whole, 32 bits an element.
     fn turn(self, row: &Row<'_>, out: &mut [u8]) {
-        planes::split::<Whole>(row, 1, out);
+        split_whole(row, out);
     }
 
     /// Runs `pass` with this instruction set.

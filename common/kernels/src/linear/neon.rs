@@ -122,10 +122,6 @@ macro_rules! micro {
                 transpose128::split_bytes(row, planes, out);
             }
 
-            fn turn(self, row: &Row<'_>, out: &mut [u8]) {
-                transpose128::split_whole(row, out);
-            }
-
             fn tile(self, tile: &Tile<'_, W>, _: usize, pixels: usize, out: &mut [[u32; LANES]]) {
                 // SAFETY: `self` proves that the CPU has the instruction.
                 unsafe {
@@ -282,6 +278,20 @@ fn finish<const D: usize, const P: usize>(rows: &Rows, out: &mut [[u32; LANES]])
             let four: &mut [u32; 4] = &mut out[p].as_chunks_mut().0[q];
             // SAFETY: the destination is an array of 16 bytes.
             unsafe { vst1q_s32(four.as_mut_ptr().cast(), sum) };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    /// Which of these kernels a CPU gets; tests/arm.sh says what is right on those that it emulates.
+    #[test]
+    fn what_this_cpu_has() {
+        let names = crate::Kernels::native().names();
+        let found: Vec<_> = names.into_iter().skip(1).take_while(|n| *n != "portable").collect();
+        assert_eq!(found.last(), Some(&"neon"));
+        if let Ok(right) = std::env::var("TWINMASK_TEST_KERNELS") {
+            assert_eq!(found.join(" "), right);
         }
     }
 }

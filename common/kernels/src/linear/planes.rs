@@ -82,6 +82,11 @@ pub(crate) fn split<D: Digits>(row: &Row<'_>, planes: usize, out: &mut [u8]) {
     }
 }
 
+/// Writes one row, [`Whole`].
+pub(crate) fn split_whole(row: &Row<'_>, out: &mut [u8]) {
+    split::<Whole>(row, 1, out);
+}
+
 #[inline(always)]
 fn split_plane<const N: usize>(row: &Row<'_>, out: &mut [u8], digit: impl Fn(u32) -> [u8; N]) {
     let out = out.as_chunks_mut().0;

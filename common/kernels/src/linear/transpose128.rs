@@ -8,7 +8,7 @@ use std::arch::aarch64::{
 
 use crate::linear::direct::store_plain;
 use crate::linear::layout::{LANES, Row};
-use crate::linear::planes::{self, SignedBytes, Whole};
+use crate::linear::planes::{self, SignedBytes};
 
 /// Columns, or lanes, in a vector.
 const WIDTH: usize = 4;
@@ -24,10 +24,10 @@ pub(crate) fn split_bytes(row: &Row<'_>, planes: usize, out: &mut [u8]) {
     unsafe { split::<4>(row, planes, out, |x| bytes(x)) }
 }
 
-/// Writes one row, of [`Whole`] elements.
+/// Writes one row, of [`Whole`](planes::Whole) elements.
 pub(crate) fn split_whole(row: &Row<'_>, out: &mut [u8]) {
     if row.columns == 1 && row.area == 1 {
-        return planes::split::<Whole>(row, 1, out);
+        return planes::split_whole(row, out);
     }
     // SAFETY: every aarch64 CPU has NEON.
     unsafe { split::<1>(row, 1, out, |[x]| [x; 4]) }
