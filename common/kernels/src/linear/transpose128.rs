@@ -65,34 +65,48 @@ fn split<const C: usize>(
 /// Writes four units, or as much of them as `out` takes.
 #[target_feature(enable = "neon")]
 fn store_four(units: uint32x4_t, out: &mut [u8]) {
-    if out.len() >= FOUR {
-        // SAFETY: `out` has 16 bytes; the store needs no alignment.
+    if let Some(out) = out.first_chunk_mut::<FOUR>() {
+        // SAFETY: the destination is an array of 16 bytes.
         unsafe { vst1q_u32(out.as_mut_ptr().cast(), units) };
     } else {
-        let mut all = [0; FOUR];
-        // SAFETY: the destination is an array of 16 bytes.
-        unsafe { vst1q_u32(all.as_mut_ptr().cast(), units) };
-        out.copy_from_slice(&all[..out.len()]);
+        store_few(units, out);
     }
+}
+
+/// Less than that, at the end of the row.
+#[cold]
+#[target_feature(enable = "neon")]
+fn store_few(units: uint32x4_t, out: &mut [u8]) {
+    let mut all = [0; FOUR];
+    // SAFETY: the destination is an array of 16 bytes.
+    unsafe { vst1q_u32(all.as_mut_ptr().cast(), units) };
+    out.copy_from_slice(&all[..out.len()]);
 }
 
 /// `count` (1..=4) columns of `C` channels from `first` on, zero beyond the last channel; what is beyond the last
 /// column is unspecified.
 #[target_feature(enable = "neon")]
 fn loaded<const C: usize>(row: &Row<'_>, first: usize, column: usize, count: usize) -> [uint32x4_t; C] {
-    std::array::from_fn(|i| {
-        if first + i >= row.channels {
-            return vdupq_n_u32(0);
+    let mut x = [vdupq_n_u32(0); C];
+    for (i, x) in x.iter_mut().enumerate().take(row.channels - first.min(row.channels)) {
+        let at = (first + i) * row.area + column;
+        match row.x.get(at..at + WIDTH) {
+            // SAFETY: the source is 16 bytes.
+            Some(four) => *x = unsafe { vld1q_u32(four.as_ptr()) },
+            None => *x = loaded_few(&row.x[at..at + count]),
         }
-        let rest = &row.x[(first + i) * row.area + column..];
-        let mut few = [0; WIDTH];
-        let four = rest.first_chunk().unwrap_or_else(|| {
-            few[..count].copy_from_slice(&rest[..count]);
-            &few
-        });
-        // SAFETY: the source is an array of 16 bytes.
-        unsafe { vld1q_u32(four.as_ptr()) }
-    })
+    }
+    x
+}
+
+/// Fewer than four elements, at the end of the input.
+#[cold]
+#[target_feature(enable = "neon")]
+fn loaded_few(of: &[u32]) -> uint32x4_t {
+    let mut four = [0; WIDTH];
+    four[..of.len()].copy_from_slice(of);
+    // SAFETY: the source is an array of 16 bytes.
+    unsafe { vld1q_u32(four.as_ptr()) }
 }
 
 /// The signed bytes of four channels side by side, by planes.
