@@ -47,14 +47,12 @@ impl<M: Micro, S: Scheme, const V: bool, const H: bool> Points<M, S, V, H> {
         }
         let low = Packed::new(all.len(), |low| {
             low.iter_mut().zip(&all).for_each(|(l, &u)| *l = M::narrow(u as i16));
-            M::arrange(low);
         });
         let high = Packed::new(count * per_point, |high| {
             let needed = all.chunks_exact(per_point).zip(&wide).filter(|(_, w)| w.is_some());
             for (h, &u) in high.iter_mut().zip(needed.flat_map(|(point, _)| point)) {
                 *h = M::narrow(((u - i32::from(u as i16)) >> 16) as i16);
             }
-            M::arrange(high);
         });
         Self { low, high, wide, blocks, block, scheme: PhantomData }
     }
