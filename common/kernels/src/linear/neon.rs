@@ -192,6 +192,7 @@ fn dot_sums<W: Weight, const D: usize, const P: usize>(tile: &Tile<'_, W>, out: 
 }
 
 /// Adds the products of one unit, the lane `L` of `x`. A weight's second byte belongs to the next digit's sums.
+#[expect(clippy::needless_range_loop, reason = "indices into several arrays at once")]
 #[target_feature(enable = "neon,dotprod")]
 fn dot<W: Weight, const D: usize, const P: usize, const L: usize>(
     rows: &mut Rows,
@@ -213,6 +214,7 @@ fn dot<W: Weight, const D: usize, const P: usize, const L: usize>(
 }
 
 /// `D` digits by `P` pixels, two rows and two lanes at a time.
+#[expect(clippy::needless_range_loop, reason = "indices into several arrays at once")]
 #[target_feature(enable = "neon,i8mm")]
 fn matrix_sums<W: Weight, const D: usize, const P: usize>(tile: &Tile<'_, W>, out: &mut [[u32; LANES]]) {
     let (weights, pixels) = (tile.weights::<1, { 8 * LANES }>()[0], tile.pixels::<P>());
@@ -267,6 +269,7 @@ fn matrix_sums<W: Weight, const D: usize, const P: usize>(tile: &Tile<'_, W>, ou
 }
 
 /// Horner's rule over the digits, mod 2^32.
+#[expect(clippy::needless_range_loop, reason = "indices into several arrays at once")]
 #[target_feature(enable = "neon")]
 fn finish<const D: usize, const P: usize>(rows: &Rows, out: &mut [[u32; LANES]]) {
     for p in 0..P {
