@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 command -v llvm-mca-19 >/dev/null || { echo "llvm-mca-19 is missing. Debian: sudo apt-get install llvm-19"; exit 1; }
-tests/arm.sh cargo build -p twinmask-kernels --example layer
+tests/arm.sh cargo build -p twinmask-kernels --lib --example layer
 folder=target/arm/aarch64-unknown-linux-gnu/release
 plugin=target/arm/libinsn.so
 cc -shared -fPIC -O1 -o $plugin benches/insn.c
