@@ -1,5 +1,6 @@
 //! How the native kernels see a layer: the input as rows of bytes, spatially padded, channels innermost, and the
-//! reduction as a list of units of 4 or 8 bytes read at fixed offsets from each output position. There is no im2col copy.
+//! reduction as a list of units of 4 or 8 bytes read at fixed offsets from each output position. There is no im2col
+//! copy.
 //!
 //! A row holds its planes one after the other; an element takes `element` bytes of each plane (one byte of the share,
 //! one 16-bit digit, or all four bytes), so a unit is 1 to 8 neighbouring elements. Units may start at any byte.
