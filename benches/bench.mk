@@ -3,7 +3,7 @@
 
 BENCH_PYTHON := target/bench-venv/bin/python
 
-.PHONY: bench-build bench-venv bench-kernels bench-linear bench-loopback bench-encodings bench-links bench-weak bench-instructions bench-timing bench-hostile
+.PHONY: bench-build bench-venv bench-kernels bench-linear bench-loopback bench-encodings bench-links bench-weak bench-instructions bench-timing bench-hostile bench-arm
 
 bench-build: build
 	$(CARGO) build --release -p twinmask-benches
@@ -44,3 +44,7 @@ bench-timing: bench-build
 # What hostile devices, and those that are only there, cost an edge and other devices; about 20 minutes.
 bench-hostile: bench-build
 	target/release/hostile
+
+# Instructions of the kernels on 64-bit ARM, emulated, and what models of cores make of them; a minute.
+bench-arm: arm-deps
+	benches/arm.sh

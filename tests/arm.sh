@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The device and every crate below it on 64-bit ARM, under qemu-user: their tests, then private inferences of the ARM
-# device with edges of this machine. `tests/arm.sh deps` only looks for the tools, and installs them where it may.
+# device with edges of this machine. `tests/arm.sh deps` only looks for the tools, and installs them where it may;
+# `tests/arm.sh cargo ARGUMENTS` builds something else.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 target=aarch64-unknown-linux-gnu
@@ -36,13 +37,26 @@ complete || {
 [ "${1:-}" = deps ] && exit 0
 
 # A libc of the architecture that is installed beside this machine's own goes before the cross compiler's.
-qemu=qemu-aarch64
-[ -e /lib/ld-linux-aarch64.so.1 ] || qemu="qemu-aarch64 -L /usr/aarch64-linux-gnu"
+qemu="qemu-aarch64 -cpu max"
+[ -e /lib/ld-linux-aarch64.so.1 ] || qemu="$qemu -L /usr/aarch64-linux-gnu"
 arm_cargo() {
   RUSTC=$(compiler) CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc \
     CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER=$qemu \
     ${CARGO:-cargo} "$1" --release --quiet --target $target --target-dir target/arm "${@:2}"
 }
+
+if [ "${1:-}" = cargo ]; then
+  arm_cargo "${@:2}"
+  exit
+fi
+
+# The kernels offered on an emulated CPU of the name $1 are $2, and portable ones.
+offers() {
+  TWINMASK_TEST_KERNELS=$2 qemu=${qemu/max/$1} \
+    arm_cargo test -p twinmask-kernels --lib -- --exact linear::neon::tests::what_this_cpu_has
+}
+offers max "i8mm dotprod neon" # as in the tests below
+offers cortex-a53 neon
 
 packages=()
 for crate in ring codec layer kernels masking wire transport model device; do packages+=(-p "twinmask-$crate"); done

@@ -8,7 +8,7 @@ use twinmask_layer::Geometry;
 
 use crate::linear::kernel::{Input, LINE, Linear, Scratch, check};
 use crate::linear::layout::{Block, LANES, Layout, Row};
-use crate::linear::planes::{self, Whole};
+use crate::linear::planes::split_whole;
 use crate::linear::runs::Runs;
 use crate::linear::wide::{Plain, Wide};
 
@@ -25,9 +25,15 @@ pub(crate) const MAX_PIXELS: usize = 6;
 pub(crate) struct Tile<'a, W> {
     pixels: &'a [&'a [u8]],
     runs: &'a Runs,
-    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "the portable kernel has one plane"))]
+    #[cfg_attr(
+        not(any(target_arch = "x86_64", target_arch = "aarch64")),
+        expect(dead_code, reason = "the portable kernel has one plane")
+    )]
     planes: usize,
-    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "the portable kernel has one plane"))]
+    #[cfg_attr(
+        not(any(target_arch = "x86_64", target_arch = "aarch64")),
+        expect(dead_code, reason = "the portable kernel has one plane")
+    )]
     plane_bytes: usize,
     weights: [&'a [W]; MAX_BLOCKS],
 }
@@ -52,13 +58,13 @@ impl<'a, W> Tile<'a, W> {
     }
 
     /// Planes of the input.
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     pub(crate) const fn planes(&self) -> usize {
         self.planes
     }
 
     /// Bytes between the planes of a unit.
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
     pub(crate) const fn plane_bytes(&self) -> usize {
         self.plane_bytes
     }
@@ -93,9 +99,14 @@ pub(crate) trait Micro: Copy + Send + Sync + 'static {
     type Weight: Copy + Default + Send + Sync;
     /// Bytes of an element in one plane.
     const ELEMENT: usize;
+    /// Bytes of a unit of the reduction, which a lane multiplies at once.
+    const UNIT: usize = 4;
 
     /// Narrows a weight; it fits, or the micro-kernel would not have been chosen.
     fn narrow(weight: i16) -> Self::Weight;
+
+    /// Moves packed weights to where [`tile`](Self::tile) expects them within its vectors.
+    fn arrange(_: &mut [Self::Weight]) {}
 
     /// Planes that `Z_2^k` takes.
     fn planes(k: u32) -> usize {
@@ -114,7 +125,7 @@ pub(crate) trait Micro: Copy + Send + Sync + 'static {
 
     /// Writes one row of the input whole, 32 bits an element.
     fn turn(self, row: &Row<'_>, out: &mut [u8]) {
-        planes::split::<Whole>(row, 1, out);
+        split_whole(row, out);
     }
 
     /// Runs `pass` with this instruction set.
@@ -190,9 +201,12 @@ impl<M: Micro> Direct<M> {
     ) -> Arc<dyn Linear> {
         check(geometry, weights, k);
         let planes = M::planes(k);
-        let layout = Layout::new(geometry, M::ELEMENT, planes);
+        let layout = Layout::new(geometry, M::ELEMENT, M::UNIT, planes);
         let len = layout.blocks.len() * layout.block_weights();
-        let weights = Packed::new(len, |packed| layout.pack(weights, M::narrow, packed));
+        let weights = Packed::new(len, |packed| {
+            layout.pack(weights, M::narrow, packed);
+            M::arrange(packed);
+        });
         Arc::new(Self { micro, name, layout, planes, weights })
     }
 

@@ -1,8 +1,9 @@
 //! How the native kernels see a layer: the input as rows of bytes, spatially padded, channels innermost, and the
-//! reduction as a list of 4-byte units read at fixed offsets from each output position. There is no im2col copy.
+//! reduction as a list of units of 4 or 8 bytes read at fixed offsets from each output position. There is no im2col
+//! copy.
 //!
 //! A row holds its planes one after the other; an element takes `element` bytes of each plane (one byte of the share,
-//! one 16-bit digit, or all four bytes), so a unit is 4, 2 or 1 neighbouring elements. Units may start at any byte.
+//! one 16-bit digit, or all four bytes), so a unit is 1 to 8 neighbouring elements. Units may start at any byte.
 
 use twinmask_layer::{Conv, Fc, Geometry};
 
@@ -64,8 +65,8 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    /// Lays out a validated `geometry` for `planes` planes of `element` bytes.
-    pub(crate) fn new(geometry: &Geometry, element: usize, planes: usize) -> Self {
+    /// Lays out a validated `geometry` for `planes` planes of `element` bytes, read in units of `unit` bytes.
+    pub(crate) fn new(geometry: &Geometry, element: usize, unit: usize, planes: usize) -> Self {
         let conv = match *geometry {
             // Pixels that nothing but their order relates are one row.
             Geometry::Conv(c) if (c.kh, c.kw, c.stride, c.pad) == (1, 1, [1, 1], [0; 4]) => {
@@ -88,7 +89,7 @@ impl Layout {
             plane_bytes,
             row_bytes,
             item_bytes: padded(conv.h, conv.pad[0], conv.pad[2]) * row_bytes,
-            runs: Runs::default(),
+            runs: Runs::new(unit),
             taps: Vec::new(),
             blocks: blocks(&conv, element),
             span: 0,
@@ -127,9 +128,9 @@ impl Layout {
         }
     }
 
-    /// Elements in a 4-byte unit.
-    pub(crate) const fn unit_elements(&self) -> usize {
-        4 / self.element
+    /// Elements in a unit.
+    const fn unit_elements(&self) -> usize {
+        self.runs.unit() / self.element
     }
 
     /// Weights of one block: units x 16 lanes x elements of a unit.
@@ -209,7 +210,7 @@ impl Layout {
         assert!(xs.iter().all(|x| x.len() == per_input), "input length of {:?}", self.geometry);
         let items = xs.len() * (per_input / item_len);
         // Units at the end of a row may reach past it, by less than a unit.
-        let bytes = input.fill_bytes(items, items * self.item_bytes + 4);
+        let bytes = input.fill_bytes(items, items * self.item_bytes + self.runs.unit());
         let items = xs.iter().flat_map(|x| x.chunks_exact(item_len));
         for (x, bytes) in items.zip(bytes.chunks_exact_mut(self.item_bytes)) {
             self.load_item(x, bytes, &split);

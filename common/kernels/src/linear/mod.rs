@@ -14,12 +14,16 @@ mod direct;
 mod kernel;
 mod layout;
 pub mod naive;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod planes;
 mod portable;
 mod registry;
 mod runs;
 #[cfg(target_arch = "x86_64")]
 mod transpose;
+#[cfg(target_arch = "aarch64")]
+mod transpose128;
 #[cfg(target_arch = "x86_64")]
 mod transpose256;
 mod wide;

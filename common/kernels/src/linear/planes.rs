@@ -28,6 +28,21 @@ impl Digits for Bytes {
     }
 }
 
+/// Signed bytes, four channels to a unit: `x` is the sum of `2^(8i)` times each, mod 2^32.
+#[cfg(target_arch = "aarch64")]
+pub(crate) struct SignedBytes;
+
+#[cfg(target_arch = "aarch64")]
+impl Digits for SignedBytes {
+    const CHANNELS: usize = 4;
+
+    #[inline(always)]
+    fn digit(x: u32, plane: usize) -> u32 {
+        // Bytes of the sum are 128 more than the digits.
+        (x.wrapping_add(0x8080_8080) ^ 0x8080_8080) >> (8 * plane)
+    }
+}
+
 /// Signed 16-bit digits, two channels to a unit: `x = low + 2^16 * high` mod 2^32 with `low` in `[-2^15, 2^15)`.
 #[cfg(target_arch = "x86_64")]
 pub(crate) struct Words;
@@ -65,6 +80,11 @@ pub(crate) fn split<D: Digits>(row: &Row<'_>, planes: usize, out: &mut [u8]) {
             _ => split_plane(row, out, |x| D::digit(x, plane).to_le_bytes()),
         }
     }
+}
+
+/// Writes one row, [`Whole`].
+pub(crate) fn split_whole(row: &Row<'_>, out: &mut [u8]) {
+    split::<Whole>(row, 1, out);
 }
 
 #[inline(always)]

@@ -1,11 +1,18 @@
 //! Safe Rust, vectorised by the compiler: 16 lanes of wrapping u32 products, compiled once more for each instruction
 //! set that the CPU may have.
 
-use crate::linear::direct::{Micro, Tile, store_plain};
+#[cfg(not(target_arch = "aarch64"))]
+use crate::linear::direct::store_plain as store;
+use crate::linear::direct::{Micro, Tile};
 use crate::linear::layout::{LANES, Row};
-use crate::linear::planes::{self, Whole};
+#[cfg(target_arch = "x86_64")]
+use crate::linear::planes::Whole;
+#[cfg(not(target_arch = "aarch64"))]
+use crate::linear::planes::split_whole;
 #[cfg(target_arch = "x86_64")]
 use crate::linear::transpose::Avx512;
+#[cfg(target_arch = "aarch64")]
+use crate::linear::transpose128::{split_whole, store};
 #[cfg(target_arch = "x86_64")]
 use crate::linear::transpose256::Avx2;
 
@@ -62,8 +69,12 @@ impl Micro for Wrapping {
             Isa::Avx512(avx512) => avx512.split::<Whole>(row, 1, out),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2(avx2) => avx2.split::<Whole>(row, 1, out),
-            Isa::Baseline => planes::split::<Whole>(row, 1, out),
+            Isa::Baseline => split_whole(row, out),
         }
+    }
+
+    fn turn(self, row: &Row<'_>, out: &mut [u8]) {
+        self.split(row, 1, out);
     }
 
     fn tile(self, tile: &Tile<'_, i16>, blocks: usize, pixels: usize, out: &mut [[u32; LANES]]) {
@@ -84,7 +95,7 @@ impl Micro for Wrapping {
             Isa::Avx512(avx512) => avx512.store(sums, step, channels, y, stride, count),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2(avx2) => avx2.store(sums, step, channels, y, stride, count),
-            Isa::Baseline => store_plain(sums, step, channels, y, stride, count),
+            Isa::Baseline => store(sums, step, channels, y, stride, count),
         }
     }
 }

@@ -11,6 +11,8 @@ use crate::linear::avx2::{AvxVnni, NarrowPlanes, Set, WordPlanes as HalfPlanes};
 use crate::linear::avx512::{BytePlanes, Vnni, WordPlanes};
 use crate::linear::direct::{Direct, Micro};
 use crate::linear::kernel::{Kernel, Linear};
+#[cfg(target_arch = "aarch64")]
+use crate::linear::neon::{self, DotPlanes, MatrixPlanes};
 use crate::linear::portable::Wrapping;
 #[cfg(target_arch = "x86_64")]
 use crate::linear::transpose::Avx512;
@@ -79,6 +81,27 @@ impl Kernel for HalfKernel {
     }
 }
 
+/// NEON with instructions for bytes: weights of 8 bits, of two bytes, or those few above by the compiler's code.
+#[cfg(target_arch = "aarch64")]
+struct ByteKernel<N, W>(&'static str, N, W);
+
+#[cfg(target_arch = "aarch64")]
+impl<N: Micro, W: Micro> Kernel for ByteKernel<N, W> {
+    fn name(&self) -> &'static str {
+        self.0
+    }
+
+    fn prepare(&self, geometry: &Geometry, weights: &[i16], k: u32) -> Arc<dyn Linear> {
+        if weights.iter().all(|&w| i8::try_from(w).is_ok()) {
+            Direct::prepare(self.1, self.0, geometry, weights, k)
+        } else if weights.iter().all(|&w| w <= neon::MOST) {
+            Direct::prepare(self.2, self.0, geometry, weights, k)
+        } else {
+            Direct::prepare(Wrapping::detect(), "neon", geometry, weights, k)
+        }
+    }
+}
+
 /// Exact Winograd where a layer lets it, by the widest micro-kernel that there is; else the first of the others.
 struct Winograd<M: Micro<Weight = i16>> {
     name: &'static str,
@@ -134,9 +157,15 @@ impl Kernels {
             kernels.extend(AvxVnni::new().map(|vnni| half("avxvnni", Set::Vnni(vnni))));
             kernels.extend(Avx2::new().map(|avx2| half("avx2", Set::Plain(avx2))));
         }
-        // Every aarch64 CPU has NEON, and the compiler vectorises for it.
         #[cfg(target_arch = "aarch64")]
-        kernels.push(Arc::new(Native("neon", Wrapping::detect())));
+        {
+            let matrices = MatrixPlanes::<i8>::new().zip(MatrixPlanes::<i16>::new());
+            kernels.extend(matrices.map(|(n, w)| Arc::new(ByteKernel("i8mm", n, w)) as Arc<dyn Kernel>));
+            let dots = DotPlanes::<i8>::new().zip(DotPlanes::<i16>::new());
+            kernels.extend(dots.map(|(n, w)| Arc::new(ByteKernel("dotprod", n, w)) as Arc<dyn Kernel>));
+            // Every aarch64 CPU has NEON, and the compiler vectorises for it.
+            kernels.push(Arc::new(Native("neon", Wrapping::detect())));
+        }
         kernels.push(portable());
         let wide = Self::winograds(&kernels[0]);
         kernels.extend(wide);

@@ -24,19 +24,26 @@ impl Run {
     }
 }
 
-/// All units of a reduction, in order. Every unit's 4 bytes end at [`reach`](Self::reach) at most, and indices are
+/// All units of a reduction, in order. Every unit's bytes end at [`reach`](Self::reach) at most, and indices are
 /// below [`units`](Self::units): nothing but [`push`](Self::push) changes it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Runs {
     runs: Vec<Run>,
+    /// Bytes of a unit.
+    unit: usize,
     units: usize,
     reach: usize,
 }
 
 impl Runs {
-    /// One run of `units` from the first byte on.
-    pub(crate) fn one(units: usize) -> Self {
-        let mut runs = Self::default();
+    /// None yet, of `unit` bytes each.
+    pub(crate) const fn new(unit: usize) -> Self {
+        Self { runs: Vec::new(), unit, units: 0, reach: 0 }
+    }
+
+    /// One run of `units`, of `unit` bytes each, from the first byte on.
+    pub(crate) fn one(unit: usize, units: usize) -> Self {
+        let mut runs = Self::new(unit);
         runs.push(0, units);
         runs
     }
@@ -44,16 +51,21 @@ impl Runs {
     /// Adds `units` neighbouring units from byte `start` on.
     pub(crate) fn push(&mut self, start: usize, units: usize) {
         match self.runs.last_mut() {
-            Some(last) if last.start + 4 * last.units == start => last.units += units,
+            Some(last) if last.start + self.unit * last.units == start => last.units += units,
             _ => self.runs.push(Run { start, first: self.units, units }),
         }
         self.units += units;
-        self.reach = self.reach.max(start + 4 * units);
+        self.reach = self.reach.max(start + self.unit * units);
     }
 
     /// The runs in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Run> {
         self.runs.iter()
+    }
+
+    /// Bytes of a unit.
+    pub(crate) const fn unit(&self) -> usize {
+        self.unit
     }
 
     /// Units in all.
@@ -83,7 +95,7 @@ pub(crate) unsafe fn word(pixel: &[u8], at: usize) -> i32 {
 ///
 /// # Safety
 /// There is such a unit.
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 #[inline(always)]
 pub(crate) unsafe fn weights<W>(of: &[W], unit: usize) -> &W {
     debug_assert!(unit < of.len(), "{unit} of {}", of.len());
@@ -97,13 +109,13 @@ mod tests {
 
     #[test]
     fn neighbours_are_one_run() {
-        let mut runs = Runs::default();
+        let mut runs = Runs::new(4);
         for (start, units) in [(0, 3), (12, 1), (40, 2), (20, 1)] {
             runs.push(start, units);
         }
         let found: Vec<_> = runs.iter().map(|r| (r.start(), r.units())).collect();
         assert_eq!(found, [(0, 0..4), (40, 4..6), (20, 6..7)]);
         assert_eq!((runs.units(), runs.reach()), (7, 48));
-        assert_eq!((Runs::one(5).units(), Runs::one(5).reach()), (5, 20));
+        assert_eq!((Runs::one(8, 5).units(), Runs::one(8, 5).reach()), (5, 40));
     }
 }

@@ -83,7 +83,7 @@ impl<M: Micro<Weight = i16>, S: Scheme, const V: bool, const H: bool> Winograd<M
         let Layer { micro, geometry, conv, weights, .. } = layer;
         let grid = Grid::new::<M>(conv);
         let points = Points::new(&conv, weights, grid.channels);
-        let runs = Runs::one(grid.channels * M::ELEMENT / 4);
+        let runs = Runs::one(M::UNIT, grid.channels * M::ELEMENT / M::UNIT);
         Arc::new(Self { micro, name, geometry: *geometry, grid, points, runs })
     }
 
