@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use twinmask_codec::{LayerId, RoundId};
-use twinmask_layer::{Conv, Fc, Geometry};
-use twinmask_model::dims::{elements, image};
+use twinmask_layer::{Fc, Geometry};
+use twinmask_model::dims::elements;
 use twinmask_model::graph::{Graph, Node, ValueId};
 use twinmask_model::ops::{Linear, Op};
 use twinmask_model::ring_plan::{FloatWeights, Profile};
@@ -150,21 +150,7 @@ fn candidates(graph: &Graph, offload: &Offload) -> Result<BTreeMap<usize, Geomet
 fn geometry_of(graph: &Graph, node: &Node) -> Option<Geometry> {
     let x = graph.shape(*node.inputs.first()?);
     match &node.op {
-        Op::Conv(op) => {
-            let ([c_in, h, w], window) = (image(x).ok()?, &op.window);
-            Some(Geometry::Conv(Conv {
-                c_in,
-                h,
-                w,
-                c_out: graph.shape(node.inputs[1])[0],
-                kh: window.kernel[0],
-                kw: window.kernel[1],
-                stride: window.stride,
-                pad: window.pad,
-                dilation: window.dilation,
-                groups: op.groups,
-            }))
-        }
+        Op::Conv(op) => op.layer(x, graph.shape(node.inputs[1])).map(Geometry::Conv),
         Op::Dense(_) => {
             let (&inputs, rows) = x.split_last()?;
             let outputs = graph.shape(node.inputs[1])[0];

@@ -68,6 +68,9 @@ impl FloatConv {
 
     /// [`new`](Self::new) for an instruction set.
     pub(crate) fn with(set: Set, conv: &Conv, weights: &[f32], bias: Option<&[f32]>) -> Self {
+        // A stride beyond the input is never taken.
+        let width = conv.w + conv.pad[1] + conv.pad[3];
+        let conv = &Conv { stride: [conv.stride[0], conv.stride[1].min(width)], ..*conv };
         let (channels, steps) = ((conv.c_out / conv.groups) as usize, steps(conv));
         assert!(weights.len() == conv.c_out as usize * steps, "weights of another layer");
         let bias = bias.map_or_else(|| vec![0.0; conv.c_out as usize], <[f32]>::to_vec);
@@ -92,16 +95,16 @@ impl FloatConv {
     pub fn apply(&self, x: &[f32], out: &mut [f32], clamp: [f32; 2], scratch: &mut Vec<f32>) {
         let conv = &self.conv;
         let area = conv.out_h() as usize * conv.out_w() as usize;
-        assert!(x.len() == (conv.c_in * conv.h * conv.w) as usize, "input of another layer");
+        assert!(x.len() == [conv.c_in, conv.h, conv.w].map(|n| n as usize).iter().product::<usize>(), "input of another layer");
         assert!(out.len() == conv.c_out as usize * area, "output of another layer");
-        let source = self.source.lay(conv, x, scratch);
         let groups = conv.groups as usize;
-        let channels = conv.c_out as usize / groups;
-        let (step, weights) = (self.source.group(conv), self.weights.len() / groups);
-        for (g, out) in out.chunks_exact_mut(channels * area).enumerate() {
+        let (channels, weights) = (conv.c_out as usize / groups, self.weights.len() / groups);
+        self.source.clear(conv, scratch);
+        let inputs = x.chunks_exact(x.len() / groups).zip(out.chunks_exact_mut(channels * area));
+        for (g, (x, out)) in inputs.enumerate() {
             let job = Job {
                 own: self,
-                source: &source[g * step..],
+                source: self.source.lay(conv, x, scratch),
                 weights: &self.weights[g * weights..][..weights],
                 bias: &self.bias[g * channels..][..channels],
                 area,

@@ -1,10 +1,12 @@
 //! Where tiles read a convolution's input: as it is, or laid out so that whatever a step reads of neighbouring outputs
 //! is side by side.
 
-use twinmask_layer::Conv;
+use twinmask_layer::{Conv, MAX_ELEMENTS};
 
 /// Outputs in a row below which the windows of all rows are gathered: tiles would be too small.
 const SHORT: u32 = 8;
+/// Rows of outputs from which gathering takes too much memory.
+const FEW: u32 = 32;
 /// Channels of a group from which gathering pays.
 const MANY: u32 = 8;
 
@@ -57,15 +59,6 @@ impl Source {
         line * conv.stride[0] as usize * self.row(conv)
     }
 
-    /// From one group's inputs to the next one's.
-    pub(crate) fn group(self, conv: &Conv) -> usize {
-        let channels = (conv.c_in / conv.groups) as usize;
-        match self {
-            Self::Gathered { .. } => channels * (conv.kh * conv.kw * conv.out_h() * conv.out_w()) as usize,
-            _ => channels * self.plane(conv),
-        }
-    }
-
     fn row(self, conv: &Conv) -> usize {
         match self {
             Self::Padded { .. } => (phase(conv) * conv.stride[1]) as usize,
@@ -97,21 +90,28 @@ impl Source {
         taps(conv, conv.c_in / conv.groups).enumerate().map(of).collect()
     }
 
-    /// The input `x` so; in `scratch`, if not as it is.
-    pub(crate) fn lay<'a>(self, conv: &Conv, x: &'a [f32], scratch: &'a mut Vec<f32>) -> &'a [f32] {
-        match self {
-            Self::Flat | Self::Rows => x,
-            Self::Padded { slack } => {
-                zeros(scratch, conv.c_in as usize * self.plane(conv) + slack);
-                self.pad(conv, x, scratch);
-                scratch
-            }
+    /// Makes `scratch` ready for [`lay`](Self::lay), which leaves its zeros.
+    pub(crate) fn clear(self, conv: &Conv, scratch: &mut Vec<f32>) {
+        let channels = (conv.c_in / conv.groups) as usize;
+        let len = match self {
+            Self::Flat | Self::Rows => return,
+            Self::Padded { slack } => channels * self.plane(conv) + slack,
             Self::Gathered { slack } => {
-                zeros(scratch, conv.groups as usize * self.group(conv) + slack);
-                gather(conv, x, scratch);
-                scratch
+                channels * (conv.kh * conv.kw * conv.out_h() * conv.out_w()) as usize + slack
             }
+        };
+        scratch.clear();
+        scratch.resize(len, 0.0);
+    }
+
+    /// A group's input `x` so; in `scratch`, if not as it is.
+    pub(crate) fn lay<'a>(self, conv: &Conv, x: &'a [f32], scratch: &'a mut [f32]) -> &'a [f32] {
+        match self {
+            Self::Flat | Self::Rows => return x,
+            Self::Padded { .. } => self.pad(conv, x, scratch),
+            Self::Gathered { .. } => gather(conv, x, scratch),
         }
+        scratch
     }
 
     fn pad(self, conv: &Conv, x: &[f32], out: &mut [f32]) {
@@ -120,16 +120,25 @@ impl Source {
         for (x, out) in x.chunks_exact(w * conv.h as usize).zip(out.chunks_exact_mut(plane)) {
             let rows = out.chunks_exact_mut(row).skip(conv.pad[0] as usize);
             for (x, out) in x.chunks_exact(w).zip(rows) {
-                match stride {
-                    1 => out[left..][..w].copy_from_slice(x),
-                    _ => (0..stride.min(w)).for_each(|first| {
-                        let column = left + first;
-                        let out = &mut out[column % stride * phase + column / stride..];
-                        x[first..].iter().step_by(stride).zip(out).for_each(|(&x, out)| *out = x);
-                    }),
+                if stride == 1 {
+                    out[left..][..w].copy_from_slice(x);
+                }
+                for first in (0..stride.min(w)).filter(|_| stride > 1) {
+                    let column = left + first;
+                    let out = &mut out[column % stride * phase + column / stride..];
+                    every(stride, &x[first..], out);
                 }
             }
         }
+    }
+}
+
+/// `out[i] = x[stride * i]`.
+fn every(stride: usize, x: &[f32], out: &mut [f32]) {
+    if stride == 2 {
+        x.chunks(2).zip(out).for_each(|(x, out)| *out = x[0]);
+    } else {
+        x.iter().step_by(stride).zip(out).for_each(|(&x, out)| *out = x);
     }
 }
 
@@ -139,8 +148,11 @@ fn is_flat(conv: &Conv) -> bool {
 }
 
 fn gathers(conv: &Conv) -> bool {
-    let single = conv.kh * conv.kw == 1 && conv.stride != [1; 2];
-    !is_flat(conv) && conv.c_in / conv.groups >= MANY && (single || conv.out_w() < SHORT)
+    let single = conv.kh == 1 && conv.kw == 1 && conv.stride != [1; 2];
+    let short = conv.out_w() < SHORT && conv.out_h() < FEW;
+    let channels = conv.c_in / conv.groups;
+    let len = [channels, conv.kh, conv.kw, conv.out_h(), conv.out_w()].into_iter().map(u64::from).product::<u64>();
+    !is_flat(conv) && channels >= MANY && len <= MAX_ELEMENTS && (single || short)
 }
 
 /// Columns of a padded row that are the same modulo the stride.
@@ -154,26 +166,22 @@ fn taps(conv: &Conv, channels: u32) -> impl Iterator<Item = (u32, u32, u32)> + u
     (0..channels).flat_map(move |c| (0..kh).flat_map(move |ky| (0..kw).map(move |kx| (c, ky, kx))))
 }
 
-/// `len` zeros.
-fn zeros(out: &mut Vec<f32>, len: usize) {
-    out.clear();
-    out.resize(len, 0.0);
-}
-
+/// What each step of a group takes of `x` for all outputs.
 fn gather(conv: &Conv, x: &[f32], out: &mut [f32]) {
-    let (h, w) = (i64::from(conv.h), i64::from(conv.w));
-    let (width, area) = (conv.out_w() as usize, (conv.out_h() * conv.out_w()) as usize);
-    for ((c, ky, kx), out) in taps(conv, conv.c_in).zip(out.chunks_exact_mut(area)) {
-        let x = &x[c as usize * (h * w) as usize..][..(h * w) as usize];
-        for (oy, out) in out.chunks_exact_mut(width).enumerate() {
-            let y = oy as i64 * i64::from(conv.stride[0]) + i64::from(ky * conv.dilation[0]) - i64::from(conv.pad[0]);
-            if (0..h).contains(&y) {
-                let row = &x[(y * w) as usize..][..w as usize];
-                let first = i64::from(kx * conv.dilation[1]) - i64::from(conv.pad[1]);
-                for (ox, out) in out.iter_mut().enumerate() {
-                    let at = ox as i64 * i64::from(conv.stride[1]) + first;
-                    *out = usize::try_from(at).ok().and_then(|at| row.get(at)).copied().unwrap_or(0.0);
-                }
+    let (h, w, width) = (conv.h as usize, conv.w as usize, conv.out_w() as usize);
+    let [down, right] = conv.stride.map(|s| s as usize);
+    let area = width * conv.out_h() as usize;
+    for ((c, ky, kx), out) in taps(conv, conv.c_in / conv.groups).zip(out.chunks_exact_mut(area)) {
+        let x = &x[c as usize * h * w..][..h * w];
+        // Columns of the window are outside for the first outputs and for the last ones.
+        let (column, left) = ((kx * conv.dilation[1]) as usize, conv.pad[1] as usize);
+        let before = left.saturating_sub(column).div_ceil(right).min(width);
+        let inside = (w + left).saturating_sub(column).div_ceil(right).clamp(before, width) - before;
+        for (oy, out) in out.chunks_exact_mut(width).enumerate().filter(|_| inside > 0) {
+            let y = (oy * down + (ky * conv.dilation[0]) as usize).wrapping_sub(conv.pad[0] as usize);
+            if y < h {
+                let row = &x[y * w + before * right + column - left..(y + 1) * w];
+                every(right, row, &mut out[before..][..inside]);
             }
         }
     }
