@@ -191,18 +191,18 @@ fn measure(
         command.args(["--network", link.preset, "--timeout-s", "600", "--warmup", "2"]);
         Runner::start(&mut command).with_context(|| name.to_owned())
     };
-    let (_, mode, _, integrity, drop) = SETTINGS[ALL];
+    let (_, mode, _, integrity, dropped) = SETTINGS[ALL];
     let mut runners = vec![(LOCAL, onnxruntime(&site.onnx, 1)?)];
     for setting in SETTINGS {
         runners.push((setting.0, start(setting)?));
     }
-    runners.push((NONE, start((NONE, mode, "none", integrity, drop))?));
+    runners.push((NONE, start((NONE, mode, "none", integrity, dropped))?));
     let mut points = Vec::new();
     for &percent in &args.speeds {
         let decided = autos.at(link, percent);
         runners.truncate(SETTINGS.len() + 2);
         if decided.is_mixed() {
-            runners.push((AUTO, start((AUTO, mode, &decided.model, integrity, drop))?));
+            runners.push((AUTO, start((AUTO, mode, &decided.model, integrity, dropped))?));
         }
         let held = runners.iter().map(|(_, r)| limiter.apply(r.id(), percent)).collect::<Result<Vec<Limited>>>()?;
         let mut answers: Vec<Vec<Value>> = vec![Vec::new(); runners.len()];
