@@ -110,7 +110,11 @@ impl FloatConv {
                 area,
                 clamp,
             };
-            if self.across { job.across(out) } else { job.along(out) }
+            match self.across {
+                true if channels == 1 => job.lines(out),
+                true => job.across(out),
+                false => job.along(out),
+            }
         }
     }
 }
@@ -139,6 +143,7 @@ impl Job<'_> {
                         rows: block.channels,
                         vectors: span.vectors,
                         vector: (&self.source[span.from..], &own.inputs),
+                        lines: None,
                         scalar: (&self.weights[block.weights..], &block.places),
                         start: (&self.bias[block.first..], Start::Rows),
                         clamp: self.clamp,
@@ -157,6 +162,35 @@ impl Job<'_> {
         }
     }
 
+    /// The one channel of a group: lanes are neighbouring outputs, rows are lines.
+    fn lines(&self, out: &mut [f32]) {
+        let (own, conv) = (self.own, &self.own.conv);
+        let (lanes, lines, run) = (VECTORS * own.set.lanes(), own.source.lines(conv), Source::run(conv));
+        let mut sums = [0.0; TILE];
+        for (line, rows) in equal(lines, own.set.rows()) {
+            for span in own.spans.iter().take_while(|s| s.to < run) {
+                let tile = Tile {
+                    rows,
+                    vectors: span.vectors,
+                    vector: (&self.source[own.source.line(conv, line) + span.from..], &own.inputs),
+                    lines: Some(own.source.line(conv, 1)),
+                    scalar: (self.weights, &own.blocks[0].places),
+                    start: (self.bias, Start::Rows),
+                    clamp: self.clamp,
+                };
+                let out = &mut out[line * run + span.to..];
+                if span.len == span.vectors * own.set.lanes() {
+                    own.set.tile(&tile, out, run);
+                    continue;
+                }
+                own.set.tile(&tile, &mut sums, lanes);
+                for (row, sums) in sums.chunks_exact(lanes).take(rows).enumerate() {
+                    out[row * run..][..span.len].copy_from_slice(&sums[..span.len]);
+                }
+            }
+        }
+    }
+
     /// Lanes are neighbouring channels.
     fn along(&self, out: &mut [f32]) {
         let own = self.own;
@@ -168,6 +202,7 @@ impl Job<'_> {
                     rows: span.len,
                     vectors: block.width / own.set.lanes(),
                     vector: (&self.weights[block.weights..], &block.places),
+                    lines: None,
                     scalar: (&self.source[span.from..], &own.inputs),
                     start: (&start, Start::Lanes),
                     clamp: self.clamp,

@@ -13,6 +13,8 @@ pub(crate) struct Raw<'a> {
     pub(crate) size: (usize, usize),
     /// The lanes' numbers, and where each step's lie from there.
     pub(crate) vector: (*const f32, &'a [u32]),
+    /// From one row's lanes to the next one's, if it has its own.
+    pub(crate) line: usize,
     /// The rows' numbers, and where each step's lie from there.
     pub(crate) scalar: (*const f32, &'a [u32]),
     /// What the sums begin with: a number for each lane, or for each row.
@@ -32,13 +34,14 @@ pub(crate) enum Start {
     Rows,
 }
 
-/// Computes a tile of `T` rows and `N` vectors.
+/// Computes a tile of `T` rows and `N` vectors. If `LINES`, each row has lanes of its own, `raw.line` from those of the
+/// row before, and all rows have one number at each step, and begin with one.
 ///
 /// # Safety
-/// `V`'s instructions are there. `N` vectors may be read at each step's lanes, `T` numbers at each step's scalars, `N`
-/// vectors or `T` numbers at the start; `T` runs of `N` vectors may be written.
+/// `V`'s instructions are there. `N` vectors (of each row) may be read at each step's lanes, `T` numbers at each step's scalars, `N`
+/// vectors or `T` numbers at the start (1 number each, if `LINES`); `T` runs of `N` vectors may be written.
 #[inline(always)]
-unsafe fn tile<V: Lanes, const N: usize, const T: usize>(raw: &Raw<'_>) {
+unsafe fn tile<V: Lanes, const LINES: bool, const N: usize, const T: usize>(raw: &Raw<'_>) {
     // SAFETY: all by the caller's promise.
     unsafe {
         let mut sums = [[V::splat(0.0); N]; T];
@@ -46,12 +49,21 @@ unsafe fn tile<V: Lanes, const N: usize, const T: usize>(raw: &Raw<'_>) {
             for (n, sum) in row.iter_mut().enumerate() {
                 *sum = match raw.start.1 {
                     Start::Lanes => V::load(raw.start.0.add(n * V::LANES)),
-                    Start::Rows => V::splat(*raw.start.0.add(t)),
+                    Start::Rows => V::splat(*raw.start.0.add(if LINES { 0 } else { t })),
                 };
             }
         }
         for (&vector, &scalar) in raw.vector.1.iter().zip(raw.scalar.1) {
             let (vector, scalar) = (raw.vector.0.add(vector as usize), raw.scalar.0.add(scalar as usize));
+            if LINES {
+                let number = V::splat(*scalar);
+                for (t, row) in sums.iter_mut().enumerate() {
+                    for (n, sum) in row.iter_mut().enumerate() {
+                        *sum = sum.add_product(V::load(vector.add(t * raw.line + n * V::LANES)), number);
+                    }
+                }
+                continue;
+            }
             let mut lanes = [V::splat(0.0); N];
             for (n, lane) in lanes.iter_mut().enumerate() {
                 *lane = V::load(vector.add(n * V::LANES));
@@ -76,14 +88,14 @@ unsafe fn tile<V: Lanes, const N: usize, const T: usize>(raw: &Raw<'_>) {
 /// # Safety
 /// As [`tile`].
 #[inline(always)]
-pub(crate) unsafe fn any<V: Lanes, const MOST: usize>(raw: &Raw<'_>) {
+pub(crate) unsafe fn any<V: Lanes, const LINES: bool, const MOST: usize>(raw: &Raw<'_>) {
     macro_rules! sizes {
         ($($t:literal)*) => {
             match raw.size {
                 // SAFETY: by the caller's promise, for this size.
-                $( ($t, 1) if $t <= MOST => unsafe { tile::<V, 1, $t>(raw) }, )*
+                $( ($t, 1) if $t <= MOST => unsafe { tile::<V, LINES, 1, $t>(raw) }, )*
                 // SAFETY: as above.
-                $( ($t, VECTORS) if $t <= MOST => unsafe { tile::<V, VECTORS, $t>(raw) }, )*
+                $( ($t, VECTORS) if $t <= MOST => unsafe { tile::<V, LINES, VECTORS, $t>(raw) }, )*
                 (rows, vectors) => debug_assert!(false, "a tile of {rows} rows and {vectors} vectors"),
             }
         };

@@ -46,6 +46,8 @@ pub(crate) struct Tile<'a> {
     pub(crate) vectors: usize,
     /// The lanes' numbers.
     pub(crate) vector: (&'a [f32], &'a Places),
+    /// From one row's lanes to the next one's, where rows are lines of one channel: they share numbers and start.
+    pub(crate) lines: Option<usize>,
     /// The rows' numbers.
     pub(crate) scalar: (&'a [f32], &'a Places),
     /// What the sums begin with.
@@ -97,49 +99,52 @@ impl Set {
 
     /// Writes the sums of `tile` to `out`, rows `stride` apart.
     pub(crate) fn tile(self, tile: &Tile<'_>, out: &mut [f32], stride: usize) {
-        let Tile { rows, vectors, vector, scalar, start, clamp } = *tile;
+        let Tile { rows, vectors, vector, lines, scalar, start, clamp } = *tile;
         let lanes = vectors * self.lanes();
         assert!((1..=self.rows()).contains(&rows) && (1..=VECTORS).contains(&vectors), "{rows} rows, {vectors} vectors");
-        assert!(vector.1.last + lanes <= vector.0.len() && scalar.1.last + rows <= scalar.0.len(), "operands end early");
-        assert!(start.0.len() >= if start.1 == Start::Rows { rows } else { lanes }, "the start ends early");
+        let (numbers, line) = lines.map_or((rows, 0), |line| (1, line));
+        let furthest = vector.1.last + (rows - 1) * line + lanes;
+        assert!(furthest <= vector.0.len() && scalar.1.last + numbers <= scalar.0.len(), "operands end early");
+        assert!(start.0.len() >= if start.1 == Start::Rows { numbers } else { lanes }, "the start ends early");
         assert!((rows - 1) * stride + lanes <= out.len(), "the result ends early");
         let raw = Raw {
             size: (rows, vectors),
             vector: (vector.0.as_ptr(), &vector.1.at),
+            line,
             scalar: (scalar.0.as_ptr(), &scalar.1.at),
             start: (start.0.as_ptr(), start.1),
             out: (out.as_mut_ptr(), stride),
             clamp,
         };
         // SAFETY: a set is only made where its instructions are, and the lengths were checked above.
-        unsafe { self.run(&raw) }
+        unsafe { if lines.is_some() { self.run::<true>(&raw) } else { self.run::<false>(&raw) } }
     }
 
     /// # Safety
     /// As [`any`], but for the instructions.
-    unsafe fn run(self, raw: &Raw<'_>) {
+    unsafe fn run<const LINES: bool>(self, raw: &Raw<'_>) {
         #[cfg(target_arch = "x86_64")]
         #[target_feature(enable = "avx512f")]
-        unsafe fn avx512(raw: &Raw<'_>) {
+        unsafe fn avx512<const LINES: bool>(raw: &Raw<'_>) {
             // SAFETY: by the caller's promise.
-            unsafe { any::<Wide, 14>(raw) }
+            unsafe { any::<Wide, LINES, 14>(raw) }
         }
         #[cfg(target_arch = "x86_64")]
         #[target_feature(enable = "avx2,fma")]
-        unsafe fn avx2(raw: &Raw<'_>) {
+        unsafe fn avx2<const LINES: bool>(raw: &Raw<'_>) {
             // SAFETY: by the caller's promise.
-            unsafe { any::<Middle, 6>(raw) }
+            unsafe { any::<Middle, LINES, 6>(raw) }
         }
         // SAFETY: by the caller's promise, and a set is only made where its instructions are.
         unsafe {
             match self {
                 #[cfg(target_arch = "x86_64")]
-                Self::Avx512 => avx512(raw),
+                Self::Avx512 => avx512::<LINES>(raw),
                 #[cfg(target_arch = "x86_64")]
-                Self::Avx2 => avx2(raw),
+                Self::Avx2 => avx2::<LINES>(raw),
                 #[cfg(target_arch = "aarch64")]
-                Self::Neon => any::<Pair, 6>(raw),
-                Self::Plain => any::<Plain, 6>(raw),
+                Self::Neon => any::<Pair, LINES, 6>(raw),
+                Self::Plain => any::<Plain, LINES, 6>(raw),
             }
         }
     }
