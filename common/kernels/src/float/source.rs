@@ -120,16 +120,29 @@ impl Source {
         for (x, out) in x.chunks_exact(w * conv.h as usize).zip(out.chunks_exact_mut(plane)) {
             let rows = out.chunks_exact_mut(row).skip(conv.pad[0] as usize);
             for (x, out) in x.chunks_exact(w).zip(rows) {
-                if stride == 1 {
-                    out[left..][..w].copy_from_slice(x);
-                }
-                for first in (0..stride.min(w)).filter(|_| stride > 1) {
-                    let column = left + first;
-                    let out = &mut out[column % stride * phase + column / stride..];
-                    every(stride, &x[first..], out);
+                match stride {
+                    1 => out[left..][..w].copy_from_slice(x),
+                    2 => halves(x, left, out.split_at_mut(phase)),
+                    _ => (0..stride.min(w)).for_each(|first| {
+                        let column = left + first;
+                        every(stride, &x[first..], &mut out[column % stride * phase + column / stride..]);
+                    }),
                 }
             }
         }
+    }
+}
+
+/// Sorts the row `x`, whose first column is `left`, by even and odd columns.
+fn halves(x: &[f32], left: usize, (even, odd): (&mut [f32], &mut [f32])) {
+    let (here, next) = if left % 2 == 0 { (even, odd) } else { (odd, even) };
+    let (here, next) = (&mut here[left / 2..], &mut next[left.div_ceil(2)..]);
+    let (pairs, last) = x.as_chunks::<2>();
+    for ((&[a, b], here), next) in pairs.iter().zip(here.iter_mut()).zip(next) {
+        (*here, *next) = (a, b);
+    }
+    if let ([v], Some(here)) = (last, here.get_mut(pairs.len())) {
+        *here = *v;
     }
 }
 
