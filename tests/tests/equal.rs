@@ -33,7 +33,7 @@ fn zoo_lenet_in_all_profiles() {
 fn zoo_lenet_with_layers_kept() {
     let deployment = Deployment::new();
     let divisions: [(&str, &[&str]); 3] = [
-        ("named", &["--offload", "conv1,ip1"]),
+        ("named", &["--offload", "conv1,fc1"]),
         ("auto", &["--offload", "auto", "--link", "1000,0.01"]),
         ("none", &["--offload", "none"]),
     ];
