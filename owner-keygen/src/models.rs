@@ -89,8 +89,8 @@ pub fn add_model(store: &mut Store, request: ModelRequest) -> Result<(ModelEntry
     batch.private(&dir.join("edge.twm"), &edge_bytes)?;
     batch.private(&dir.join("model.twm"), &model.write(&key))?;
     // Without rounds, edges have nothing to do.
-    let edges = edge_bundles(store, &request.name, version).into_iter().filter(|_| outsourced > 0);
-    edges.map(|path| batch.private(&path, &edge_bytes)).collect::<Result<(), _>>()?;
+    let mut edges = edge_bundles(store, &request.name, version).into_iter().filter(|_| outsourced > 0);
+    edges.try_for_each(|path| batch.private(&path, &edge_bytes))?;
     let source = match request.source {
         Source::Onnx(path) => path.display().to_string(),
         Source::Zoo(arch, seed) => format!("zoo {} seed {seed}", arch.name()),

@@ -113,7 +113,13 @@ mod tests {
 
     #[test]
     fn the_slower_part_counts() {
-        let device = DeviceProfile { macs_per_s: 1e9, weight_bytes_per_s: 4e8, ns_per_element: 100.0, us_per_round: 500.0, answers: 2 };
+        let device = DeviceProfile {
+            macs_per_s: 1e9,
+            weight_bytes_per_s: 4e8,
+            ns_per_element: 100.0,
+            us_per_round: 500.0,
+            answers: 2,
+        };
         let costs = |mbit_s| Costs { device, link: Link { mbit_s, rtt_ms: 3.0 } };
         let fc = Geometry::Fc(Fc { rows: 1, inputs: 1000, outputs: 1000 });
         assert_eq!(costs(1.0).local_ms(&fc), 10.0, "10^6 weights at 10^8 a second");

@@ -164,7 +164,8 @@ impl Values {
     }
 
     fn convolve(&mut self, node: &Node, ready: &ReadyNode) -> Result<(), ExecError> {
-        let (mut out, mut scratch) = (self.buffer(self.program.graph().value(node.output).len()), take(&mut self.scratch));
+        let (mut out, mut scratch) =
+            (self.buffer(self.program.graph().value(node.output).len()), take(&mut self.scratch));
         ready.conv.apply(self.get(node.inputs[0])?, &mut out, &mut scratch);
         self.scratch = scratch;
         self.put(ready.output, out);

@@ -39,7 +39,10 @@ pub(super) async fn run(settings: &Settings, path: &Path) -> anyhow::Result<Stri
     let weight_bytes_per_s = weight_bytes_per_s()?;
     let device = settings.device()?;
     if device.model().plan().rounds().is_empty() {
-        anyhow::bail!("model {} has no rounds to measure: name one that is outsourced with --model", device.model().name());
+        anyhow::bail!(
+            "model {} has no rounds to measure: name one that is outsourced with --model",
+            device.model().name()
+        );
     }
     let input = random_input(device.model(), 1);
     let (up, down) = device.model().plan().elements();

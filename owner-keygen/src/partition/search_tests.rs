@@ -49,7 +49,8 @@ fn candidates(g: &Graph) -> BTreeMap<usize, Geometry> {
 }
 
 fn costs(macs_per_s: f64, mbit_s: f64) -> Costs {
-    let device = DeviceProfile { macs_per_s, weight_bytes_per_s: 1e12, ns_per_element: 10.0, us_per_round: 0.0, answers: 2 };
+    let device =
+        DeviceProfile { macs_per_s, weight_bytes_per_s: 1e12, ns_per_element: 10.0, us_per_round: 0.0, answers: 2 };
     Costs { device, link: Link { mbit_s, rtt_ms: 1.0 } }
 }
 

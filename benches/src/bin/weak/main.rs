@@ -332,7 +332,11 @@ fn draw(report: &mut Report, network: &str, points: &[Point]) -> Result<()> {
         let mut series: Vec<Series> = Vec::new();
         for p in points {
             // Local execution is the same on every link; one curve of it is enough.
-            let title = if [LOCAL, NONE].contains(&p.scheme.as_str()) { p.scheme.clone() } else { format!("{}, {}", p.link, p.scheme) };
+            let title = if [LOCAL, NONE].contains(&p.scheme.as_str()) {
+                p.scheme.clone()
+            } else {
+                format!("{}, {}", p.link, p.scheme)
+            };
             let curve = match series.iter().position(|s| s.name == title) {
                 Some(at) => &mut series[at],
                 None => {

@@ -95,7 +95,10 @@ impl FloatConv {
     pub fn apply(&self, x: &[f32], out: &mut [f32], clamp: [f32; 2], scratch: &mut Vec<f32>) {
         let conv = &self.conv;
         let area = conv.out_h() as usize * conv.out_w() as usize;
-        assert!(x.len() == [conv.c_in, conv.h, conv.w].map(|n| n as usize).iter().product::<usize>(), "input of another layer");
+        assert!(
+            x.len() == [conv.c_in, conv.h, conv.w].map(|n| n as usize).iter().product::<usize>(),
+            "input of another layer"
+        );
         assert!(out.len() == conv.c_out as usize * area, "output of another layer");
         let groups = conv.groups as usize;
         let (channels, weights) = (conv.c_out as usize / groups, self.weights.len() / groups);
@@ -208,7 +211,14 @@ impl Job<'_> {
                     clamp: self.clamp,
                 };
                 own.set.tile(&tile, &mut sums, block.width);
-                turn(&sums, block.width, span.len, &mut out[block.first * self.area + span.to..], self.area, block.channels);
+                turn(
+                    &sums,
+                    block.width,
+                    span.len,
+                    &mut out[block.first * self.area + span.to..],
+                    self.area,
+                    block.channels,
+                );
             }
         }
     }

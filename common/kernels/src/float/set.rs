@@ -101,7 +101,10 @@ impl Set {
     pub(crate) fn tile(self, tile: &Tile<'_>, out: &mut [f32], stride: usize) {
         let Tile { rows, vectors, vector, lines, scalar, start, clamp } = *tile;
         let lanes = vectors * self.lanes();
-        assert!((1..=self.rows()).contains(&rows) && (1..=VECTORS).contains(&vectors), "{rows} rows, {vectors} vectors");
+        assert!(
+            (1..=self.rows()).contains(&rows) && (1..=VECTORS).contains(&vectors),
+            "{rows} rows, {vectors} vectors"
+        );
         let (numbers, line) = lines.map_or((rows, 0), |line| (1, line));
         let furthest = vector.1.last + (rows - 1) * line + lanes;
         assert!(furthest <= vector.0.len() && scalar.1.last + numbers <= scalar.0.len(), "operands end early");

@@ -96,9 +96,7 @@ impl Source {
         let len = match self {
             Self::Flat | Self::Rows => return,
             Self::Padded { slack } => channels * self.plane(conv) + slack,
-            Self::Gathered { slack } => {
-                channels * (conv.kh * conv.kw * conv.out_h() * conv.out_w()) as usize + slack
-            }
+            Self::Gathered { slack } => channels * (conv.kh * conv.kw * conv.out_h() * conv.out_w()) as usize + slack,
         };
         scratch.clear();
         scratch.resize(len, 0.0);
@@ -135,7 +133,7 @@ impl Source {
 
 /// Sorts the row `x`, whose first column is `left`, by even and odd columns.
 fn halves(x: &[f32], left: usize, (even, odd): (&mut [f32], &mut [f32])) {
-    let (here, next) = if left % 2 == 0 { (even, odd) } else { (odd, even) };
+    let (here, next) = if left.is_multiple_of(2) { (even, odd) } else { (odd, even) };
     let (here, next) = (&mut here[left / 2..], &mut next[left.div_ceil(2)..]);
     let (pairs, last) = x.as_chunks::<2>();
     for ((&[a, b], here), next) in pairs.iter().zip(here.iter_mut()).zip(next) {

@@ -13,7 +13,9 @@ fn naive(conv: &Conv, x: &[f32], weights: &[f32], bias: &[f32], fused: bool) -> 
     for o in 0..conv.c_out {
         for (oy, ox) in (0..conv.out_h()).flat_map(|y| (0..conv.out_w()).map(move |x| (y, x))) {
             let mut sum = bias[o as usize];
-            for (k, weight) in weights[(o * per_in * kh * kw) as usize..][..(per_in * kh * kw) as usize].iter().enumerate() {
+            for (k, weight) in
+                weights[(o * per_in * kh * kw) as usize..][..(per_in * kh * kw) as usize].iter().enumerate()
+            {
                 let (c, ky, kx) = (k as u32 / (kh * kw), k as u32 / kw % kh, k as u32 % kw);
                 let y = (oy * conv.stride[0] + ky * conv.dilation[0]).wrapping_sub(conv.pad[0]);
                 let x_at = (ox * conv.stride[1] + kx * conv.dilation[1]).wrapping_sub(conv.pad[1]);

@@ -89,7 +89,18 @@ impl Conv {
         let ([c_in, h, width], window) = (image(x).ok()?, &self.window);
         let [kh, kw] = window.kernel;
         let Window { stride, pad, dilation, .. } = *window;
-        Some(twinmask_layer::Conv { c_in, h, w: width, c_out: w[0], kh, kw, stride, pad, dilation, groups: self.groups })
+        Some(twinmask_layer::Conv {
+            c_in,
+            h,
+            w: width,
+            c_out: w[0],
+            kh,
+            kw,
+            stride,
+            pad,
+            dilation,
+            groups: self.groups,
+        })
     }
 }
 
