@@ -284,12 +284,12 @@ pub fn text(reports: &[NetworkReport]) -> String {
         let b = &r.bytes;
         out += &format!("  bytes       {} up to B, {} down from A, {} down from B\n", b.up_b, b.down_a, b.down_b);
         let (local, outsourced) = r.predicted_ms;
-        out += &format!(
-            "  predicted   {outsourced:.1} ms for the outsourced layers, {local:.1} ms if they stayed on the device\n"
-        );
-        if r.rounds == 0 {
-            out += "  the network runs wholly on the device: no edge is asked\n";
-        }
+        out += &match r.rounds {
+            0 => "  predicted   the network runs wholly on the device: no edge is asked\n".into(),
+            _ => format!(
+                "  predicted   {outsourced:.1} ms for the outsourced layers, {local:.1} ms if they stayed on the device\n"
+            ),
+        };
         if let Some(kept) = &r.kept {
             out += &format!("  kept        {}\n", kept.note());
         }
