@@ -164,13 +164,18 @@ impl Builder {
         Ok(Edges { a: need(a, "--edge-a")?, b: need(b, "--edge-b")?, limits: self.limits.clone(), options })
     }
 
-    /// A device that calls nobody before its first inference.
+    /// A device that calls nobody before its first inference, and nobody at all if its model has no rounds.
     ///
     /// # Errors
     /// [`DeviceError`] when folder, identity or model cannot be used, or settings contradict each other.
     pub fn build(self) -> Result<Device, DeviceError> {
-        if self.mode == Mode::Local {
-            let bundle = DeviceDir::open(&self.dir)?.load(self.model.as_deref())?;
+        let bundle = DeviceDir::open(&self.dir).and_then(|dir| dir.load(self.model.as_deref()));
+        if bundle.is_err() && self.mode != Mode::Local && self.dial.is_none() {
+            // An address that is missing is told before a folder that is no good.
+            self.addresses()?;
+        }
+        let bundle = bundle?;
+        if self.mode == Mode::Local || bundle.model.plan.rounds().is_empty() {
             let local = Local::new(&bundle)?;
             let model = Arc::new(Model::new(bundle, Integrity::NONE)?.with_max_megapixels(self.max_megapixels));
             return Ok(Device::new(model, Way::local(local), self.watch));
@@ -186,7 +191,6 @@ impl Builder {
                 Way::Edges(Box::new((Credentials::open(&DeviceDir::open(&self.dir)?)?, edges)))
             }
         };
-        let bundle = DeviceDir::open(&self.dir)?.load(self.model.as_deref())?;
         let model = Arc::new(Model::new(bundle, self.checks())?.with_max_megapixels(self.max_megapixels));
         Ok(Device::new(model, way, self.watch))
     }

@@ -1,5 +1,6 @@
 //! A loaded model: the device's graph as a program, scales, keys and checks. Shared by all inferences.
 
+use std::mem::take;
 use std::sync::Arc;
 
 use twinmask_codec::{LayerId, RoundId};
@@ -49,7 +50,7 @@ impl Model {
         let name = bundle.model.model.clone();
         let of_model = |source: ModelError| DeviceError::Model { model: name.clone(), source };
         let keys = Arc::new(DeviceKeys::expand(&bundle).map_err(|e| of_model(e.into()))?);
-        let program = Program::new(bundle.model.graph.clone(), MEMORY_CAP).map_err(|e| of_model(e.into()))?;
+        let program = Program::new(take(&mut bundle.model.graph), MEMORY_CAP).map_err(|e| of_model(e.into()))?;
         let (program, relus) = program.without_first_relus();
         let (group_input, layers) = holes(program.graph(), &bundle.model.plan);
         let with_relu = |v: ValueId| {
@@ -64,10 +65,7 @@ impl Model {
         let preprocess = bundle.model.preprocess.clone();
         let inputs = InputSpec { tensors, preprocess, max_megapixels: MAX_MEGAPIXELS };
         let outputs = program.graph().outputs.iter().map(spec).collect();
-        let mut bundle = bundle.model;
-        // The program owns the graph from here on.
-        bundle.graph = Graph::default();
-        let program = Arc::new(program);
+        let (bundle, program) = (bundle.model, Arc::new(program));
         Ok(Self { bundle, inputs, outputs, program, keys, checker, group_input, layer_output, shifts })
     }
 

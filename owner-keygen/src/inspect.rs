@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 use crate::error::{OwnerError, UsageError};
 use crate::hex;
 use crate::import::ImportRequest;
+use crate::kept::Kept;
 use crate::predict::Costs;
 use crate::store::{EDGE_BUNDLE, MODEL_BUNDLE, model_dir, read_registry};
 
@@ -43,10 +44,12 @@ pub struct LayerReport {
     pub down: u64,
     /// Million multiply-accumulates.
     pub mmac: f64,
+    /// The same shape, for predictions.
+    #[serde(skip)]
+    geometry: Geometry,
     /// Predicted time on the device itself, ms.
     pub local_ms: f64,
-    /// Predicted time outsourced in mode `split`: masking, transfer, and the round trip with the round's first layer;
-    /// the edges' own time left out, ms.
+    /// Predicted time outsourced: masking, transfer, the edges, and the round trip with the round's first layer, ms.
     pub outsourced_ms: f64,
     /// How an edge on this machine computes it, where that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -86,8 +89,10 @@ pub struct NetworkReport {
     pub outsourced_percent: Option<f64>,
     /// Predicted payload bytes in mode `split`.
     pub bytes: PredictedBytes,
-    /// Predicted time of all layers on the device, and outsourced, ms.
+    /// Predicted time of the outsourced layers on the device itself, and outsourced, ms.
     pub predicted_ms: (f64, f64),
+    /// What the device holds of the weights; absent where its graph is not at hand.
+    pub kept: Option<Kept>,
     /// Key material, where a device bundle was inspected.
     pub keys: Option<KeyBytes>,
     /// Bytes of transformed weights at an edge on this machine, where that was asked for.
@@ -131,9 +136,9 @@ pub fn inspect(
 fn predict(report: &mut NetworkReport, costs: &Costs) {
     let mut last = None;
     for l in &mut report.layers {
-        let rtt = if last.replace(l.round) == Some(l.round) { 0.0 } else { costs.link.rtt_ms };
-        l.local_ms = costs.local_ms((l.mmac * 1e6) as u64);
-        l.outsourced_ms = costs.exchange_ms(l.up, l.down, l.k) + rtt;
+        let round = if last.replace(l.round) == Some(l.round) { 0.0 } else { costs.round_ms() };
+        l.local_ms = costs.local_ms(&l.geometry);
+        l.outsourced_ms = round + costs.up_ms(l.up, l.k) + costs.answer_ms(&l.geometry, l.k);
     }
     let sum = |ms: fn(&LayerReport) -> f64| report.layers.iter().map(ms).sum();
     report.predicted_ms = (sum(|l| l.local_ms), sum(|l| l.outsourced_ms));
@@ -252,6 +257,7 @@ fn report(
         outsourced_percent: analysis.outsourced_percent,
         bytes: PredictedBytes { up_b: sum(Plan::upload_parts), down_a: down, down_b: down },
         predicted_ms: (0.0, 0.0),
+        kept: graph.map(Kept::of),
         keys: None,
         kernel_memory: None,
         analysis,
@@ -276,6 +282,7 @@ fn layer_reports(plan: &Plan) -> Vec<LayerReport> {
                 up: if group.layers()[0] == l { group.in_len() as u64 } else { 0 },
                 down: layer.geometry().out_len() as u64,
                 mmac: layer.geometry().macs() as f64 / 1e6,
+                geometry: *layer.geometry(),
                 local_ms: 0.0,
                 outsourced_ms: 0.0,
                 kernel: None,
@@ -325,8 +332,14 @@ pub fn text(reports: &[NetworkReport]) -> String {
         out += &format!("  bytes       {} up to B, {} down from A, {} down from B\n", b.up_b, b.down_a, b.down_b);
         let (local, outsourced) = r.predicted_ms;
         out += &format!(
-            "  predicted   {local:.1} ms on the device, {outsourced:.1} ms outsourced (without the edges' own time)\n"
+            "  predicted   {outsourced:.1} ms for the outsourced layers, {local:.1} ms if they stayed on the device\n"
         );
+        if r.rounds == 0 {
+            out += "  the network runs wholly on the device: no edge is asked\n";
+        }
+        if let Some(kept) = &r.kept {
+            out += &format!("  kept        {}\n", kept.note());
+        }
         if let Some(k) = &r.keys {
             out += &format!(
                 "  keys        {} bytes masking, {} bytes Freivalds, {} bytes sample rows\n",

@@ -7,6 +7,7 @@ mod hex;
 pub mod identities;
 pub mod import;
 pub mod inspect;
+mod kept;
 #[cfg(all(test, unix))]
 mod killed_tests;
 pub mod list;

@@ -9,6 +9,8 @@ use twinmask_onnx::Imported;
 use crate::error::{OwnerError, UsageError};
 use crate::hex::hex;
 use crate::import::ImportRequest;
+use crate::kept::Kept;
+use crate::partition::Offload;
 use crate::registry::{DeviceEntry, ModelEntry};
 use crate::secure_file::{self, Batch};
 use crate::store::{EDGE_BUNDLE, MODEL_BUNDLE, Store, check_name};
@@ -61,6 +63,10 @@ pub fn add_model(store: &mut Store, request: ModelRequest) -> Result<(ModelEntry
         None => default_preprocess(&request.source, &shape, &mut warnings),
     };
     let parts = request.import.divide(graph)?;
+    let outsourced = parts.plan.rounds().len();
+    if request.import.offload != Offload::All {
+        warnings.push(Kept::of(&parts.graph).note());
+    }
     let version = store.registry.next_version(&request.name);
     let key = store.sign_key()?;
     let edge = EdgeBundle { model: request.name.clone(), version, plan: parts.plan.clone(), weights: parts.weights };
@@ -82,9 +88,9 @@ pub fn add_model(store: &mut Store, request: ModelRequest) -> Result<(ModelEntry
     batch.folder(&dir)?;
     batch.private(&dir.join(EDGE_BUNDLE), &edge_bytes)?;
     batch.private(&dir.join(MODEL_BUNDLE), &model.write(&key))?;
-    for path in edge_bundles(store, &request.name, version) {
-        batch.private(&path, &edge_bytes)?;
-    }
+    // Without rounds, edges have nothing to do.
+    let mut edges = edge_bundles(store, &request.name, version).into_iter().filter(|_| outsourced > 0);
+    edges.try_for_each(|path| batch.private(&path, &edge_bytes))?;
     let source = match request.source {
         Source::Onnx(path) => path.display().to_string(),
         Source::Zoo(arch, seed) => format!("zoo {} seed {seed}", arch.name()),

@@ -1,26 +1,28 @@
-//! Predicted times, and the rule of `--offload auto` (ARCHITECTURE.md): offload a layer if
-//! `MACs / device rate > (uploads + downloads) * (cost per element + bytes / bandwidth) + RTT if it adds a round`.
-
-use std::collections::BTreeMap;
+//! Predicted times of layers on a device, and of rounds on its link (docs/theory.md, "What `auto` decides").
 
 use serde::{Deserialize, Serialize};
 use twinmask_layer::Geometry;
-use twinmask_model::graph::{Graph, ValueId};
 
 /// What the device can do, as `device doctor --calibrate` measures it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct DeviceProfile {
-    /// Multiply-accumulates per second in plain f32 convolutions.
+    /// Multiply-accumulates per second in f32 convolutions.
     pub macs_per_s: f64,
-    /// Time to mask, send, receive and unmask one element, network aside, in nanoseconds.
+    /// Bytes of f32 weights that a fully connected layer takes from memory per second.
+    pub weight_bytes_per_s: f64,
+    /// Processor time to scale, mask, send, receive, unmask and check one element, in nanoseconds.
     pub ns_per_element: f64,
+    /// Processor time of a round whatever its size, in microseconds.
+    pub us_per_round: f64,
+    /// How many edges answer: 2 in mode `split`, 1 in `relay`.
+    pub answers: u32,
 }
 
 impl Default for DeviceProfile {
-    /// A Raspberry-Pi-class core: 2 GMAC/s, 40 ns per element.
+    /// A Raspberry-Pi-class core: 2 GMAC/s, 1 GB/s of weights, 40 ns per element, 0.2 ms per round; mode `split`.
     fn default() -> Self {
-        Self { macs_per_s: 2e9, ns_per_element: 40.0 }
+        Self { macs_per_s: 2e9, weight_bytes_per_s: 1e9, ns_per_element: 40.0, us_per_round: 200.0, answers: 2 }
     }
 }
 
@@ -56,6 +58,11 @@ impl std::str::FromStr for Link {
     }
 }
 
+/// Multiply-accumulates per second of one thread of an edge.
+const EDGE_MACS_PER_S: f64 = 60e9;
+/// Bytes of weights that it takes from memory per second; weights of 8 bits.
+const EDGE_WEIGHT_BYTES_PER_S: f64 = 8e9;
+
 /// Device and link together.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Costs {
@@ -66,104 +73,63 @@ pub struct Costs {
 }
 
 impl Costs {
-    /// Time of a layer on the device, ms.
+    /// Time of a layer on the device, ms: its multiply-accumulates, or its weights' way from memory.
     #[must_use]
-    pub fn local_ms(&self, macs: u64) -> f64 {
-        macs as f64 / self.device.macs_per_s * 1e3
+    pub fn local_ms(&self, layer: &Geometry) -> f64 {
+        let device = &self.device;
+        slower(layer, device.macs_per_s, device.weight_bytes_per_s / size_of::<f32>() as f64)
     }
 
-    /// Time to exchange `up` and `down` elements of `k` bits in mode `split` (answers come from both edges), without
-    /// the round trip, ms.
+    /// Time of a round for its round trip and what the device does however little is sent, ms.
     #[must_use]
-    pub fn exchange_ms(&self, up: u64, down: u64, k: u32) -> f64 {
-        let handled = (up + 2 * down) as f64 * self.device.ns_per_element * 1e-6;
-        let bits = (up + 2 * down) as f64 * f64::from(k);
-        handled + bits / (self.link.mbit_s * 1e6) * 1e3
+    pub fn round_ms(&self) -> f64 {
+        self.link.rtt_ms + self.device.us_per_round * 1e-3
     }
 
-    /// Narrows `candidates` (node index -> geometry) to those that pay, groups of siblings as a whole. Layers are taken
-    /// out one group at a time, the worst first, since each changes who shares a round.
-    pub fn choose(&self, graph: &Graph, candidates: &mut BTreeMap<usize, Geometry>, k: u32) {
-        loop {
-            let worst = self.losses(graph, candidates, k).into_iter().max_by(|a, b| a.1.total_cmp(&b.1));
-            match worst {
-                Some((input, loss)) if loss > 0.0 => candidates.retain(|&i, _| graph.nodes[i].inputs[0] != input),
-                _ => return,
-            }
-        }
+    /// Time to send `up` elements of `k` bits, ms: the device's or the link's, which work side by side.
+    #[must_use]
+    pub fn up_ms(&self, up: u64, k: u32) -> f64 {
+        let bits = up as f64 * f64::from(k);
+        (up as f64 * self.device.ns_per_element * 1e-6).max(bits / self.link.mbit_s * 1e-3)
     }
 
-    /// What offloading each group loses against computing it locally, ms; negative where it gains.
-    fn losses(&self, graph: &Graph, candidates: &BTreeMap<usize, Geometry>, k: u32) -> BTreeMap<ValueId, f64> {
-        let mut groups: BTreeMap<ValueId, (u64, u64, u64)> = BTreeMap::new();
-        for (&i, g) in candidates {
-            let (up, down, macs) = groups.entry(graph.nodes[i].inputs[0]).or_default();
-            *up = g.in_len() as u64;
-            *down += g.out_len() as u64;
-            *macs += g.macs();
-        }
-        let depth = depths(graph, candidates);
-        let mut alone: BTreeMap<u32, usize> = BTreeMap::new();
-        groups.keys().for_each(|&input| *alone.entry(depth[input as usize]).or_default() += 1);
-        let loss = |(&input, &(up, down, macs)): (&ValueId, &(u64, u64, u64))| {
-            let rtt = if alone[&depth[input as usize]] == 1 { self.link.rtt_ms } else { 0.0 };
-            (input, self.exchange_ms(up, down, k) + rtt - self.local_ms(macs))
-        };
-        groups.iter().map(loss).collect()
+    /// Time until an outsourced layer is answered, apart from its upload and its round, ms.
+    #[must_use]
+    pub fn answer_ms(&self, layer: &Geometry, k: u32) -> f64 {
+        let down = layer.out_len() as u64 * u64::from(self.device.answers);
+        slower(layer, EDGE_MACS_PER_S, EDGE_WEIGHT_BYTES_PER_S) + self.up_ms(down, k)
     }
 }
 
-/// Rounds before each value if exactly the candidates were offloaded.
-fn depths(graph: &Graph, candidates: &BTreeMap<usize, Geometry>) -> Vec<u32> {
-    let mut depth = vec![0; graph.values.len()];
-    for (i, node) in graph.nodes.iter().enumerate() {
-        let input = node.inputs.iter().map(|&x| depth[x as usize]).max().unwrap_or(0);
-        depth[node.output as usize] = input + u32::from(candidates.contains_key(&i));
-    }
-    depth
+/// The longer of computing a layer and of fetching its weights, ms.
+fn slower(layer: &Geometry, macs_per_s: f64, weights_per_s: f64) -> f64 {
+    1e3 * (layer.macs() as f64 / macs_per_s).max(layer.weight_len() as f64 / weights_per_s)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use twinmask_layer::Conv;
-    use twinmask_model::graph::{Element, Port};
-    use twinmask_model::ops::{self, Window};
-
-    /// A heavy convolution behind a light one.
-    fn network() -> (Graph, BTreeMap<usize, Geometry>) {
-        let mut g = Graph::default();
-        let mut at = g.add_input("x", vec![1, 8, 56, 56], Element::F32);
-        let mut candidates = BTreeMap::new();
-        for (i, kernel) in [1u32, 7].into_iter().enumerate() {
-            let w =
-                g.add_constant(format!("w{i}"), vec![8, 8, kernel, kernel], vec![0.1; (64 * kernel * kernel) as usize]);
-            let pad = [kernel / 2; 4];
-            let window = Window { kernel: [kernel; 2], stride: [1; 2], pad, dilation: [1; 2] };
-            at = g
-                .add_node(format!("conv{i}"), ops::Conv { window, groups: 1 }, vec![at, w], format!("y{i}"))
-                .expect("fits");
-            let conv = Conv::square([8, 8], 56, kernel, 1, kernel / 2);
-            candidates.insert(i, Geometry::Conv(conv));
-        }
-        g.outputs = vec![Port::f32(at)];
-        (g, candidates)
-    }
-
-    fn kept(macs_per_s: f64, mbit_s: f64) -> Vec<usize> {
-        let (graph, mut candidates) = network();
-        let costs =
-            Costs { device: DeviceProfile { macs_per_s, ns_per_element: 10.0 }, link: Link { mbit_s, rtt_ms: 1.0 } };
-        costs.choose(&graph, &mut candidates, 28);
-        candidates.into_keys().collect()
-    }
+    use twinmask_layer::{Conv, Fc};
 
     #[test]
-    fn only_layers_that_pay_leave_the_device() {
-        assert_eq!(kept(1e6, 1000.0), [0, 1], "a very slow device sends everything");
-        assert_eq!(kept(2e8, 1000.0), [1], "the light layer stays");
-        assert!(kept(1e12, 1000.0).is_empty(), "a fast device keeps everything");
-        assert!(kept(2e8, 1.0).is_empty(), "a slow link too");
+    fn the_slower_part_counts() {
+        let device = DeviceProfile {
+            macs_per_s: 1e9,
+            weight_bytes_per_s: 4e8,
+            ns_per_element: 100.0,
+            us_per_round: 500.0,
+            answers: 2,
+        };
+        let costs = |mbit_s| Costs { device, link: Link { mbit_s, rtt_ms: 3.0 } };
+        let fc = Geometry::Fc(Fc { rows: 1, inputs: 1000, outputs: 1000 });
+        assert_eq!(costs(1.0).local_ms(&fc), 10.0, "10^6 weights at 10^8 a second");
+        let conv = Geometry::Conv(Conv::square([10, 10], 100, 1, 1, 0));
+        assert_eq!(costs(1.0).local_ms(&conv), 1.0, "10^6 products at 10^9 a second");
+        assert_eq!(costs(1.0).round_ms(), 3.5);
+        let near = |a: f64, b: f64| (a - b).abs() < 1e-9;
+        assert!(near(costs(1.0).up_ms(1000, 20), 20.0), "the link's");
+        assert!(near(costs(1e6).up_ms(1000, 20), 0.1), "the device's");
+        assert!(near(costs(1e6).answer_ms(&fc, 20), 0.125 + 0.2), "10^6 weights at the edge, 2,000 elements down");
     }
 
     #[test]

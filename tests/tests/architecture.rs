@@ -93,7 +93,7 @@ fn arrows() {
         ("twinmask-kernels", &["ring", "layer"]),
         ("twinmask-openblas", &["ring", "layer", "kernels"]),
         ("twinmask-model", &["ring", "codec", "layer"]),
-        ("twinmask-exec", &["ring", "codec", "layer", "model"]),
+        ("twinmask-exec", &["ring", "codec", "layer", "kernels", "model"]),
         ("twinmask-onnx", &["ring", "codec", "layer", "model"]),
         ("twinmask-masking", &["ring", "codec", "layer", "kernels", "model"]),
         ("twinmask-wire", &["ring", "codec"]),

@@ -28,6 +28,26 @@ fn zoo_lenet_in_all_profiles() {
     check("lenet", &["--zoo", "lenet"], &PROFILES, &[1, 1, 28, 28], 3);
 }
 
+/// If this fails, a plan that keeps some layers on the device, or all, comes out wrong.
+#[test]
+fn zoo_lenet_with_layers_kept() {
+    let deployment = Deployment::new();
+    let divisions: [(&str, &[&str]); 3] = [
+        ("named", &["--offload", "conv1,fc1"]),
+        ("auto", &["--offload", "auto", "--link", "1000,0.01"]),
+        ("none", &["--offload", "none"]),
+    ];
+    let models = divisions.map(|(name, division)| {
+        deployment.add(name, &[&["--zoo", "lenet"], division].concat());
+        name.to_owned()
+    });
+    let inputs: Vec<_> = (0..2).map(|i| deployment.tensor(&format!("kept-{i}"), &[1, 1, 28, 28])).collect();
+    deployment.check_private_equals_local(&models, &inputs);
+    let edge = deployment.path("edge-a/models");
+    let known = |model: &str| edge.join(format!("{model}-v1.twm")).exists();
+    assert!(known("named") && !known("none"), "edges know what they have a part in");
+}
+
 /// If this fails, siblings, residual sums or long chains of rounds (97) come out wrong.
 #[test]
 fn zoo_facenet_with_siblings() {

@@ -5,11 +5,11 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Parser;
 use serde_json::json;
 use twinmask_device::cli::Settings;
-use twinmask_device::{Device, EdgeUsage, Input, Tensor};
+use twinmask_device::{Device, EdgeUsage, Input, Mode, Tensor};
 
 #[derive(Parser)]
 struct Cli {
@@ -37,8 +37,10 @@ async fn serve(cli: &Cli) -> Result<()> {
         device.run(input.clone()).await?;
     }
     let (model, rounds) = (device.model().name().to_owned(), device.model().plan().rounds().len());
-    let session = device.session().await?.context("a device with edges has a session")?;
-    say(&json!({"model": model, "rounds": rounds, "mode": session.mode().name(), "kernels": session.kernels()}));
+    let session = device.session().await?;
+    let mode = session.as_ref().map_or(Mode::Local, |s| s.mode());
+    let kernels = session.as_ref().map(|s| s.kernels());
+    say(&json!({"model": model, "rounds": rounds, "mode": mode.name(), "kernels": kernels}));
     let mut lines = lines();
     while lines.recv().await.is_some() {
         run(&device, input.clone()).await?;

@@ -69,13 +69,20 @@ impl Site {
     /// # Errors
     /// When `owner-keygen` fails.
     pub fn new(name: &str, onnx: &Path) -> Result<Self> {
-        let deployment = Deployment::new()?;
-        let file = onnx.to_string_lossy();
-        for profile in PROFILES {
-            deployment.keygen("add-model", &["--name", profile, "--onnx", &file, "--ring", profile])?;
-            deployment.keygen("add-device", &["--name", DEVICE, "--model", profile])?;
-        }
-        Ok(Self { name: name.to_owned(), onnx: onnx.to_owned(), deployment })
+        let site = Self { name: name.to_owned(), onnx: onnx.to_owned(), deployment: Deployment::new()? };
+        PROFILES.iter().try_for_each(|profile| site.add(profile, &["--ring", profile]))?;
+        Ok(site)
+    }
+
+    /// Adds the network once more as the model `name`, divided as `division` says; edges know it when they start.
+    ///
+    /// # Errors
+    /// When `owner-keygen` fails.
+    pub fn add(&self, name: &str, division: &[&str]) -> Result<()> {
+        let file = self.onnx.to_string_lossy();
+        let words = [&["--name", name, "--onnx", &file], division].concat();
+        self.deployment.keygen("add-model", &words)?;
+        self.deployment.keygen("add-device", &["--name", DEVICE, "--model", name]).map(drop)
     }
 
     /// What the owner has made.

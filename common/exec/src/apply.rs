@@ -36,7 +36,9 @@ pub(crate) fn apply_into(op: &Op, inputs: &[View<'_>], out_shape: &[u32], out: &
     let refused = |reason: String| ExecError::of(op, reason);
     match op {
         Op::Linear(_) => return Err(refused("a linear layer is not computed by the executor".into())),
-        Op::Conv(o) => conv::conv(x, inputs[1], bias, o, out).map_err(refused)?,
+        Op::Conv(o) => {
+            conv::Ready::new(o, x.shape, inputs[1], bias).map_err(refused)?.apply(x.data, out, &mut Vec::new())
+        }
         Op::ConvTranspose(o) => conv::conv_transpose(x, inputs[1], bias, o, out).map_err(refused)?,
         Op::Dense(_) => weighted::dense(x.data, inputs[1], bias, out),
         Op::MatMul(_) => weighted::matmul(x, inputs[1], out_shape, out),

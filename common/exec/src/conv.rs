@@ -1,12 +1,11 @@
-//! Convolutions that stay on the device (depthwise ones above all), row by row.
+//! Convolutions that stay on the device, and how windows read rows.
 
-use std::borrow::Cow;
-
+use twinmask_kernels::FloatConv;
+use twinmask_layer::Geometry;
 use twinmask_model::dims::image;
-use twinmask_model::ops::{Conv, ConvTranspose, Window, pool_size};
+use twinmask_model::ops::{Conv, ConvTranspose, Unary, Window};
 
 use crate::view::View;
-use crate::weighted::add_rows;
 
 /// Where a tap of a window reads in rows that [`split_phases`] has sorted: output column `o` takes element
 /// `start + o + shift`.
@@ -91,110 +90,37 @@ pub(crate) fn plane(
     }
 }
 
-fn outputs(n: u32, window: &Window, i: usize) -> Option<u32> {
-    pool_size(n, window, i, false)
+/// A convolution whose weights are arranged for this processor.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    layer: FloatConv,
+    clamp: [f32; 2],
 }
 
-/// Convolution of `[1, c, h, w]` by `[c_out, c / groups, kh, kw]`.
-pub(crate) fn conv(x: View<'_>, w: View<'_>, bias: Option<&[f32]>, op: &Conv, out: &mut [f32]) -> Result<(), String> {
-    let (window, groups) = (&op.window, op.groups as usize);
-    let [c, mut h, mut wd] = image(x.shape)?;
-    if *window == (Window { kernel: [1; 2], stride: [1; 2], pad: [0; 4], dilation: window.dilation }) {
-        (h, wd) = (1, h * wd);
+impl Ready {
+    /// Of weights `[c_out, c / groups, kh, kw]` for inputs of shape `x`.
+    ///
+    /// # Errors
+    /// What makes the layer impossible.
+    pub(crate) fn new(op: &Conv, x: &[u32], w: View<'_>, bias: Option<&[f32]>) -> Result<Self, String> {
+        let conv = op.layer(x, w.shape).ok_or("its input is no image")?;
+        Geometry::Conv(conv).validate().map_err(|e| e.to_string())?;
+        Ok(Self { layer: FloatConv::new(&conv, w.data, bias), clamp: [f32::NEG_INFINITY, f32::INFINITY] })
     }
-    let c_out = w.shape[0] as usize;
-    let (oh, ow) = plane(outputs(h, window, 0), outputs(wd, window, 1), c_out, out)?;
-    let (h, wd, per_in, per_out) = (h as usize, wd as usize, c as usize / groups, c_out / groups);
-    let rows = sorted_rows(x.data, wd, window.stride[1] as usize);
-    let taps = taps(window, wd, ow);
-    let mut scratch = Scratch::default();
-    for g in 0..groups {
-        let job = Group {
-            rows: &rows[g * per_in * h * wd..][..per_in * h * wd],
-            weights: &w.data[g * per_out * per_in * taps.len() * window.kernel[0] as usize..],
-            bias: bias.map(|b| &b[g * per_out..]),
-            channels: per_in,
-            height: h,
-            width: wd,
-            window,
-            taps: &taps,
+
+    /// Followed by `f`, if that is something that can be done on the way.
+    pub(crate) fn followed_by(&mut self, f: Unary) -> bool {
+        self.clamp = match f {
+            Unary::Relu => [0.0, f32::INFINITY],
+            Unary::Clip { min, max } => [min, max],
+            _ => return false,
         };
-        let out = &mut out[g * per_out * oh * ow..][..per_out * oh * ow];
-        for oy in 0..oh {
-            job.output_row(oy, ow, oh * ow, &mut scratch, out);
-        }
+        true
     }
-    Ok(())
-}
 
-fn sorted_rows(x: &[f32], width: usize, stride: usize) -> Cow<'_, [f32]> {
-    if stride == 1 {
-        return Cow::Borrowed(x);
-    }
-    let mut sorted = vec![0.0; x.len()];
-    for (row, out) in x.chunks_exact(width).zip(sorted.chunks_exact_mut(width)) {
-        split_phases(row, stride, out);
-    }
-    Cow::Owned(sorted)
-}
-
-/// One channel group of a convolution.
-struct Group<'a> {
-    rows: &'a [f32],
-    weights: &'a [f32],
-    bias: Option<&'a [f32]>,
-    channels: usize,
-    height: usize,
-    width: usize,
-    window: &'a Window,
-    taps: &'a [Tap],
-}
-
-/// What an output row reads, gathered anew for each row in buffers that stay: depthwise layers have many short rows.
-#[derive(Default)]
-struct Scratch<'a> {
-    /// Kernel rows inside the input, with the input row of each channel: (index of the kernel row, input row).
-    lines: Vec<(usize, &'a [f32])>,
-    /// For each tap of each line, what the middle columns take.
-    runs: Vec<&'a [f32]>,
-    /// The weights of `runs`, for one output channel.
-    weights: Vec<f32>,
-}
-
-impl<'a> Group<'a> {
-    /// Output row `oy` of every plane (`area` elements each) of `out`.
-    fn output_row(&self, oy: usize, columns: usize, area: usize, scratch: &mut Scratch<'a>, out: &mut [f32]) {
-        // Columns that every tap reaches are computed run by run, the few at the edges tap by tap.
-        let hi = self.taps.iter().map(|t| t.hi).min().unwrap_or(0);
-        let lo = self.taps.iter().map(|t| t.lo).max().unwrap_or(0).min(hi);
-        let kh = self.window.kernel[0] as usize;
-        scratch.lines.clear();
-        for c in 0..self.channels {
-            let kept = (0..kh).filter_map(|k| input_row(self.window, self.height, oy, k).map(|y| (k, y)));
-            scratch.lines.extend(
-                kept.map(|(k, y)| (c * kh + k, &self.rows[(c * self.height + y) * self.width..][..self.width])),
-            );
-        }
-        scratch.runs.clear();
-        scratch.runs.extend(scratch.lines.iter().flat_map(|(_, row)| self.taps.iter().map(|t| t.of(row, lo, hi))));
-        for (o, out) in out.chunks_exact_mut(area).enumerate() {
-            let out = &mut out[oy * columns..][..columns];
-            let weights = &self.weights[o * self.channels * kh * self.taps.len()..];
-            out.fill(self.bias.map_or(0.0, |b| b[o]));
-            scratch.weights.clear();
-            for (line, row) in &scratch.lines {
-                let w = &weights[line * self.taps.len()..][..self.taps.len()];
-                scratch.weights.extend_from_slice(w);
-                for (tap, &w) in self.taps.iter().zip(w) {
-                    for (from, to) in [(tap.lo, lo.min(tap.hi)), (hi.max(tap.lo), tap.hi)] {
-                        if from < to {
-                            out[from..to].iter_mut().zip(tap.of(row, from, to)).for_each(|(o, &v)| *o += w * v);
-                        }
-                    }
-                }
-            }
-            add_rows(&mut out[lo..hi], &scratch.weights, &scratch.runs);
-        }
+    /// `x` convolved; `scratch` is overwritten.
+    pub(crate) fn apply(&self, x: &[f32], out: &mut [f32], scratch: &mut Vec<f32>) {
+        self.layer.apply(x, out, self.clamp, scratch);
     }
 }
 

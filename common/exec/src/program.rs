@@ -7,6 +7,9 @@ use twinmask_model::ops::{Op, Unary};
 use twinmask_model::rounds::depths;
 use twinmask_model::shapes::{ShapeError, check};
 
+use crate::conv::Ready;
+use crate::view::View;
+
 /// The nodes between two exchanges with the edges.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Segment {
@@ -23,6 +26,16 @@ pub struct Program {
     segments: Vec<Segment>,
     readers: Vec<u32>,
     linear_input: BTreeMap<ValueId, ValueId>,
+    convs: BTreeMap<usize, ReadyNode>,
+}
+
+/// A convolution of constant weights, with what follows it.
+#[derive(Debug)]
+pub(crate) struct ReadyNode {
+    /// The layer.
+    pub(crate) conv: Ready,
+    /// The value that it computes: its own, or that of the activation that alone reads it.
+    pub(crate) output: ValueId,
 }
 
 impl Program {
@@ -54,7 +67,42 @@ impl Program {
         }
         // An output is read once more, by the caller at the end.
         graph.outputs.iter().for_each(|o| readers[o.value as usize] += 1);
-        Ok(Self { graph, segments, readers, linear_input })
+        let mut program = Self { graph, segments, readers, linear_input, convs: BTreeMap::new() };
+        program.ready_convs();
+        Ok(program)
+    }
+
+    /// Arranges the weights of convolutions, and lets them compute activations that alone read them.
+    fn ready_convs(&mut self) {
+        let Self { graph, readers, .. } = self;
+        let mut arranged = vec![0u32; graph.values.len()];
+        for (i, node) in graph.nodes.iter().enumerate() {
+            let Op::Conv(op) = &node.op else { continue };
+            let constant = |x: &ValueId| graph.constants.get(x).map(|data| View::new(graph.shape(*x), data));
+            let Some(operands) = node.inputs[1..].iter().map(constant).collect::<Option<Vec<_>>>() else { continue };
+            let bias = operands.get(1).map(|b| b.data);
+            if let Ok(conv) = Ready::new(op, graph.shape(node.inputs[0]), operands[0], bias) {
+                node.inputs[1..].iter().for_each(|&x| arranged[x as usize] += 1);
+                self.convs.insert(i, ReadyNode { conv, output: node.output });
+            }
+        }
+        // What was arranged is not read any more.
+        graph.constants.retain(|&x, _| arranged[x as usize] == 0 || arranged[x as usize] < readers[x as usize]);
+        let makers: BTreeMap<ValueId, usize> = self.convs.iter().map(|(&i, own)| (own.output, i)).collect();
+        for segment in &mut self.segments {
+            segment.local.retain(|&i| {
+                let node = &graph.nodes[i];
+                let alone = node.inputs.first().filter(|&&x| readers[x as usize] == 1).and_then(|x| makers.get(x));
+                let own = alone.and_then(|maker| self.convs.get_mut(maker));
+                if let (Op::Unary(f), Some(own)) = (&node.op, own)
+                    && own.conv.followed_by(*f)
+                {
+                    own.output = node.output;
+                    return false;
+                }
+                true
+            });
+        }
     }
 
     /// Leaves out every ReLU that alone reads a linear node's output: whoever puts in that node's answer computes it on
@@ -80,7 +128,7 @@ impl Program {
         (self, outputs)
     }
 
-    /// The graph.
+    /// The graph, without the constants that only convolutions read.
     #[must_use]
     pub fn graph(&self) -> &Graph {
         &self.graph
@@ -90,6 +138,11 @@ impl Program {
     #[must_use]
     pub fn segments(&self) -> &[Segment] {
         &self.segments
+    }
+
+    /// The convolution that node `i` is, if its weights are arranged.
+    pub(crate) fn ready(&self, i: usize) -> Option<&ReadyNode> {
+        self.convs.get(&i)
     }
 
     /// How often each value is read, the graph's outputs once by the caller.

@@ -1,5 +1,6 @@
 //! The tensors of one inference.
 
+use std::mem::take;
 use std::sync::Arc;
 
 use twinmask_model::graph::{Element, MAX_INTEGER, Node, Port, ValueId};
@@ -8,7 +9,7 @@ use twinmask_model::ops::Op;
 use crate::apply::apply_into;
 use crate::elementwise;
 use crate::error::ExecError;
-use crate::program::Program;
+use crate::program::{Program, ReadyNode};
 use crate::view::View;
 
 /// Buffers kept for later tensors.
@@ -39,6 +40,8 @@ pub struct Values {
     slots: Vec<Option<Vec<f32>>>,
     unread: Vec<u32>,
     spare: Vec<Vec<f32>>,
+    /// For convolutions.
+    scratch: Vec<f32>,
 }
 
 impl Values {
@@ -46,7 +49,7 @@ impl Values {
     #[must_use]
     pub fn new(program: Arc<Program>) -> Self {
         let slots = vec![None; program.graph().values.len()];
-        Self { unread: program.readers().to_vec(), program, slots, spare: Vec::new() }
+        Self { unread: program.readers().to_vec(), program, slots, spare: Vec::new(), scratch: Vec::new() }
     }
 
     /// The program that fills these slots.
@@ -150,10 +153,24 @@ impl Values {
         let mut first = Ok(());
         for &i in &program.segments()[r].local {
             let node = &program.graph().nodes[i];
+            if let Some(ready) = program.ready(i) {
+                self.convolve(node, ready).map_err(|e| e.at(&node.name))?;
+                continue;
+            }
             let picked = self.run(node).map_err(|e| e.at(&node.name))?;
             first = first.and(picked.map_err(|e| e.at(&node.name)));
         }
         first
+    }
+
+    fn convolve(&mut self, node: &Node, ready: &ReadyNode) -> Result<(), ExecError> {
+        let (mut out, mut scratch) =
+            (self.buffer(self.program.graph().value(node.output).len()), take(&mut self.scratch));
+        ready.conv.apply(self.get(node.inputs[0])?, &mut out, &mut scratch);
+        self.scratch = scratch;
+        self.put(ready.output, out);
+        node.inputs.iter().for_each(|&x| self.served(x));
+        Ok(())
     }
 
     /// Runs a node. The inner error is that of an index, which leaves a result behind.

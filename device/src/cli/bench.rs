@@ -15,6 +15,7 @@ use crate::device::Device;
 use crate::error::DeviceError;
 use crate::inference::Inference;
 use crate::input::Input;
+use crate::mode::Mode;
 use crate::model::Model;
 use crate::session::{Session, Usage};
 
@@ -118,11 +119,13 @@ pub(crate) async fn run(settings: Settings, args: BenchArgs) -> Result<()> {
 
 async fn measure(check: &str, args: &BenchArgs, device: &Device) -> Result<BenchReport> {
     let model = device.model();
-    let session = device.session().await?.expect("a device with edges has a session");
-    let lanes = args.concurrency.min(u32::from(session.max_in_flight())).min(args.runs);
+    let session = device.session().await?;
+    let most = session.as_ref().map_or(1, |s| u32::from(s.max_in_flight()));
+    let lanes = args.concurrency.min(most).min(args.runs);
     let input = random_input(model, args.seed);
     lane(device.clone(), input.clone(), args.warmup).await?;
-    let before = session.usage();
+    let usage = || session.as_ref().map_or_else(Usage::default, Session::usage);
+    let before = usage();
     let cpu = cpu_time();
     let mut tasks = tokio::task::JoinSet::new();
     for i in 0..lanes {
@@ -134,14 +137,14 @@ async fn measure(check: &str, args: &BenchArgs, device: &Device) -> Result<Bench
         runs.extend(done??);
     }
     let cpu_total = cpu_time().saturating_sub(cpu);
-    Ok(report(check, args, model, (&session, lanes), session.usage() - before, cpu_total, &runs))
+    Ok(report(check, args, model, (session.as_ref(), lanes), usage() - before, cpu_total, &runs))
 }
 
 fn report(
     check: &str,
     args: &BenchArgs,
     model: &Model,
-    (session, lanes): (&Session, u32),
+    (session, lanes): (Option<&Session>, u32),
     usage: Usage,
     cpu_total: Duration,
     runs: &[Run],
@@ -156,9 +159,9 @@ fn report(
     };
     BenchReport {
         model: model.name().to_owned(),
-        mode: session.mode().to_string(),
+        mode: session.map_or(Mode::Local, Session::mode).to_string(),
         fallbacks: runs.iter().map(|r| r.inference.fallbacks).sum(),
-        kernel: session.kernels().0.to_owned(),
+        kernel: session.map_or_else(String::new, |s| s.kernels().0.to_owned()),
         ring: model.bundle().profile.to_string(),
         integrity: check.to_owned(),
         runs: args.runs,

@@ -191,10 +191,10 @@ impl Settings {
     pub fn builder_for(&self, local: bool) -> Result<Builder, DeviceError> {
         // An address that is missing is told before a folder that is no good.
         let builder = self.builder_in(self.dir.as_deref().unwrap_or(Path::new("")))?;
-        if !local {
-            builder.addresses()?;
-        }
         if self.dir.is_none() {
+            if !local {
+                builder.addresses()?;
+            }
             return Err(SettingError::NoFolder.into());
         }
         Ok(if local { builder.mode(Mode::Local) } else { builder })

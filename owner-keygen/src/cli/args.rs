@@ -77,7 +77,7 @@ pub(super) enum Command {
     },
     /// Write a network of a known architecture with seeded random weights.
     Zoo {
-        /// alexnet, alexnet227, facenet-nn1, facenet-irv1, resnet50, vgg16 or lenet.
+        /// alexnet, alexnet227, facenet-nn1, facenet-irv1, resnet50, mobilenet-v2, vgg16 or lenet.
         arch: String,
         /// Seed of the weights.
         #[arg(long, default_value_t = 1)]
@@ -154,9 +154,9 @@ pub(super) struct ImportArgs {
     /// Ring width: compact (24 bits), balanced (28), precise (32), or a number of bits [default: balanced].
     #[arg(long, value_name = "PROFILE", help_heading = DIVISION)]
     ring: Option<Profile>,
-    /// Layers that leave the device: all (except depthwise convolutions), auto (those that pay), or names separated by
-    /// commas [default: all].
-    #[arg(long, value_name = "all|auto|LAYER,..", help_heading = DIVISION)]
+    /// Layers that leave the device: all (except depthwise convolutions), none, auto (those that pay), or names separated
+    /// by commas; the device gets the weights of the others [default: all].
+    #[arg(long, value_name = "all|none|auto|LAYER,..", help_heading = DIVISION)]
     offload: Option<String>,
     /// Size of the input image, where the file leaves it open.
     #[arg(long, value_name = "HxW", value_parser = parse_size, help_heading = DIVISION)]
@@ -191,6 +191,7 @@ impl ImportArgs {
         let offload = match self.offload.as_deref() {
             None => usual.offload,
             Some("all") => Offload::All,
+            Some("none") => Offload::None,
             Some("auto") => Offload::Auto(*costs),
             Some(names) => Offload::Named(names.split(',').map(|n| n.trim().to_owned()).collect()),
         };

@@ -4,14 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use twinmask_codec::{LayerId, RoundId};
-use twinmask_layer::{Conv, Fc, Geometry};
-use twinmask_model::dims::{elements, image};
+use twinmask_layer::{Fc, Geometry};
+use twinmask_model::dims::elements;
 use twinmask_model::graph::{Graph, Node, ValueId};
 use twinmask_model::ops::{Linear, Op};
 use twinmask_model::ring_plan::{FloatWeights, Profile};
 use twinmask_model::rounds::depths;
 
 use super::error::PartitionError;
+use super::search::{self, Predicted};
 use crate::predict::Costs;
 
 /// Which layers leave the device.
@@ -19,10 +20,23 @@ use crate::predict::Costs;
 pub enum Offload {
     /// All constant-weight layers except depthwise convolutions (2-5 MAC per element moved do not pay).
     All,
-    /// Of those the ones that pay on this device and link.
+    /// Of those the ones that pay on this device and link; none, if that is fastest.
     Auto(Costs),
+    /// None: the device runs the network alone.
+    None,
     /// Exactly the layers of these names.
     Named(Vec<String>),
+}
+
+/// What `--offload auto` decides for `graph` with rings of `profile`: the layers that leave the device, and what is
+/// predicted.
+///
+/// # Errors
+/// [`PartitionError`] when there is nothing to cut out.
+pub fn decide(graph: &Graph, profile: Profile, costs: &Costs) -> Result<(Vec<String>, Predicted), PartitionError> {
+    let mut candidates = candidates(graph, &Offload::All)?;
+    let predicted = search::narrow(costs, graph, &mut candidates, profile.bits());
+    Ok((candidates.keys().map(|&i| graph.nodes[i].name.clone()).collect(), predicted))
 }
 
 /// A graph with holes, and what was cut out of it.
@@ -50,14 +64,11 @@ impl Cut {
     /// Cuts out of `graph` what `offload` says; `profile` tells `auto` how wide elements are on the wire.
     ///
     /// # Errors
-    /// [`PartitionError`] when nothing is left to cut out, or a name is no layer's.
+    /// [`PartitionError`] when there is nothing to cut out, or a name is no layer's.
     pub(super) fn new(mut graph: Graph, profile: Profile, offload: &Offload) -> Result<Self, PartitionError> {
         let mut candidates = candidates(&graph, offload)?;
         if let Offload::Auto(costs) = offload {
-            costs.choose(&graph, &mut candidates, profile.bits());
-            if candidates.is_empty() {
-                return Err(PartitionError::NothingPays);
-            }
+            search::narrow(costs, &graph, &mut candidates, profile.bits());
         }
         let layers = punch_holes(&mut graph, &candidates);
         Ok(Self { graph, layers })
@@ -124,6 +135,7 @@ fn candidates(graph: &Graph, offload: &Offload) -> Result<BTreeMap<usize, Geomet
     let known = all.keys().map(named).collect::<Vec<_>>().join(", ");
     match offload {
         Offload::All | Offload::Auto(_) => all.retain(|_, g| !matches!(g, Geometry::Conv(c) if c.is_depthwise())),
+        Offload::None => return Ok(BTreeMap::new()),
         Offload::Named(names) => {
             if let Some(name) = names.iter().find(|n| !all.keys().any(|i| named(i) == n.as_str())) {
                 return Err(PartitionError::UnknownLayer { name: name.clone(), known });
@@ -150,21 +162,7 @@ fn candidates(graph: &Graph, offload: &Offload) -> Result<BTreeMap<usize, Geomet
 fn geometry_of(graph: &Graph, node: &Node) -> Option<Geometry> {
     let x = graph.shape(*node.inputs.first()?);
     match &node.op {
-        Op::Conv(op) => {
-            let ([c_in, h, w], window) = (image(x).ok()?, &op.window);
-            Some(Geometry::Conv(Conv {
-                c_in,
-                h,
-                w,
-                c_out: graph.shape(node.inputs[1])[0],
-                kh: window.kernel[0],
-                kw: window.kernel[1],
-                stride: window.stride,
-                pad: window.pad,
-                dilation: window.dilation,
-                groups: op.groups,
-            }))
-        }
+        Op::Conv(op) => op.layer(x, graph.shape(node.inputs[1])).map(Geometry::Conv),
         Op::Dense(_) => {
             let (&inputs, rows) = x.split_last()?;
             let outputs = graph.shape(node.inputs[1])[0];

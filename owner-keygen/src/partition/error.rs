@@ -11,11 +11,6 @@ pub enum PartitionError {
     /// No constant-weight layer to outsource.
     #[error("the network has no Conv, Gemm or MatMul with constant weights to outsource")]
     Nothing,
-    /// On this device and link every layer is faster locally.
-    #[error(
-        "with this device profile and link no layer gains from outsourcing: run the network on the device itself, or say --offload all"
-    )]
-    NothingPays,
     /// A name given by --offload is no offloadable layer.
     #[error("--offload names '{name}', which is no layer with constant weights; there are: {known}")]
     UnknownLayer {

@@ -14,10 +14,12 @@ mod cut;
 mod error;
 mod layout;
 mod partitioned;
+mod search;
 
-pub use cut::Offload;
+pub use cut::{Offload, decide};
 pub use error::PartitionError;
 pub use partitioned::{Partitioned, partition};
+pub use search::Predicted;
 
 #[cfg(test)]
 mod tests;

@@ -35,12 +35,13 @@ pub(super) struct Conv {
     pub(super) stride: i64,
     pub(super) pad: [i64; 2],
     pub(super) gain: f64,
+    pub(super) groups: i64,
 }
 
 impl Conv {
     /// `from` to `to` channels, square kernel, stride 1, no padding, gain for a ReLU.
     pub(super) fn new(from: i64, to: i64, kernel: i64) -> Self {
-        Self { channels: [from, to], kernel: [kernel; 2], stride: 1, pad: [0; 2], gain: RELU }
+        Self { channels: [from, to], kernel: [kernel; 2], stride: 1, pad: [0; 2], gain: RELU, groups: 1 }
     }
 
     pub(super) fn stride(self, stride: i64) -> Self {
@@ -58,6 +59,11 @@ impl Conv {
 
     pub(super) fn gain(self, gain: f64) -> Self {
         Self { gain, ..self }
+    }
+
+    /// Every channel on its own.
+    pub(super) fn depthwise(self) -> Self {
+        Self { groups: self.channels[0], ..self }
     }
 }
 
@@ -136,10 +142,11 @@ impl Net {
     /// Convolution.
     pub(super) fn conv(&mut self, name: &str, x: &str, c: &Conv) -> String {
         let [from, to] = c.channels;
-        let [w, b] = self.layer(name, vec![to, from, c.kernel[0], c.kernel[1]], c.gain);
+        let [w, b] = self.layer(name, vec![to, from / c.groups, c.kernel[0], c.kernel[1]], c.gain);
         let [t, l] = c.pad;
-        let attributes =
+        let mut attributes =
             vec![ints("kernel_shape", &c.kernel), ints("strides", &[c.stride; 2]), ints("pads", &[t, l, t, l])];
+        attributes.extend((c.groups > 1).then(|| int("group", c.groups)));
         self.simple(name, "Conv", &[x, &w, &b], attributes)
     }
 
@@ -147,6 +154,19 @@ impl Net {
     pub(super) fn conv_relu(&mut self, name: &str, x: &str, c: &Conv) -> String {
         let y = self.conv(name, x, c);
         self.relu(&format!("{name}.relu"), &y)
+    }
+
+    /// The bounds of [`conv_relu6`](Self::conv_relu6), once before the first.
+    pub(super) fn six(&mut self) {
+        for (name, bound) in [("zero", 0.0), ("six", 6.0)] {
+            self.simple(name, "Constant", &[], vec![float("value_float", bound)]);
+        }
+    }
+
+    /// Convolution and ReLU6.
+    pub(super) fn conv_relu6(&mut self, name: &str, x: &str, c: &Conv) -> String {
+        let y = self.conv(name, x, c);
+        self.simple(&format!("{name}.relu6"), "Clip", &[&y, "zero", "six"], vec![])
     }
 
     /// Fully connected layer.

@@ -7,6 +7,7 @@ mod alexnet;
 mod builder;
 mod facenet;
 mod inception;
+mod mobilenet;
 mod resnet;
 mod weights;
 
@@ -28,6 +29,8 @@ pub enum Arch {
     FacenetIrv1,
     /// ResNet-50 v1.5 as in torchvision, BatchNormalization folded: 3x224x224, 4,089 MMAC.
     ResNet50,
+    /// MobileNetV2 as in torchvision, BatchNormalization folded: 3x224x224, 301 MMAC.
+    MobileNetV2,
     /// VGG-16 as in torchvision: 3x224x224, 138 M parameters, 15.5 GMAC.
     Vgg16,
     /// LeNet as shipped with Caffe: 1x28x28, 2.3 MMAC.
@@ -35,8 +38,16 @@ pub enum Arch {
 }
 
 /// All architectures.
-pub const ARCHS: [Arch; 7] =
-    [Arch::AlexNet, Arch::AlexNet227, Arch::FacenetNn1, Arch::FacenetIrv1, Arch::ResNet50, Arch::Vgg16, Arch::LeNet];
+pub const ARCHS: [Arch; 8] = [
+    Arch::AlexNet,
+    Arch::AlexNet227,
+    Arch::FacenetNn1,
+    Arch::FacenetIrv1,
+    Arch::ResNet50,
+    Arch::MobileNetV2,
+    Arch::Vgg16,
+    Arch::LeNet,
+];
 
 /// A zoo model cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +82,7 @@ impl Arch {
             Self::FacenetNn1 => "facenet-nn1",
             Self::FacenetIrv1 => "facenet-irv1",
             Self::ResNet50 => "resnet50",
+            Self::MobileNetV2 => "mobilenet-v2",
             Self::Vgg16 => "vgg16",
             Self::LeNet => "lenet",
         }
@@ -83,6 +95,7 @@ impl Arch {
             Self::FacenetNn1 => facenet::nn1(),
             Self::FacenetIrv1 => inception::irv1(),
             Self::ResNet50 => resnet::resnet50(),
+            Self::MobileNetV2 => mobilenet::v2(),
             Self::Vgg16 => alexnet::vgg16(),
             Self::LeNet => alexnet::lenet(),
         }

@@ -39,12 +39,13 @@ fn size(g: &Graph) -> Size {
 }
 
 /// Architecture, layers, up, down, million MACs, parameters.
-const SIZES: [(Arch, usize, usize, usize, usize, usize); 7] = [
+const SIZES: [(Arch, usize, usize, usize, usize, usize); 8] = [
     (Arch::AlexNet, 8, 355_200, 494_184, 714, 61_100_840),
     (Arch::AlexNet227, 8, 415_035, 659_272, 1135, 62_378_344),
     (Arch::FacenetNn1, 14, 1_205_424, 2_343_040, 1606, 140_025_664),
     (Arch::FacenetIrv1, 133, 2_919_360, 3_120_000, 1418, 23_467_824),
     (Arch::ResNet50, 54, 9_058_816, 11_114_984, 4089, 25_530_472),
+    (Arch::MobileNetV2, 53, 6_767_200, 6_679_112, 301, 3_487_816),
     (Arch::Vgg16, 16, 9_115_136, 13_556_712, 15_470, 138_357_544),
     (Arch::LeNet, 4, 4_964, 15_230, 2, 431_080),
 ];

@@ -82,6 +82,28 @@ pub struct Conv {
     pub groups: u32,
 }
 
+impl Conv {
+    /// The layer that this is of an input of shape `x` with weights of shape `w`; `None` where `x` is no image.
+    #[must_use]
+    pub fn layer(&self, x: &[u32], w: &[u32]) -> Option<twinmask_layer::Conv> {
+        let ([c_in, h, width], window) = (image(x).ok()?, &self.window);
+        let [kh, kw] = window.kernel;
+        let Window { stride, pad, dilation, .. } = *window;
+        Some(twinmask_layer::Conv {
+            c_in,
+            h,
+            w: width,
+            c_out: w[0],
+            kh,
+            kw,
+            stride,
+            pad,
+            dilation,
+            groups: self.groups,
+        })
+    }
+}
+
 impl Operator for Conv {
     fn name(&self) -> &'static str {
         "Conv"

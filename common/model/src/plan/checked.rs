@@ -91,7 +91,7 @@ pub struct Plan {
 
 impl Plan {
     /// Checks everything that the protocol relies on: geometries, ring widths, bounds, every layer in one group and
-    /// every group in one round.
+    /// every group in one round. A plan without rounds is that of a device which keeps everything.
     ///
     /// # Errors
     /// [`PlanError`] naming the first inconsistency.
@@ -299,8 +299,8 @@ mod tests {
     fn contradictions_are_refused() {
         type Mutation = fn(&mut PlanParts);
         let mutations: [(Mutation, &str); 13] = [
-            (|p| p.layers.clear(), "0 layers; 1 to 4096 are possible"),
-            (|p| p.layers = vec![p.layers[0].clone(); 4097], "4097 layers; 1 to 4096 are possible"),
+            (|p| p.layers.clear(), "group 0: a layer does not belong to it"),
+            (|p| p.layers = vec![p.layers[0].clone(); 4097], "4097 layers; 4096 are possible"),
             (|p| p.layers[0].geometry = Geometry::Fc(Fc { rows: 0, inputs: 5, outputs: 7 }), "layer fc0: "),
             (|p| p.groups[0].len = 6, "group 0: a layer does not belong to it"),
             (|p| p.groups[0].k = 1, "group 0: ring width or activation bits out of range"),
@@ -358,6 +358,12 @@ mod tests {
             let words = format!("most of them for layer {largest}: keep that layer on the device");
             assert!(error.starts_with("round 0 moves 10") && error.contains(&words), "{error}");
         }
+    }
+
+    #[test]
+    fn a_device_may_keep_everything() {
+        let plan = Plan::new(PlanParts { layers: vec![], groups: vec![], rounds: vec![] }).expect("no rounds");
+        assert_eq!((plan.round_ids().len(), plan.elements(), plan.macs()), (0, (0, 0), 0));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use twinmask_layer::GeometryError;
 #[non_exhaustive]
 pub enum PlanError {
     /// No layer, or too many of them.
-    #[error("inconsistent plan: {count} layers; 1 to {most} are possible")]
+    #[error("inconsistent plan: {count} layers; {most} are possible")]
     Layers {
         /// How many there are.
         count: usize,

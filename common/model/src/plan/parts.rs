@@ -55,7 +55,7 @@ impl PlanParts {
     /// Checks everything that the protocol relies on: geometries, ring widths, bounds, every layer in one group and
     /// every group in one round.
     pub(super) fn check(&self) -> Result<(), PlanError> {
-        if self.layers.is_empty() || self.layers.len() > MAX_LAYERS {
+        if self.layers.len() > MAX_LAYERS {
             return Err(PlanError::Layers { count: self.layers.len(), most: MAX_LAYERS });
         }
         for (i, layer) in self.layers.iter().enumerate() {

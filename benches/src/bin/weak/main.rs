@@ -1,9 +1,12 @@
 //! How slow a device must be for outsourcing to win: the device and local onnxruntime under the same CPU quota, per
 //! link.
 
+mod autos;
+
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use autos::{Autos, DECISION_COLUMNS};
 use clap::Parser;
 use serde::Serialize;
 use serde_json::Value;
@@ -30,14 +33,20 @@ const SETTINGS: [(&str, &str, &str, &str, &str); 3] = [
 const NOTICEABLE_PERCENT: f64 = 10.0;
 /// Name of local execution.
 const LOCAL: &str = "local, onnxruntime f32";
+/// Name of the device's own local execution.
+const NONE: &str = "none leaves the device";
+/// Name of the plan that `--offload auto` makes for device, speed and link, run as the last but one of [`SETTINGS`].
+const AUTO: &str = "auto";
 /// The paper's figures for AlexNet: times faster, and percent of energy saved.
 const PAPER: (f64, f64) = (40.6, 96.2);
+/// The setting of [`SETTINGS`] whose plan `auto` varies.
+const ALL: usize = 1;
 
 #[derive(Parser)]
 #[command(about = "The device speed below which outsourcing wins")]
 struct Args {
     /// Networks, separated by commas.
-    #[arg(long, value_delimiter = ',', default_value = "alexnet227,facenet-irv1")]
+    #[arg(long, value_delimiter = ',', default_value = "alexnet227,alexnet,facenet-irv1,resnet50,mobilenet-v2")]
     networks: Vec<String>,
     /// Links, separated by commas: 40m, 100m, 1g.
     #[arg(long, value_delimiter = ',', default_value = "40m,100m,1g")]
@@ -100,7 +109,10 @@ fn main() -> Result<()> {
     let limiter = Limiter::find();
     report.text(format!(
         "Device and local onnxruntime (f32, one thread) each have the same share of one processor, by {}; the edges have all of \
-         theirs. Speed 1 is one core of this machine. Medians of n inferences, taken in turns.",
+         theirs. Speed 1 is one core of this machine. Medians of n inferences, taken in turns. `auto` is `--offload auto` in \
+         the setting of `relay, balanced, Freivalds`: for the profile that `device doctor --calibrate` wrote at speed 1 on \
+         the fastest link, with rates divided by the speed, and for the link. Where it decides as `all` or `none` would, its \
+         row is that one's; held against the better of local, none and all of the same setting.",
         limiter.describe(),
     ));
     report.text(energy::statement());
@@ -115,11 +127,14 @@ fn main() -> Result<()> {
             continue;
         };
         let site = Site::new(name, &onnx)?;
+        site.add("none", &["--offload", "none"])?;
+        let autos = Autos::new(&site, &topology, &links, &args)?;
+        report.table(&format!("{name}: what `auto` decides, and predicts"), &DECISION_COLUMNS, &autos.cells());
         let mut of_network = Vec::new();
         for link in links.iter().copied() {
             eprintln!("{name}: {}", link.title());
             let running = site.start(&topology, link, args.threads, false)?;
-            let own = measure(&args, &limiter, &site, &running, link, &mut time)?;
+            let own = measure(&args, &limiter, &site, &running, (link, &autos), &mut time)?;
             verdicts.extend(SETTINGS.iter().map(|s| judge(&own, name, link, s.0)));
             report.table(&format!("{name}, {}", link.title()), &COLUMNS, &rows(&own));
             of_network.extend(own);
@@ -167,18 +182,28 @@ fn measure(
     limiter: &Limiter,
     site: &Site,
     running: &Running<'_>,
-    link: &Link,
+    (link, autos): (&Link, &Autos),
     time: &mut Time,
 ) -> Result<Vec<Point>> {
-    let mut runners = vec![(LOCAL, onnxruntime(&site.onnx, 1)?)];
-    for (name, mode, profile, integrity, drop) in SETTINGS {
+    let start = |(name, mode, model, integrity, drop): (&str, &str, &str, &str, &str)| {
         let mut command = site.device(running, "device-serve")?;
-        command.args(["--model", profile, "--mode", mode, "--integrity", integrity, "--drop-bits", drop]);
+        command.args(["--model", model, "--mode", mode, "--integrity", integrity, "--drop-bits", drop]);
         command.args(["--network", link.preset, "--timeout-s", "600", "--warmup", "2"]);
-        runners.push((name, Runner::start(&mut command).with_context(|| name.to_owned())?));
+        Runner::start(&mut command).with_context(|| name.to_owned())
+    };
+    let (_, mode, _, integrity, dropped) = SETTINGS[ALL];
+    let mut runners = vec![(LOCAL, onnxruntime(&site.onnx, 1)?)];
+    for setting in SETTINGS {
+        runners.push((setting.0, start(setting)?));
     }
+    runners.push((NONE, start((NONE, mode, "none", integrity, dropped))?));
     let mut points = Vec::new();
     for &percent in &args.speeds {
+        let decided = autos.at(link, percent);
+        runners.truncate(SETTINGS.len() + 2);
+        if decided.is_mixed() {
+            runners.push((AUTO, start((AUTO, mode, &decided.model, integrity, dropped))?));
+        }
         let held = runners.iter().map(|(_, r)| limiter.apply(r.id(), percent)).collect::<Result<Vec<Limited>>>()?;
         let mut answers: Vec<Vec<Value>> = vec![Vec::new(); runners.len()];
         let end = time.next();
@@ -200,6 +225,11 @@ fn measure(
         for ((name, _), answers) in runners.iter().zip(&answers) {
             points.push(point(site, link, name, percent / 100.0, answers));
         }
+        if !decided.is_mixed() {
+            let same = if decided.model == "none" { NONE } else { SETTINGS[ALL].0 };
+            let same = points.iter().rev().find(|p| p.scheme == same).cloned();
+            points.extend(same.map(|p| Point { scheme: AUTO.to_owned(), ..p }));
+        }
     }
     Ok(points)
 }
@@ -210,13 +240,13 @@ fn point(site: &Site, link: &Link, scheme: &str, speed: f64, answers: &[Value]) 
     };
     let (ms, cpu_ms) = (of("/ms"), of("/cpu_ms"));
     let up = of("/bytes/edge_a/up") + of("/bytes/edge_b/up");
-    let radio = (scheme != LOCAL).then_some((link, up));
+    let radio = (up > 0.0).then_some((link, up));
     let energy = energy::estimate(ms / 1e3, cpu_ms / 1e3, speed, radio);
     let n = answers.len();
     Point { network: site.name.clone(), link: link.name, scheme: scheme.to_owned(), speed, n, ms, cpu_ms, energy }
 }
 
-const COLUMNS: [&str; 8] = [
+const COLUMNS: [&str; 9] = [
     "speed",
     "scheme",
     "n",
@@ -225,10 +255,15 @@ const COLUMNS: [&str; 8] = [
     "energy J active",
     "energy J board",
     "local latency / this",
+    "auto / better of local, none and all",
 ];
 
 fn rows(points: &[Point]) -> Vec<Vec<String>> {
-    let local = |speed: f64| points.iter().find(|p| p.scheme == LOCAL && p.speed == speed).map_or(0.0, |p| p.ms);
+    let ms = |speed: f64, scheme: &str| points.iter().find(|p| p.scheme == scheme && p.speed == speed).map(|p| p.ms);
+    let local = |speed: f64| ms(speed, LOCAL).unwrap_or(0.0);
+    let best = |speed: f64| {
+        [LOCAL, NONE, SETTINGS[ALL].0].into_iter().filter_map(|s| ms(speed, s)).fold(f64::INFINITY, f64::min)
+    };
     let row = |p: &Point| {
         let energy = [p.energy.active_j, p.energy.board_j].map(number);
         let [active, board] = energy;
@@ -241,6 +276,7 @@ fn rows(points: &[Point]) -> Vec<Vec<String>> {
             active,
             board,
             number(local(p.speed) / p.ms),
+            if p.scheme == AUTO { number(p.ms / best(p.speed)) } else { "-".to_owned() },
         ]
     };
     points.iter().map(row).collect()
@@ -296,7 +332,11 @@ fn draw(report: &mut Report, network: &str, points: &[Point]) -> Result<()> {
         let mut series: Vec<Series> = Vec::new();
         for p in points {
             // Local execution is the same on every link; one curve of it is enough.
-            let title = if p.scheme == LOCAL { LOCAL.to_owned() } else { format!("{}, {}", p.link, p.scheme) };
+            let title = if [LOCAL, NONE].contains(&p.scheme.as_str()) {
+                p.scheme.clone()
+            } else {
+                format!("{}, {}", p.link, p.scheme)
+            };
             let curve = match series.iter().position(|s| s.name == title) {
                 Some(at) => &mut series[at],
                 None => {
