@@ -39,7 +39,7 @@ pub(crate) fn prepare<M: Micro>(
 ) -> Option<Arc<dyn Linear>> {
     check(geometry, weights, k);
     let Geometry::Conv(conv) = *geometry else { return None };
-    let layer = Layer { micro, geometry, conv, weights, k };
+    let layer = Layer { micro, conv, weights, k };
     match (conv.kh, conv.kw) {
         _ if conv.stride != [1, 1] || conv.dilation != [1, 1] || conv.groups != 1 => None,
         (3, 3) if small => layer.by::<F2x3, true, true>(names[1]),
@@ -56,7 +56,6 @@ pub(crate) fn prepare<M: Micro>(
 /// What is to be prepared.
 struct Layer<'a, M> {
     micro: M,
-    geometry: &'a Geometry,
     conv: Conv,
     weights: &'a [i16],
     k: u32,
@@ -98,27 +97,32 @@ impl<M: Micro, S: Scheme, const V: bool, const H: bool> Winograd<M, S, V, H> {
 
     /// Transforms the weights of a layer.
     fn prepare(name: &'static str, layer: Layer<'_, M>) -> Arc<dyn Linear> {
-        let Layer { micro, geometry, conv, weights, .. } = layer;
+        let Layer { micro, conv, weights, .. } = layer;
         let channels = (conv.c_in as usize).next_multiple_of(WIDE * digits::<M>());
+        Arc::new(Self::new(micro, name, conv, Points::new(&conv, weights, channels), channels))
+    }
+
+    /// Applies the transformed weights `points` in the shape `conv`.
+    fn new(micro: M, name: &'static str, conv: Conv, points: Points<M, S, V, H>, channels: usize) -> Self {
         let [height, width] = [conv.out_h() as usize, conv.out_w() as usize];
         let tiles = [height.div_ceil(Self::M[0]), width.div_ceil(Self::M[1])];
         let fits = POINT_BYTES / (ELEMENT * channels);
         // Neighbouring pixels are written together: not to the same few sets of the first-level cache.
         let apart = if (channels * ELEMENT).is_multiple_of(1024) { LINE } else { 0 };
         let pixel_bytes = channels * ELEMENT + apart;
-        Arc::new(Self {
+        Self {
             micro,
             name,
-            geometry: *geometry,
+            geometry: Geometry::Conv(conv),
             conv,
-            points: Points::new(&conv, weights, channels),
+            points,
             channels,
             tiles,
             at_a_time: fits.clamp(TILES.0, TILES.1).min(tiles[0] * tiles[1]).max(MAX_PIXELS),
             pixel_bytes,
             row_bytes: (tiles[1] * Self::M[1] + Self::R[1] - 1) * pixel_bytes,
             runs: Runs::one(channels * M::ELEMENT / 4),
-        })
+        }
     }
 
     /// Bytes of one plane of a transformed tile, and from one point's tiles to the next point's, moved apart by a line.
@@ -235,6 +239,10 @@ impl<M: Micro, S: Scheme, const V: bool, const H: bool> Linear for Winograd<M, S
 
     fn spare_memory(&self) -> usize {
         self.points.bytes()
+    }
+
+    fn of_rows(&self, part: Conv) -> Arc<dyn Linear> {
+        Arc::new(Self::new(self.micro, self.name, part, self.points.clone(), self.channels))
     }
 
     fn load(&self, xs: &[&[u32]], input: &mut Input) {

@@ -23,6 +23,14 @@ pub(crate) struct Points<M: Micro, S: Scheme, const V: bool, const H: bool> {
     scheme: PhantomData<S>,
 }
 
+/// Shares them.
+impl<M: Micro, S: Scheme, const V: bool, const H: bool> Clone for Points<M, S, V, H> {
+    fn clone(&self) -> Self {
+        let (low, high, wide) = (self.low.clone(), self.high.clone(), self.wide.clone());
+        Self { low, high, wide, ..*self }
+    }
+}
+
 impl<M: Micro, S: Scheme, const V: bool, const H: bool> Points<M, S, V, H> {
     /// Transforms `weights`, `[c_out, c_in, kh, kw]`. `channels` is `c_in` filled up with zeros.
     pub(crate) fn new(conv: &Conv, weights: &[i16], channels: usize) -> Self {
