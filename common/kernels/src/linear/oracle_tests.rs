@@ -111,11 +111,8 @@ fn rows_of_convolutions() {
         for case in 0..120u32 {
             let Geometry::Conv(conv) = rng.conv() else { continue };
             // Also shapes of which transforms are made.
-            let conv = if case.is_multiple_of(2) {
-                Conv { stride: [1; 2], dilation: [1; 2], groups: 1, ..conv }
-            } else {
-                conv
-            };
+            let plain = Conv { kh: 3, kw: 3, stride: [1; 2], dilation: [1; 2], groups: 1, ..conv };
+            let conv = if case.is_multiple_of(2) { plain } else { conv };
             let (geometry, k) = (Geometry::Conv(conv), 2 + case % 31);
             if geometry.validate().is_err() {
                 continue;
