@@ -58,6 +58,14 @@ impl Order {
         rows.start * row..rows.end * row
     }
 
+    /// Places of the stripe that `place` is in; none behind the last.
+    #[must_use]
+    pub fn stripe_at(&self, place: usize) -> Range<usize> {
+        let row = self.channels * self.width;
+        let j = self.ends.partition_point(|end| end * row <= place);
+        if j < self.ends.len() { self.stripe(j) } else { place..place }
+    }
+
     /// Which indices are at these `places`, in runs of neighbours. The runs of all places hold every index once.
     pub fn runs(&self, mut places: Range<usize>) -> impl Iterator<Item = Range<usize>> + '_ {
         let row = self.channels * self.width;
@@ -124,6 +132,9 @@ mod tests {
             let stripes = (0..order.count()).flat_map(|j| order.gather(j, &tensor)).flatten().copied();
             assert_eq!(stripes.collect::<Vec<_>>(), expected);
             assert_eq!(order.stripe(order.count() - 1).end, expected.len());
+            let found = |place: usize| (0..order.count()).map(|j| order.stripe(j)).find(|s| s.contains(&place));
+            assert!((0..expected.len()).all(|place| found(place) == Some(order.stripe_at(place))));
+            assert!(order.stripe_at(expected.len()).is_empty());
         }
         assert_eq!(Order::whole(9).runs(2..9).collect::<Vec<_>>(), [2..9]);
     }
