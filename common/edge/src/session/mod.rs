@@ -4,6 +4,7 @@ pub(crate) mod connection;
 pub(crate) mod inference;
 pub(crate) mod opening;
 pub(crate) mod state;
+mod stripes;
 
 #[cfg(test)]
 mod log_tests;
