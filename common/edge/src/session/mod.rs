@@ -10,3 +10,5 @@ mod stripes;
 mod log_tests;
 #[cfg(test)]
 mod session_tests;
+#[cfg(test)]
+mod stripes_tests;
