@@ -342,7 +342,7 @@ impl Device {
                 let parts = plan.answer_stripes(RoundId::at(r), true);
                 arrived(plan, r, &[decoded(&mut recv, r, &parts).await])
             } else {
-                answers(&mut recv, plan, r, 0).await
+                answers(&mut recv, plan, r).await
             };
             assert!(answers == wanted, "round {r} of {counter}");
         }
@@ -405,16 +405,11 @@ pub(crate) fn stripe(plan: &Plan, r: usize, j: usize, shares: &[Vec<u32>], codec
     payload::encode(&parts.map(|(s, part)| (s.as_slice(), part.bits)).collect::<Vec<_>>(), codec)
 }
 
-/// What edge B answers in round `r` from stripe `first` on, those before it as zeros.
-pub(crate) async fn answers(recv: &mut RecvHalf, plan: &Plan, r: usize, first: usize) -> Vec<Vec<u32>> {
+/// What edge B answers in round `r`.
+pub(crate) async fn answers(recv: &mut RecvHalf, plan: &Plan, r: usize) -> Vec<Vec<u32>> {
     let mut stripes = Vec::new();
     for j in 0..plan.stripes(RoundId::at(r)) {
-        let parts = plan.answer_stripe(RoundId::at(r), j, true);
-        stripes.push(if j < first {
-            parts.iter().map(|part| vec![0; part.len]).collect()
-        } else {
-            decoded(recv, r, &parts).await
-        });
+        stripes.push(decoded(recv, r, &plan.answer_stripe(RoundId::at(r), j, true)).await);
     }
     arrived(plan, r, &stripes)
 }

@@ -255,16 +255,6 @@ impl Plan {
         f
     }
 
-    /// Each share that an edge answers in round `r` when low bits are left out.
-    #[must_use]
-    pub fn answer_parts_dropped(&self, r: RoundId) -> Vec<Part> {
-        let cut = |l: LayerId| {
-            let Part { len, bits } = self.answer_part(l);
-            Part { len, bits: bits - self.drop_bits(l) }
-        };
-        self.round_layers(r).map(cut).collect()
-    }
-
     /// Multiply-accumulates of all layers.
     #[must_use]
     pub fn macs(&self) -> u64 {
@@ -334,7 +324,7 @@ mod tests {
         assert_eq!(with_bound((1 << 23) - 65).drop_bits(last), 6, "the bound plus 2^7 would reach 2^(k-1)");
         let p = with_bound(1 << 22);
         assert_eq!(p.drop_bits(last), 7);
-        assert_eq!(p.answer_parts_dropped(RoundId::new(1)), [Part { len: 2, bits: 17 }]);
+        assert_eq!(p.answer_stripe(RoundId::new(1), 0, false), [Part { len: 2, bits: 17 }]);
     }
 
     /// What a plan is refused for, in the words that a person reads.
