@@ -38,8 +38,7 @@ pub(crate) async fn answer(
         let Some(upload) = arrived.take() else { return Err(Fault::Gone) };
         let (job, last) = (job.clone(), std::mem::take(&mut before));
         let answering = async {
-            let done =
-                rounds.edge.queue.run(&rounds.device, move |worker| job.compute(j, &last, &upload, worker)).await;
+            let done = rounds.edge.queue.run(&rounds.device, move |worker| job.compute(j, &last, upload, worker)).await;
             let Done { value, queued, computed } = rounds.done(r, done)?;
             let (payload, stripe) = value?;
             let mut answer = Computation::new(r, Done { value: payload, queued, computed });
@@ -80,14 +79,14 @@ impl Job {
         &self,
         j: usize,
         before: &Stripe,
-        upload: &Frame,
+        upload: Frame,
         worker: &mut Worker,
     ) -> Result<(Payload, Stripe), Fault> {
         let Self { rounds, infer, r, correction } = self;
         let plan = &rounds.model.plan;
         let parts = plan.upload_stripe(*r, j);
-        let room = |len| worker.buffer(len);
-        let now = payload::decode_into(&upload.payload, upload.header.codec, &parts, room)?;
+        let now = payload::decode(&upload.payload, upload.header.codec, &parts)?;
+        drop(upload);
         let mut answers = stripes::answers(&rounds.model, *r, j, [before, &now], worker);
         if let Some(correction) = correction {
             add_correction(plan, *r, j, &mut answers, correction).map_err(no_correction)?;
