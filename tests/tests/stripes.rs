@@ -1,5 +1,5 @@
-//! Rounds whose uploads and answers flow at the same time: what may leave when, and edges that lie or fall silent in the
-//! middle.
+//! Rounds whose uploads and answers flow at the same time: what may leave when, and edges that lie or fall silent in
+//! the middle.
 
 mod in_process;
 
@@ -100,7 +100,8 @@ async fn a_lie_in_any_stripe_is_found_behind_the_last_and_before_anything_follow
     }
 }
 
-/// If this fails, a device waits for ever for an edge that takes all of an upload and answers nothing, or hears nothing.
+/// If this fails, a device waits for ever for an edge that takes all of an upload and answers nothing, or that hears
+/// nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_silent_edge_is_given_up() {
     for lost in [FrameType::Answer, FrameType::Round] {
