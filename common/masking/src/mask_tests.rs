@@ -158,13 +158,10 @@ fn mask(
     let mut masking = masks.mask(GroupId::at(g), check)?;
     // A tensor of another length has no order.
     let fits = x.len() == w.plan.group(GroupId::at(g)).in_len();
-    let (x, stripes) = if fits {
-        (travelling(order, x), (0..order.count()).map(|j| order.stripe(j)).collect())
-    } else {
-        (x.to_vec(), vec![0..x.len()])
-    };
+    let (x, count) = if fits { (travelling(order, x), order.count()) } else { (x.to_vec(), 1) };
     let mut share_b = Vec::new();
-    for stripe in stripes {
+    for j in 0..count {
+        let stripe = if fits { order.stripe(j) } else { 0..x.len() };
         let (mut rest, mut out, mut share) = (&x[stripe.clone()], Vec::new(), vec![0; stripe.len()]);
         for n in [8, 24, 1000, 1600, usize::MAX] {
             let (piece, behind) = rest.split_at(rest.len().min(n));
