@@ -56,7 +56,7 @@ impl Exchange for Local {
                 self.layers[l.index()].apply(&x, &mut y, &mut self.scratch);
                 let k = self.plan.k_of(l);
                 let y: Vec<i32> = y.into_iter().map(|v| twinmask_ring::centre(v, k)).collect();
-                model.rescale(l, input.scale.step()).push(&y, output);
+                model.rescale(l, input.scale.step()).push(0, &y, output);
             }
         }
         Ok(())

@@ -3,7 +3,7 @@
 use twinmask_kernels::elementwise;
 use twinmask_layer::Geometry;
 
-/// One layer's outputs, in pieces from the first to the last.
+/// One layer's outputs, in pieces.
 pub(crate) struct Rescale<'a> {
     geometry: &'a Geometry,
     /// Of each output channel.
@@ -13,7 +13,6 @@ pub(crate) struct Rescale<'a> {
     step: f32,
     /// Smallest activation: 0 where a ReLU follows.
     low: f32,
-    at: usize,
 }
 
 impl<'a> Rescale<'a> {
@@ -24,18 +23,18 @@ impl<'a> Rescale<'a> {
         step: f32,
         low: f32,
     ) -> Rescale<'a> {
-        Rescale { geometry, scales, shifts, step, low, at: 0 }
+        Rescale { geometry, scales, shifts, step, low }
     }
 
-    /// The activations of the next integers. Slices of one length.
-    pub(crate) fn push(&mut self, mut y: &[i32], mut out: &mut [f32]) {
+    /// The activations of the integers from index `at` on. Slices of one length.
+    pub(crate) fn push(&self, mut at: usize, mut y: &[i32], mut out: &mut [f32]) {
         // Rows of one channel (Conv), or rows of all channels (FC), so that the inner loops vectorise.
         let row = match self.geometry {
             Geometry::Conv(_) => self.geometry.positions(),
             Geometry::Fc(_) => self.scales.len(),
         };
         while !y.is_empty() {
-            let (which, from) = (self.at / row, self.at % row);
+            let (which, from) = (at / row, at % row);
             let n = y.len().min(row - from);
             let (part, into) = (&y[..n], &mut out[..n]);
             match self.geometry {
@@ -48,7 +47,7 @@ impl<'a> Rescale<'a> {
                     elementwise::rescale_each(part, self.step, scales, shifts, self.low, into);
                 }
             }
-            self.at += n;
+            at += n;
             (y, out) = (&y[n..], &mut out[n..]);
         }
     }

@@ -68,6 +68,24 @@ pub fn wide() -> Vec<u8> {
     n.bytes(&out)
 }
 
+/// Convolutions whose uploads and answers travel in stripes: a plain one, siblings with other kernels, and one with
+/// groups, dilation and steps. Input `[1, 3, 100, 90]`.
+#[must_use]
+pub fn striped() -> Vec<u8> {
+    let mut n = Network::new(&[1, 3, 100, 90]);
+    let x = n.conv("x", [3, 8], &[3, 3], 1, vec![ints("pads", &[1; 4])]);
+    let x = n.node("Relu", &[&x], vec![]);
+    let wide = n.conv(&x, [8, 6], &[5, 5], 1, vec![ints("pads", &[2; 4])]);
+    let near = n.conv(&x, [8, 6], &[3, 3], 1, vec![ints("pads", &[1; 4])]);
+    let joined = n.node("Concat", &[&wide, &near], vec![int("axis", 1)]);
+    let further = vec![ints("strides", &[2, 1]), ints("dilations", &[3, 2]), ints("pads", &[0, 2, 3, 2])];
+    let x = n.conv(&joined, [12, 8], &[3, 3], 2, further);
+    let pool = n.node("GlobalAveragePool", &[&x], vec![]);
+    let flat = n.node("Flatten", &[&pool], vec![int("axis", 1)]);
+    let out = n.dense(&flat, 8, 5);
+    n.bytes(&out)
+}
+
 /// Two sibling convolutions and a fully connected layer, small enough to check every output. Input `[1, 2, 4, 4]`.
 #[must_use]
 pub fn tiny() -> Vec<u8> {

@@ -1,7 +1,7 @@
 //! A private result is the plain one, bit for bit.
 
 use twinmask_tests::data::{data_or_skip, photos};
-use twinmask_tests::networks::{mixed, save, wave};
+use twinmask_tests::networks::{mixed, save, striped, wave};
 use twinmask_tests::{Deployment, Edge, PROFILES, until};
 
 /// Adds the network from `source` in all `profiles`; gives the models' names.
@@ -67,6 +67,14 @@ fn branches_groups_dilation_and_asymmetric_padding() {
     let folder = Deployment::new();
     let file = save(&mixed(), &folder.scratch("mixed.onnx"));
     check("mixed", &["--onnx", &file], &PROFILES, &[1, 4, 13, 10], 4);
+}
+
+/// If this fails, tensors that travel in stripes come out wrong in some profile or kernel.
+#[test]
+fn stripes() {
+    let folder = Deployment::new();
+    let file = save(&striped(), &folder.scratch("striped.onnx"));
+    check("striped", &["--onnx", &file], &PROFILES, &[1, 3, 100, 90], 2);
 }
 
 /// If this fails, convolutions over one dimension come out wrong.

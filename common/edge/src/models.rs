@@ -1,11 +1,12 @@
 //! The models that an edge serves: signed bundles from its folder, weights packed once by the kernel.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use twinmask_codec::{RoundId, packed_parts_len};
+use twinmask_codec::{LayerId, Part, RoundId, packed_parts_len};
 use twinmask_kernels::{Kernel, Linear};
 use twinmask_layer::Geometry;
 use twinmask_model::bundle::{Digest, EdgeBundle, short};
@@ -31,6 +32,8 @@ pub(crate) struct Model {
     pub(crate) plan: Plan,
     /// By layer id.
     pub(crate) layers: Vec<Arc<dyn Linear>>,
+    /// By layer id, what computes each stripe of its answers; none where there is one only.
+    pub(crate) stripes: Vec<Vec<Arc<dyn Linear>>>,
     /// By round: whether it has fully connected layers only, and is computed for several sessions at once.
     pub(crate) gathers: Vec<bool>,
     /// By round.
@@ -46,16 +49,22 @@ pub(crate) struct Lengths {
     pub(crate) answer: usize,
     /// Of a correction.
     pub(crate) correction: usize,
+    /// Of what edge B holds at once: an upload, of which nothing is left when it is computed, or an answer; or three
+    /// stripes of the one (one that arrives, and two that are computed with) and one of the other.
+    held: usize,
 }
 
 impl Lengths {
     fn of(plan: &Plan, r: RoundId) -> Lengths {
-        let answers = plan.answer_parts(r);
-        Lengths {
-            upload: payload::most_len(&plan.upload_parts(r)),
-            answer: payload::most_len(&answers),
-            correction: packed_parts_len(&answers),
-        }
+        let uploads: Vec<Vec<Part>> = (0..plan.stripes(r)).map(|j| plan.upload_stripe(r, j)).collect();
+        let answers: Vec<Vec<Part>> = (0..plan.stripes(r)).map(|j| plan.answer_stripe(r, j, true)).collect();
+        let longest = |stripes: &[Vec<Part>]| stripes.iter().map(|s| payload::most_len(s)).max().unwrap_or(0);
+        let held = match uploads.len() {
+            1 => longest(&uploads).max(longest(&answers)),
+            _ => 3 * longest(&uploads) + longest(&answers),
+        };
+        let (upload, answers) = (payload::most_len(&uploads.concat()), answers.concat());
+        Lengths { upload, answer: payload::most_len(&answers), correction: packed_parts_len(&answers), held }
     }
 }
 
@@ -64,11 +73,13 @@ impl Model {
         let title = format!("{} v{}", bundle.model, bundle.version);
         let plan = bundle.plan;
         let layers = plan.layer_ids().zip(&bundle.weights);
-        let layers = layers.map(|(l, w)| kernel.prepare(plan.layer(l).geometry(), w, plan.k_of(l))).collect();
+        let layers = layers.map(|(l, w)| kernel.prepare(plan.layer(l).geometry(), w, plan.k_of(l)));
+        let layers: Vec<Arc<dyn Linear>> = layers.collect();
+        let stripes = plan.layer_ids().zip(&layers).map(|(l, layer)| stripes(&plan, l, layer)).collect();
         let connected = |r: RoundId| plan.round_layers(r).all(|l| matches!(plan.layer(l).geometry(), Geometry::Fc(_)));
         let gathers = plan.round_ids().map(connected).collect();
         let lengths = plan.round_ids().map(|r| Lengths::of(&plan, r)).collect();
-        Model { name: bundle.model, title, digest, plan, layers, gathers, lengths }
+        Model { name: bundle.model, title, digest, plan, layers, stripes, gathers, lengths }
     }
 
     /// Which kernels compute its layers, in runs of the same, for the log.
@@ -81,15 +92,22 @@ impl Model {
         runs.map(text).collect::<Vec<_>>().join(", ")
     }
 
-    /// Most bytes that an inference of this model holds at the edge `role` while it runs: an upload, of which nothing
-    /// is left when it is computed, or an answer.
+    /// Most bytes that an inference of this model holds at the edge `role` while it runs.
     pub(crate) fn held(&self, role: Role) -> usize {
         let of = |l: &Lengths| match role {
             Role::A => l.answer,
-            Role::B => l.answer.max(l.upload),
+            Role::B => l.held,
         };
         self.lengths.iter().map(of).max().unwrap_or(0)
     }
+}
+
+/// What computes each stripe of the answers of `layer`, if there are several.
+fn stripes(plan: &Plan, l: LayerId, layer: &Arc<dyn Linear>) -> Vec<Arc<dyn Linear>> {
+    let (Geometry::Conv(conv), order) = (layer.geometry(), plan.output_order(l)) else { return Vec::new() };
+    let several = (0..order.count()).filter(|_| order.count() > 1).map(|j| order.rows(j));
+    let part = |rows: Range<usize>| conv.rows(rows.start as u32..rows.end as u32);
+    several.filter_map(part).map(|(_, part)| layer.of_rows(part)).collect()
 }
 
 /// All models of an edge, by digest.

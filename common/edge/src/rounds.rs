@@ -59,6 +59,11 @@ impl Rounds {
         payloads::encode(&self.model.plan, r, exact, answers, &self.encoder)
     }
 
+    /// The payload of stripe `j` of the answer to round `r`, which `answers` are.
+    pub(crate) fn encode_stripe(&self, r: RoundId, j: usize, exact: bool, answers: &mut [Vec<u32>]) -> Payload {
+        payloads::encode_stripe(&self.model.plan, r, j, exact, answers, &self.encoder)
+    }
+
     /// Puts round `r` into the compute queue, for an answer: `W·R + T` at edge A, `W·v` at edge B.
     pub(crate) async fn compute(self: &Arc<Self>, r: RoundId, exact: bool, shares: Shares) -> Pending<Payload> {
         let (rounds, masks) = (Arc::clone(self), shares.masks().cloned());
@@ -74,24 +79,29 @@ impl Rounds {
     /// The answer that a computation gave.
     ///
     /// # Errors
-    /// What was wrong with the shares; or that the computation failed, which the log tells of.
+    /// As [`done`](Self::done).
     pub(crate) fn answer(
         &self,
         r: RoundId,
         computed: Result<Done<Payload>, ComputeError>,
     ) -> Result<Computation, Fault> {
-        let done = computed.map_err(|error| match error {
+        let done = self.done(r, computed)?;
+        self.edge.meters.round(done.queued, done.computed);
+        Ok(Computation::new(r, done))
+    }
+
+    /// What a computation gave.
+    ///
+    /// # Errors
+    /// What was wrong with the shares; or that the computation failed, which the log tells of.
+    pub(crate) fn done<T>(&self, r: RoundId, computed: Result<Done<T>, ComputeError>) -> Result<Done<T>, Fault> {
+        computed.map_err(|error| match error {
             ComputeError::Shares(error) => error.into(),
             error => {
                 tracing::error!(model = self.model.title, round = r.get(), %error, "a round could not be computed");
                 refused(CloseCode::Internal, "a computation failed inside the edge; its log says what")
             }
-        })?;
-        let (codec, payload) = done.value;
-        self.edge.meters.round(done.queued, done.computed);
-        let us = |d: Duration| u32::try_from(d.as_micros()).unwrap_or(u32::MAX);
-        let body = Answer { round: r, compute_us: us(done.computed), queue_us: us(done.queued) };
-        Ok(Computation { body, codec, payload, missed: false })
+        })
     }
 
     /// An answer that was there when its inference came to it.
@@ -113,6 +123,14 @@ pub(crate) struct Computation {
 }
 
 impl Computation {
+    /// Of (a stripe of) round `r`.
+    pub(crate) fn new(r: RoundId, done: Done<Payload>) -> Computation {
+        let us = |d: Duration| u32::try_from(d.as_micros()).unwrap_or(u32::MAX);
+        let body = Answer { round: r, compute_us: us(done.computed), queue_us: us(done.queued) };
+        let (codec, payload) = done.value;
+        Computation { body, codec, payload, missed: false }
+    }
+
     /// Sends it; the device may take `stall` longer than the slowest network.
     pub(crate) async fn write(self, stall: Duration, send: &mut SendHalf) -> Result<(), Fault> {
         let length = self.payload.len();

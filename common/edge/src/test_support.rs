@@ -82,6 +82,34 @@ pub(crate) fn long_bundle() -> EdgeBundle {
     EdgeBundle { model: "long".into(), version: 1, plan, weights }
 }
 
+/// A model whose first round travels in stripes, of siblings with different kernels and steps; a small round follows.
+pub(crate) fn striped_bundle() -> EdgeBundle {
+    let conv = |c_out, kernel, stride, pad| Conv { w: 120, ..Conv::square([3, c_out], 160, kernel, stride, pad) };
+    let geometries = [
+        (Geometry::Conv(conv(5, 3, 1, 1)), 0),
+        (Geometry::Conv(conv(12, 5, 2, 2)), 0),
+        (Geometry::Fc(Fc { rows: 1, inputs: 20, outputs: 6 }), 1),
+    ];
+    let layer = |(i, &(geometry, group)): (usize, &(Geometry, u32))| LayerParts {
+        name: format!("layer{i}"),
+        geometry,
+        group: GroupId::new(group),
+        w_bits: 8,
+        bound: 50_000,
+    };
+    let ids = |layers: &[u32]| layers.iter().map(|&l| LayerId::new(l)).collect();
+    let group = |len, k, layers: &[u32]| GroupParts { len, k, x_bits: 8, signed: false, layers: ids(layers) };
+    let parts = PlanParts {
+        layers: geometries.iter().enumerate().map(layer).collect(),
+        groups: vec![group(3 * 160 * 120, 25, &[0, 1]), group(20, 24, &[2])],
+        rounds: (0..2).map(|r| vec![GroupId::new(r)]).collect(),
+    };
+    let plan = Plan::new(parts).expect("valid");
+    assert!(plan.stripes(RoundId::new(0)) > 3 && plan.stripes(RoundId::new(1)) == 1);
+    let weights = plan.layers().iter().map(|l| weights(l.name(), l.geometry().weight_len())).collect();
+    EdgeBundle { model: "striped".into(), version: 1, plan, weights }
+}
+
 /// What the edge must answer in round `r`, by the oracle.
 pub(crate) fn expected(bundle: &EdgeBundle, r: usize, shares: &[Vec<u32>]) -> Vec<Vec<u32>> {
     let mut answers = Vec::new();
@@ -310,10 +338,12 @@ impl Device {
                 upload(&mut send, plan, r, &shares, Codec::Packed).await;
                 expected(bundle, r, &shares)
             };
-            let frame = read(&mut recv, FrameType::Answer, &plan.answer_parts(RoundId::at(r))).await;
-            assert_eq!(frame.body::<Answer>().expect("ANSWER").round, RoundId::at(r));
-            let answers = payload::decode(&frame.payload, frame.header.codec, &plan.answer_parts(RoundId::at(r)))
-                .expect("decodes");
+            let answers = if at_a {
+                let parts = plan.answer_stripes(RoundId::at(r), true);
+                arrived(plan, r, &[decoded(&mut recv, r, &parts).await])
+            } else {
+                answers(&mut recv, plan, r).await
+            };
             assert!(answers == wanted, "round {r} of {counter}");
         }
         write(&mut send, FrameType::End, &End {}).await;
@@ -358,11 +388,52 @@ pub(crate) async fn idle(edge: &TestEdge) {
     until(|| gauge(edge, "twinmask_inferences_in_flight") == 0.0).await;
 }
 
+/// Uploads all stripes of round `r`.
 pub(crate) async fn upload(send: &mut SendHalf, plan: &Plan, r: usize, shares: &[Vec<u32>], codec: Codec) {
-    let parts: Vec<(&[u32], u32)> =
-        shares.iter().zip(plan.upload_parts(RoundId::at(r))).map(|(s, part)| (s.as_slice(), part.bits)).collect();
-    let payload = payload::encode(&parts, codec);
-    soon(write_frame(send, FrameType::Round, &Round { round: RoundId::at(r) }, codec, &payload)).await.expect("writes");
+    for j in 0..plan.stripes(RoundId::at(r)) {
+        let payload = stripe(plan, r, j, shares, codec);
+        let round = Round { round: RoundId::at(r) };
+        soon(write_frame(send, FrameType::Round, &round, codec, &payload)).await.expect("writes");
+    }
+}
+
+/// Stripe `j` of an upload of round `r`.
+pub(crate) fn stripe(plan: &Plan, r: usize, j: usize, shares: &[Vec<u32>], codec: Codec) -> Vec<u8> {
+    let of = |(&g, share): (&GroupId, &Vec<u32>)| plan.input_order(g).gather(j, share).flatten().copied().collect();
+    let stripes: Vec<Vec<u32>> = plan.round(RoundId::at(r)).iter().zip(shares).map(of).collect();
+    let parts = stripes.iter().zip(plan.upload_stripe(RoundId::at(r), j));
+    payload::encode(&parts.map(|(s, part)| (s.as_slice(), part.bits)).collect::<Vec<_>>(), codec)
+}
+
+/// What edge B answers in round `r`.
+pub(crate) async fn answers(recv: &mut RecvHalf, plan: &Plan, r: usize) -> Vec<Vec<u32>> {
+    let mut stripes = Vec::new();
+    for j in 0..plan.stripes(RoundId::at(r)) {
+        stripes.push(decoded(recv, r, &plan.answer_stripe(RoundId::at(r), j, true)).await);
+    }
+    arrived(plan, r, &stripes)
+}
+
+/// An answer to round `r` of these parts.
+pub(crate) async fn decoded(recv: &mut RecvHalf, r: usize, parts: &[Part]) -> Vec<Vec<u32>> {
+    let frame = read(recv, FrameType::Answer, parts).await;
+    assert_eq!(frame.body::<Answer>().expect("ANSWER").round, RoundId::at(r));
+    payload::decode(&frame.payload, frame.header.codec, parts).expect("decodes")
+}
+
+/// The answers to round `r` by layer, of what came in its stripes.
+pub(crate) fn arrived(plan: &Plan, r: usize, stripes: &[Vec<Vec<u32>>]) -> Vec<Vec<u32>> {
+    let mut parts = stripes.concat().into_iter();
+    let layers: Vec<LayerId> = plan.round_layers(RoundId::at(r)).collect();
+    let mut answers: Vec<Vec<u32>> = layers.iter().map(|&l| vec![0; plan.answer_part(l).len]).collect();
+    for j in 0..plan.stripes(RoundId::at(r)) {
+        for (&l, answer) in layers.iter().zip(&mut answers) {
+            let order = plan.output_order(l);
+            let part = parts.next().expect("a part for each layer and stripe");
+            order.runs(order.stripe(j)).flatten().zip(part).for_each(|(i, z)| answer[i] = z);
+        }
+    }
+    answers
 }
 
 pub(crate) async fn write<T: serde::Serialize>(send: &mut SendHalf, kind: FrameType, body: &T) {

@@ -1,8 +1,13 @@
 //! Shapes of linear layers. One type serves planning, kernels, integrity checks and the wire's length limits.
 
+mod order;
+
 use std::fmt;
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
+
+pub use order::Order;
 
 /// Most elements that a layer's input, output or weights may have (2^28: 1 GiB of u32).
 pub const MAX_ELEMENTS: u64 = 1 << 28;
@@ -66,6 +71,22 @@ impl Conv {
     #[must_use]
     pub const fn out_w(&self) -> u32 {
         out_size(self.w, self.pad[1], self.pad[3], self.kw, self.dilation[1], self.stride[1])
+    }
+
+    /// What computes output `rows` alone: the input rows that they read, and the convolution of these. `None` if they
+    /// read nothing but padding.
+    ///
+    /// # Panics
+    /// If there are no such rows.
+    #[must_use]
+    pub fn rows(&self, rows: Range<u32>) -> Option<(Range<u32>, Self)> {
+        assert!(!rows.is_empty() && rows.end <= self.out_h(), "output rows {rows:?} of {self}");
+        // In the padded input.
+        let (top, bottom) =
+            (rows.start * self.stride[0], (rows.end - 1) * self.stride[0] + (self.kh - 1) * self.dilation[0] + 1);
+        let (from, to) = (top.max(self.pad[0]), bottom.min(self.pad[0] + self.h));
+        let part = || Self { h: to - from, pad: [from - top, self.pad[1], bottom - to, self.pad[3]], ..*self };
+        (from < to).then(|| (from - self.pad[0]..to - self.pad[0], part()))
     }
 
     /// Whether every input channel is convolved on its own.
@@ -351,6 +372,44 @@ mod tests {
                 let mut found = Vec::new();
                 g.taps(channel, position, |w, i| found.push((w, i)));
                 assert_eq!(found, expected, "{c:?} at {channel}, {position}");
+            }
+        }
+    }
+
+    /// Output rows on the input rows that they read are those rows of the whole.
+    #[test]
+    fn rows_are_convolutions_of_their_own() {
+        for (h, kh, stride, pad, dilation) in [
+            (9, 3, 1, [1, 1], 1),
+            (9, 3, 2, [0, 3], 1),
+            (7, 5, 1, [4, 4], 1),
+            (11, 2, 3, [1, 0], 4),
+            (1, 1, 1, [2, 2], 1),
+        ] {
+            let (stride, pad, dilation) = ([stride, 1], [pad[0], 1, pad[1], 0], [dilation, 1]);
+            let c = Conv { c_in: 2, h, w: 4, c_out: 2, kh, kw: 3, stride, pad, dilation, groups: 1 };
+            let whole = Geometry::Conv(c);
+            whole.validate().expect("valid");
+            let width = c.out_w() as usize;
+            for (from, to) in (0..c.out_h()).flat_map(|from| (from + 1..=c.out_h()).map(move |to| (from, to))) {
+                let taps_of_whole = |position: usize| {
+                    let mut taps = Vec::new();
+                    whole.taps(1, position + from as usize * width, |w, i| taps.push((w, i)));
+                    taps
+                };
+                let Some((rows, part)) = c.rows(from..to) else {
+                    assert!((0..(to - from) as usize * width).all(|p| taps_of_whole(p).is_empty()));
+                    continue;
+                };
+                let part = Geometry::Conv(part);
+                part.validate().expect("valid");
+                assert_eq!(part.positions(), (to - from) as usize * width);
+                for position in 0..part.positions() {
+                    let mut taps = Vec::new();
+                    let (area, first) = (rows.len() * 4, rows.start as usize * 4);
+                    part.taps(1, position, |w, i| taps.push((w, i / area * (h as usize * 4) + first + i % area)));
+                    assert_eq!(taps, taps_of_whole(position), "{c:?}, rows {from}..{to}");
+                }
             }
         }
     }

@@ -167,14 +167,14 @@ impl LayerCheck {
             return false;
         }
         let (mut left, mut right) = (self.left(), Running::default());
-        left.push(y);
-        self.add_right(x, &mut right);
+        left.push(0, y);
+        self.add_right(0, x, &mut right);
         left.holds(&right)
     }
 
-    /// Adds what the next integers `x` of the tensor give of `<a, x>`.
-    pub(crate) fn add_right(&self, x: &[i32], right: &mut Running) {
-        right.push(&self.projected, x);
+    /// Adds what the integers `x` from index `at` on of the tensor give of `<a, x>`.
+    pub(crate) fn add_right(&self, at: usize, x: &[i32], right: &mut Running) {
+        right.push(&self.projected, at, x);
     }
 
     /// The other side of the identity, and the range, while the answer comes.
@@ -183,36 +183,25 @@ impl LayerCheck {
     }
 }
 
-/// An inner product mod q with a tensor that comes in pieces.
+/// An inner product mod q with a tensor that comes in pieces, in any order.
 #[derive(Default, Zeroize)]
-pub(crate) struct Running {
-    /// Row, and the place in it (or in the whole), that come next.
-    row: usize,
-    at: usize,
-    /// Of the row so far.
-    of_row: u64,
-    sum: u64,
-}
+pub(crate) struct Running(u64);
 
 impl Running {
-    fn push(&mut self, factors: &Factors, mut v: &[i32]) {
+    /// Adds what the elements `v` from index `at` on give.
+    fn push(&mut self, factors: &Factors, mut at: usize, mut v: &[i32]) {
         let Outer { outer, inner } = match factors {
             Factors::Outer(outer) => outer,
             Factors::Dense(a) => {
-                self.sum = add(self.sum, dot(&a[self.at..][..v.len()], v));
-                self.at += v.len();
+                self.0 = add(self.0, dot(&a[at..][..v.len()], v));
                 return;
             }
         };
         while !v.is_empty() {
-            let (part, rest) = v.split_at(v.len().min(inner.len() - self.at));
-            self.of_row = add(self.of_row, dot(&inner[self.at..][..part.len()], part));
-            self.at += part.len();
-            v = rest;
-            if self.at == inner.len() {
-                self.sum = add(self.sum, mul(outer[self.row], self.of_row));
-                (self.row, self.at, self.of_row) = (self.row + 1, 0, 0);
-            }
+            let (row, from) = (at / inner.len(), at % inner.len());
+            let (part, rest) = v.split_at(v.len().min(inner.len() - from));
+            self.0 = add(self.0, mul(outer[row], dot(&inner[from..][..part.len()], part)));
+            (at, v) = (at + part.len(), rest);
         }
     }
 }
@@ -225,15 +214,16 @@ pub(crate) struct Left<'a> {
 }
 
 impl Left<'_> {
-    pub(crate) fn push(&mut self, y: &[i32]) {
+    /// Takes the elements from index `at` on.
+    pub(crate) fn push(&mut self, at: usize, y: &[i32]) {
         self.largest = self.largest.max(elementwise::largest(y));
-        self.sum.push(&self.check.secrets, y);
+        self.sum.push(&self.check.secrets, at, y);
     }
 
     /// Whether the answer was in range and its inner product is `right`. All of both has been computed whatever was
     /// found, so that the time tells nothing.
     pub(crate) fn holds(&self, right: &Running) -> bool {
-        (u64::from(self.largest) <= self.check.bound) & (self.sum.sum == right.sum)
+        (u64::from(self.largest) <= self.check.bound) & (self.sum.0 == right.0)
     }
 }
 

@@ -200,11 +200,11 @@ impl Checker {
         self.freivalds.get(l.index()).map(LayerCheck::left)
     }
 
-    /// Adds what the next integers `x` of a group's tensor give for each of its `layers` to `right`.
-    pub(crate) fn count(&self, layers: &[LayerId], x: &[i32], right: &mut [Running]) {
+    /// Adds what the integers `x` from index `at` on of a group's tensor give for each of its `layers` to `right`.
+    pub(crate) fn count(&self, layers: &[LayerId], at: usize, x: &[i32], right: &mut [Running]) {
         for (l, right) in layers.iter().zip(right) {
             if let Some(check) = self.freivalds.get(l.index()) {
-                check.add_right(x, right);
+                check.add_right(at, x, right);
             }
         }
     }

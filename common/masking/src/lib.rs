@@ -11,5 +11,5 @@ mod wiped;
 
 pub use integrity::{Integrity, IntegrityError, Liar};
 pub use keys::DeviceKeys;
-pub use mask::{InferenceMasks, MaskError, Masker, Pending, SessionSeed};
-pub use unmask::Answer;
+pub use mask::{InferenceMasks, MaskError, Masker, Masking, Pending, SessionSeed};
+pub use unmask::{Answer, Opening};

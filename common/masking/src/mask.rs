@@ -145,8 +145,8 @@ impl Masker {
         let used = vec![false; self.keys.plan.groups().len()];
         let r = self.session.masks(self.algorithm, counter.get());
         let t = self.session.answers(self.algorithm, counter.get());
-        let (keys, differences, sums) = (Arc::clone(&self.keys), BTreeMap::new(), BTreeMap::new());
-        Ok(InferenceMasks { keys, r, t, used, differences, sums, spare: Vec::new(), spare_x: Vec::new() })
+        let (keys, differences) = (Arc::clone(&self.keys), BTreeMap::new());
+        Ok(InferenceMasks { keys, r, t, used, differences, spare: Vec::new(), spare_x: Vec::new() })
     }
 }
 
@@ -157,23 +157,15 @@ pub struct InferenceMasks {
     pub(crate) r: Key,
     pub(crate) t: Key,
     used: Vec<bool>,
-    /// `S_in - R` by group and `S_out + T` by layer, as far as expanded ahead.
+    /// `S_in - R` by group, as far as expanded ahead.
     differences: BTreeMap<GroupId, Wiped<u32>>,
-    pub(crate) sums: BTreeMap<LayerId, Wiped<u32>>,
-    spare: Vec<Wiped<u32>>,
+    pub(crate) spare: Vec<Wiped<u32>>,
     spare_x: Vec<Wiped<i16>>,
 }
 
 impl InferenceMasks {
-    /// Expands the masks of `groups` and those of the answers to `layers` while there is nothing else to do: what comes
-    /// next then takes less time. What was expanded before for answers is used by now.
-    pub fn expand_ahead(&mut self, groups: &[GroupId], layers: &[LayerId]) {
-        self.spare.extend(std::mem::take(&mut self.sums).into_values());
-        for &l in layers {
-            let mut spare = std::mem::take(&mut self.spare);
-            self.sums.insert(l, self.sum(l, &mut spare));
-            self.spare = spare;
-        }
+    /// Expands the masks of `groups` while there is nothing else to do: what comes next then takes less time.
+    pub fn expand_ahead(&mut self, groups: &[GroupId]) {
         for &g in groups {
             if !self.used[g.index()] {
                 let difference = self.difference(g);
@@ -191,10 +183,10 @@ impl InferenceMasks {
         difference
     }
 
-    /// `S_out + T` of layer `l`, in a spare buffer if one fits.
-    pub(crate) fn sum(&self, l: LayerId, spare: &mut Vec<Wiped<u32>>) -> Wiped<u32> {
+    /// `S_out + T` of layer `l`.
+    pub(crate) fn sum(&mut self, l: LayerId) -> Wiped<u32> {
         let s_out = self.keys.s_out(l);
-        let mut sum = Wiped::of(spare, s_out.len());
+        let mut sum = Wiped::of(&mut self.spare, s_out.len());
         self.t.fill(l.into(), self.keys.plan.k_of(l), &mut sum.0);
         elementwise::add_to(s_out, &mut sum.0);
         sum
@@ -204,7 +196,7 @@ impl InferenceMasks {
     ///
     /// # Errors
     /// [`MaskError::GroupUsed`] the second time.
-    pub fn mask<'a>(&'a mut self, group: GroupId, checker: &'a Checker) -> Result<Masking<'a>, MaskError> {
+    pub fn mask<'a>(&mut self, group: GroupId, checker: &'a Checker) -> Result<Masking<'a>, MaskError> {
         if std::mem::replace(&mut self.used[group.index()], true) {
             return Err(MaskError::GroupUsed(group));
         }
@@ -213,23 +205,23 @@ impl InferenceMasks {
         let high = twinmask_ring::fixed::x_max(planned.x_bits());
         let kept = if checker.integrity().samples > 0 { planned.in_len() } else { 0 };
         Ok(Masking {
-            keys: &self.keys,
+            keys: Arc::clone(&self.keys),
             checker,
-            difference,
-            spare: &mut self.spare,
             low: if planned.signed() { -high } else { 0 },
             high,
             at: 0,
             pending: Pending {
                 group,
                 right: Zeroizing::new(planned.layers().iter().map(|_| Running::default()).collect()),
-                x: Wiped::with_room(&mut self.spare_x, kept),
+                difference,
+                x: Wiped::of(&mut self.spare_x, kept),
             },
         })
     }
 
     /// Takes back what is left of a tensor whose answers are opened, for the next ones.
     pub fn done(&mut self, pending: Pending) {
+        self.spare.push(pending.difference);
         self.spare_x.push(pending.x);
     }
 
@@ -241,42 +233,50 @@ impl InferenceMasks {
     }
 }
 
-/// A group's tensor while it is masked, piece by piece.
+/// A group's tensor while it is masked, piece by piece, in the order in which it travels.
 pub struct Masking<'a> {
-    keys: &'a DeviceKeys,
+    keys: Arc<DeviceKeys>,
     checker: &'a Checker,
-    /// `S_in - R`.
-    difference: Wiped<u32>,
-    spare: &'a mut Vec<Wiped<u32>>,
     low: i32,
     high: i32,
+    /// Place that comes next.
     at: usize,
     pending: Pending,
 }
 
 impl Masking<'_> {
     /// Masks the next integers `x` of the tensor and appends edge B's share of them to `out`, packed: uniform in
-    /// `Z_2^k` whatever the data. Every push but the last is of a multiple of 8 integers.
+    /// `Z_2^k` whatever the data. Every push but the last of a stripe is of a multiple of 8 integers.
     ///
     /// # Errors
     /// [`MaskError::Input`] when `x` does not fit the group; what was appended must not leave then.
     pub fn push(&mut self, x: &[i32], out: &mut Vec<u8>) -> Result<(), MaskError> {
-        let planned = self.keys.plan.group(self.pending.group);
+        let (group, keys) = (self.pending.group, Arc::clone(&self.keys));
+        let (planned, order) = (keys.plan.group(group), keys.plan.input_order(group));
         let (k, len) = (planned.k(), planned.in_len());
-        if x.len() > len - self.at || !self.at.is_multiple_of(8) {
+        let stripe = order.stripe_at(self.at);
+        if x.len() > stripe.end - self.at || !(self.at - stripe.start).is_multiple_of(8) {
             return Err(self.misfit(Misfit::Piece { more: x.len(), at: self.at, len }));
         }
         let mut v = [0; PIECE];
         for x in x.chunks(PIECE) {
-            let (v, difference) = (&mut v[..x.len()], &self.difference.0[self.at..][..x.len()]);
-            if !elementwise::mask(x, difference, low_bits(k), self.low, self.high, v) {
-                return Err(self.misfit(Misfit::Range { low: self.low, high: self.high }));
+            let v = &mut v[..x.len()];
+            let (mut rest, mut masked) = (x, &mut *v);
+            for run in order.runs(self.at..self.at + x.len()) {
+                let (x, v);
+                (x, rest) = rest.split_at(run.len());
+                (v, masked) = masked.split_at_mut(run.len());
+                let difference = &self.pending.difference.0[run.clone()];
+                if !elementwise::mask(x, difference, low_bits(k), self.low, self.high, v) {
+                    return Err(self.misfit(Misfit::Range { low: self.low, high: self.high }));
+                }
+                self.checker.count(planned.layers(), run.start, x, &mut self.pending.right);
+                if self.checker.integrity().samples > 0 {
+                    // Integers have at most 15 magnitude bits.
+                    self.pending.x.0[run].iter_mut().zip(x).for_each(|(kept, &x)| *kept = x as i16);
+                }
             }
             pack::pack(v, k, out);
-            self.checker.count(planned.layers(), x, &mut self.pending.right);
-            if self.checker.integrity().samples > 0 {
-                self.pending.x.0.extend(x.iter().map(|&x| x as i16)); // integers have at most 15 magnitude bits
-            }
             self.at += x.len();
         }
         Ok(())
@@ -291,8 +291,6 @@ impl Masking<'_> {
         if self.at != len {
             return Err(self.misfit(Misfit::Short { at: self.at, len }));
         }
-        // Wiped with the rest at the end of the inference, if not used again before.
-        self.spare.push(self.difference);
         Ok(self.pending)
     }
 
@@ -304,6 +302,8 @@ impl Masking<'_> {
 /// What remains of a masked tensor until its answers come: what the checks need. Neither cloned nor reused.
 pub struct Pending {
     pub(crate) group: GroupId,
+    /// `S_in - R`: used, and wiped with the rest at the end of the inference, if not written over before.
+    difference: Wiped<u32>,
     /// By layer of the group, `<a, x>` of the Freivalds check.
     pub(crate) right: Zeroizing<Vec<Running>>,
     /// The tensor, for spot checks; else empty.

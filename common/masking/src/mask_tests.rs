@@ -4,9 +4,9 @@ use crate::integrity::{Integrity, Liar};
 use crate::{DeviceKeys, MaskError, Masker};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use twinmask_codec::{Counter, GroupId, LayerId};
+use twinmask_codec::{Counter, GroupId, LayerId, RoundId};
 use twinmask_kernels::naive;
-use twinmask_layer::{Conv, Fc, Geometry};
+use twinmask_layer::{Conv, Fc, Geometry, Order};
 use twinmask_model::bundle::{DeviceBundle, DeviceModel, Rows};
 use twinmask_model::graph::Graph;
 use twinmask_model::plan::{GroupParts, LayerParts, Plan, PlanParts};
@@ -29,7 +29,18 @@ struct World {
 
 /// Two sibling convolutions and a fully connected layer, with the keys that an owner would make.
 fn world() -> World {
-    let conv = |c_out, kernel, pad| Geometry::Conv(Conv { w: 8, ..Conv::square([3, c_out], 9, kernel, 1, pad) });
+    world_of(9, 8)
+}
+
+/// The same with convolutions of an image so large that it travels in stripes.
+fn striped() -> World {
+    let w = world_of(150, 99);
+    assert!(w.plan.stripes(RoundId::new(0)) > 2);
+    w
+}
+
+fn world_of(h: u32, width: u32) -> World {
+    let conv = |c_out, kernel, pad| Geometry::Conv(Conv { w: width, ..Conv::square([3, c_out], h, kernel, 1, pad) });
     let geometries = [conv(4, 3, 1), conv(5, 1, 0), Geometry::Fc(Fc { rows: 1, inputs: 40, outputs: 6 })];
     let weights: Vec<Vec<i16>> =
         geometries.iter().enumerate().map(|(i, g)| testkit::weights(&format!("w{i}"), g.weight_len())).collect();
@@ -40,7 +51,10 @@ fn world() -> World {
     let group = |len, k, layers| GroupParts { len, k, x_bits: 7, signed: true, layers };
     let plan = Plan::new(PlanParts {
         layers: vec![layer(0, 0), layer(1, 0), layer(2, 1)],
-        groups: vec![group(216, 24, vec![LayerId::new(0), LayerId::new(1)]), group(40, 32, vec![LayerId::new(2)])],
+        groups: vec![
+            group(3 * h * width, 24, vec![LayerId::new(0), LayerId::new(1)]),
+            group(40, 32, vec![LayerId::new(2)]),
+        ],
         rounds: vec![vec![GroupId::new(0)], vec![GroupId::new(1)]],
     })
     .expect("valid plan");
@@ -101,7 +115,11 @@ fn edge(w: &World, l: usize, share: &[u32]) -> Vec<u32> {
 }
 
 fn checker(samples: u32, freivalds: bool) -> Checker {
-    Checker::new(Integrity { samples, freivalds }, &mut world().bundle).expect("rows are there")
+    checker_of(&mut world(), samples, freivalds)
+}
+
+fn checker_of(w: &mut World, samples: u32, freivalds: bool) -> Checker {
+    Checker::new(Integrity { samples, freivalds }, &mut w.bundle).expect("rows are there")
 }
 
 fn masker(w: &World) -> Masker {
@@ -117,6 +135,17 @@ struct Masked {
     share_b: Vec<u32>,
 }
 
+/// `tensor` as it travels, and back.
+fn travelling<T: Copy>(order: &Order, tensor: &[T]) -> Vec<T> {
+    (0..order.count()).flat_map(|j| order.gather(j, tensor)).flatten().copied().collect()
+}
+
+fn arrived<T: Copy + Default>(order: &Order, travelled: &[T]) -> Vec<T> {
+    let mut tensor = vec![T::default(); travelled.len()];
+    order.runs(0..travelled.len()).flatten().zip(travelled).for_each(|(i, &v)| tensor[i] = v);
+    tensor
+}
+
 /// Masks `x` in pieces of many lengths; edge B's share beside what is pending.
 fn mask(
     masks: &mut InferenceMasks,
@@ -125,26 +154,32 @@ fn mask(
     g: usize,
     x: &[i32],
 ) -> Result<(Pending, Vec<u32>), MaskError> {
-    let k = w.plan.group(GroupId::at(g)).k();
-    let mut out = Vec::new();
+    let (k, order) = (w.plan.group(GroupId::at(g)).k(), w.plan.input_order(GroupId::at(g)));
     let mut masking = masks.mask(GroupId::at(g), check)?;
-    let mut rest = x;
-    for n in [8, 24, 1000] {
-        let (piece, behind) = rest.split_at(rest.len().min(n));
-        masking.push(piece, &mut out)?;
-        rest = behind;
+    // A tensor of another length has no order.
+    let fits = x.len() == w.plan.group(GroupId::at(g)).in_len();
+    let (x, count) = if fits { (travelling(order, x), order.count()) } else { (x.to_vec(), 1) };
+    let mut share_b = Vec::new();
+    for j in 0..count {
+        let stripe = if fits { order.stripe(j) } else { 0..x.len() };
+        let (mut rest, mut out, mut share) = (&x[stripe.clone()], Vec::new(), vec![0; stripe.len()]);
+        for n in [8, 24, 1000, 1600, usize::MAX] {
+            let (piece, behind) = rest.split_at(rest.len().min(n));
+            masking.push(piece, &mut out)?;
+            rest = behind;
+        }
+        pack::unpack(&out, k, &mut share).expect("packed");
+        share_b.extend(share);
     }
     let pending = masking.finish()?;
-    let mut share_b = vec![0; x.len()];
-    pack::unpack(&out, k, &mut share_b).expect("packed");
-    Ok((pending, share_b))
+    Ok((pending, arrived(order, &share_b)))
 }
 
 /// Group `g`'s tensor under the masks of inference `counter`.
 fn masked(masker: &mut Masker, w: &World, check: &Checker, counter: u64, g: usize) -> Masked {
     let mut masks = masker.begin(Counter::new(counter)).expect("fresh counter");
     if counter.is_multiple_of(3) {
-        masks.expand_ahead(&[GroupId::at(g)], w.plan.group(GroupId::at(g)).layers());
+        masks.expand_ahead(&[GroupId::at(g)]);
     }
     let x = inputs(&w.plan, g);
     let (pending, share_b) = mask(&mut masks, w, check, g, &x).expect("fits");
@@ -152,21 +187,30 @@ fn masked(masker: &mut Masker, w: &World, check: &Checker, counter: u64, g: usiz
 }
 
 /// Opens the answers to each layer of a group, in pieces.
-fn open(m: &Masked, check: &Checker, answers: &[Answer<'_>], dropped: bool) -> Result<Vec<Vec<i32>>, IntegrityError> {
+fn open(
+    m: &mut Masked,
+    w: &World,
+    check: &Checker,
+    answers: &[Answer<'_>],
+    dropped: bool,
+) -> Result<Vec<Vec<i32>>, IntegrityError> {
     let open = |(i, answer): (usize, &Answer<'_>)| {
-        let n = match answer {
-            Answer::Pair { z_a, .. } => z_a.len(),
-            Answer::Sum(z) => z.len(),
+        let l = w.plan.group(m.pending.group()).layers()[i];
+        let (order, mut opening) = (w.plan.output_order(l), m.masks.open(l, check, dropped));
+        let [a, b] = match answer {
+            Answer::Pair { z_a, z_b } => [travelling(order, z_a), travelling(order, z_b)],
+            Answer::Sum(z) => [travelling(order, z), Vec::new()],
         };
-        let (mut y, mut opening) = (vec![0; n], m.masks.open(&m.pending, check, i, dropped));
+        let n = a.len();
+        let mut y = vec![0; n];
         for (from, to) in [(0, n / 3), (n / 3, n)] {
             let piece = match *answer {
-                Answer::Pair { z_a, z_b } => Answer::Pair { z_a: &z_a[from..to], z_b: &z_b[from..to] },
-                Answer::Sum(z) => Answer::Sum(&z[from..to]),
+                Answer::Pair { .. } => Answer::Pair { z_a: &a[from..to], z_b: &b[from..to] },
+                Answer::Sum(_) => Answer::Sum(&a[from..to]),
             };
             opening.push(piece, &mut y[from..to]);
         }
-        opening.finish().map(|()| y)
+        opening.finish(&mut m.masks, &m.pending).map(|()| arrived(order, &y))
     };
     answers.iter().enumerate().map(open).collect()
 }
@@ -201,12 +245,15 @@ fn the_owners_s_out_is_that_of_the_oracle() {
 
 #[test]
 fn unmasked_answers_are_the_plain_integers() {
-    let w = world();
+    [(world(), 6), (striped(), 3)].into_iter().for_each(|(w, counters)| unmasked_answers(w, counters));
+}
+
+fn unmasked_answers(mut w: World, counters: u64) {
+    let check = checker_of(&mut w, 16, true);
     let mut masker = masker(&w);
-    let check = checker(16, true);
-    for counter in 0..6 {
+    for counter in 0..counters {
         for (g, group) in w.plan.groups().iter().enumerate() {
-            let m = masked(&mut masker, &w, &check, 2 * counter + g as u64, g);
+            let mut m = masked(&mut masker, &w, &check, 2 * counter + g as u64, g);
             let layers = || group.layers().iter().map(|l| l.index());
             let pairs: Vec<_> = layers().map(|l| (edge_a(&w, &m, l), edge(&w, l, &m.share_b))).collect();
             let sums: Vec<_> = layers().map(|l| relayed(&w, &m, l)).collect();
@@ -215,7 +262,7 @@ fn unmasked_answers_are_the_plain_integers() {
             } else {
                 sums.iter().map(|z| Answer::Sum(z)).collect()
             };
-            let opened = open(&m, &check, &answers, false).expect("honest");
+            let opened = open(&mut m, &w, &check, &answers, false).expect("honest");
             assert!(layers().zip(opened).all(|(l, y)| y == plain(&w, l)), "group {g}, counter {counter}");
         }
     }
@@ -230,13 +277,13 @@ fn dropped_bits_cost_no_more_than_their_bound() {
     assert!(f > 0, "the fixture's bound leaves bits to drop");
     let mut worst = [0i64; 2];
     for counter in 0..40 {
-        let m = masked(&mut masker, &w, &check, counter, 1);
+        let mut m = masked(&mut masker, &w, &check, counter, 1);
         let cut = |z: Vec<u32>| z.into_iter().map(|z| z >> f).collect::<Vec<_>>();
         let (z_a, z_b) = (cut(edge_a(&w, &m, 2)), cut(edge(&w, 2, &m.share_b)));
         let sum = cut(relayed(&w, &m, 2));
         let relay = counter % 2 == 1;
         let answer = if relay { Answer::Sum(&sum) } else { Answer::Pair { z_a: &z_a, z_b: &z_b } };
-        let y = open(&m, &check, &[answer], true).expect("honest");
+        let y = open(&mut m, &w, &check, &[answer], true).expect("honest");
         let errors = y[0].iter().zip(plain(&w, 2)).map(|(&y, p)| (i64::from(y) - i64::from(p)).abs());
         let bound = if relay { 1 << (f - 1) } else { (1 << f) - 1 };
         for error in errors {
@@ -254,7 +301,7 @@ fn a_lie_is_found_with_dropped_bits_too() {
     let mut masker = masker(&w);
     let (k, f) = (w.plan.k_of(LayerId::new(2)), w.plan.drop_bits(LayerId::new(2)));
     for counter in 0..40 {
-        let m = masked(&mut masker, &w, &check, counter, 1);
+        let mut m = masked(&mut masker, &w, &check, counter, 1);
         let cut = |z: Vec<u32>| z.into_iter().map(|z| z >> f).collect::<Vec<_>>();
         let lied = |z: &[u32], by: u32| {
             let mut z = z.to_vec();
@@ -271,7 +318,7 @@ fn a_lie_is_found_with_dropped_bits_too() {
                 (Answer::Sum(&bad_sum), Liar::Unknown),
             ];
             for (answer, liar) in cases {
-                let error = open(&m, &check, &[answer], true).expect_err("caught");
+                let error = open(&mut m, &w, &check, &[answer], true).expect_err("caught");
                 assert_eq!(error, IntegrityError::Sample { layer: "layer2".into(), liar, positions: 200 });
             }
         }
@@ -322,17 +369,17 @@ fn the_liar_is_named() {
     for (counter, (lie_a, lie_b, liar)) in
         [(1, 0, Liar::A), (0, 1, Liar::B), (1, 1, Liar::Both)].into_iter().enumerate()
     {
-        let m = masked(&mut masker, &w, &check, counter as u64, 1);
+        let mut m = masked(&mut masker, &w, &check, counter as u64, 1);
         let z_a = lied(edge_a(&w, &m, 2), lie_a);
         let z_b = lied(edge(&w, 2, &m.share_b), lie_b);
         let answers = [Answer::Pair { z_a: &z_a, z_b: &z_b }];
-        let error = open(&m, &check, &answers, false).expect_err("caught");
+        let error = open(&mut m, &w, &check, &answers, false).expect_err("caught");
         assert_eq!(error, IntegrityError::Sample { layer: "layer2".into(), liar, positions: 1 });
     }
-    let m = masked(&mut masker, &w, &check, 9, 1);
+    let mut m = masked(&mut masker, &w, &check, 9, 1);
     let z = lied(relayed(&w, &m, 2), 1);
     let sum = [Answer::Sum(&z)];
-    let error = open(&m, &check, &sum, false).expect_err("caught");
+    let error = open(&mut m, &w, &check, &sum, false).expect_err("caught");
     assert_eq!(error, IntegrityError::Sample { layer: "layer2".into(), liar: Liar::Unknown, positions: 1 });
 }
 
@@ -343,11 +390,11 @@ fn one_wrong_output_in_n_is_missed_as_often_as_the_protocol_says() {
     let check = checker(4, false);
     let (trials, mut missed) = (2000u32, 0u32);
     for counter in 0..trials {
-        let m = masked(&mut masker, &w, &check, counter.into(), 1);
+        let mut m = masked(&mut masker, &w, &check, counter.into(), 1);
         let (z_a, mut z_b) = (edge_a(&w, &m, 2), edge(&w, 2, &m.share_b));
         z_b[3] ^= 1;
         let answers = [Answer::Pair { z_a: &z_a, z_b: &z_b }];
-        missed += u32::from(open(&m, &check, &answers, false).is_ok());
+        missed += u32::from(open(&mut m, &w, &check, &answers, false).is_ok());
     }
     // (1 - 1/6)^4 = 0.482; the bounds are six standard deviations away.
     let rate = f64::from(missed) / f64::from(trials);
@@ -368,10 +415,10 @@ fn silence_tells_an_edge_which_rows_a_device_has_unless_freivalds_runs() {
         let check = Checker::new(Integrity { samples: 100, freivalds }, &mut bundle).expect("rows are there");
         let mut masker = masker(&w);
         let caught = |&channel: &u32| {
-            let m = masked(&mut masker, &w, &check, channel.into(), 1);
+            let mut m = masked(&mut masker, &w, &check, channel.into(), 1);
             let (z_a, mut z_b) = (edge_a(&w, &m, 2), edge(&w, 2, &m.share_b));
             z_b[channel as usize] ^= 1;
-            open(&m, &check, &[Answer::Pair { z_a: &z_a, z_b: &z_b }], false).is_err()
+            open(&mut m, &w, &check, &[Answer::Pair { z_a: &z_a, z_b: &z_b }], false).is_err()
         };
         (0..6).filter(caught).collect::<Vec<u32>>()
     };
@@ -393,14 +440,17 @@ fn sampling_needs_rows() {
 
 #[test]
 fn freivalds_finds_what_sampling_misses() {
-    let w = world();
+    [(world(), 50), (striped(), 4)].into_iter().for_each(|(w, counters)| freivalds_finds(w, counters));
+}
+
+fn freivalds_finds(mut w: World, counters: u64) {
+    let check = checker_of(&mut w, 0, true);
     let mut masker = masker(&w);
-    let check = checker(0, true);
-    for counter in 0..50 {
-        let m = masked(&mut masker, &w, &check, counter, 0);
+    for counter in 0..counters {
+        let mut m = masked(&mut masker, &w, &check, counter, 0);
         let layer = (counter % 2) as usize;
         let spoilt = |mut z: Vec<u32>, l: usize| {
-            let at = counter as usize * 7 % z.len();
+            let at = counter as usize * 4567 % z.len();
             z[at] ^= u32::from(l == layer);
             z
         };
@@ -410,7 +460,7 @@ fn freivalds_finds_what_sampling_misses() {
         let pairs = [0, 1].map(|l| Answer::Pair { z_a: &z_a[l], z_b: &z_b[l] });
         let sums = [0, 1].map(|l| Answer::Sum(&sums[l]));
         let answers = if counter % 4 < 2 { &pairs } else { &sums };
-        let error = open(&m, &check, answers, false).expect_err("found");
+        let error = open(&mut m, &w, &check, answers, false).expect_err("found");
         assert_eq!(error, IntegrityError::Freivalds { layer: format!("layer{layer}") });
     }
 }

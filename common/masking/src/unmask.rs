@@ -9,11 +9,15 @@
 //! all mod 2^k and centred. Without dropped bits y = W·x exactly, because |W·x| <= M < 2^(k-1). T is for whoever reads
 //! all links: W·R and W·v together are W·x + S_out.
 
+use std::ops::Range;
+use std::sync::Arc;
+
 use twinmask_codec::LayerId;
 use twinmask_kernels::elementwise;
 
-use crate::freivalds::{Left, Running};
+use crate::freivalds::Left;
 use crate::integrity::{Checker, IntegrityError, Sampled, Shares};
+use crate::keys::DeviceKeys;
 use crate::mask::{InferenceMasks, Pending};
 use crate::wiped::Wiped;
 
@@ -31,53 +35,53 @@ pub enum Answer<'a> {
     Sum(&'a [u32]),
 }
 
-impl InferenceMasks {
-    /// Begins to open the answer to layer `i` of the group of `pending`.
-    ///
-    /// # Panics
-    /// If the group has no layer `i`.
-    #[must_use]
-    pub fn open<'a>(&'a self, pending: &'a Pending, checker: &'a Checker, i: usize, dropped: bool) -> Opening<'a> {
-        let plan = &self.keys.plan;
-        let l = plan.group(pending.group).layers()[i];
-        let out_len = plan.layer(l).geometry().out_len();
-        Opening {
-            masks: self,
-            pending,
-            checker,
-            l,
-            k: plan.k_of(l),
-            f: if dropped { plan.drop_bits(l) } else { 0 },
-            sum: None,
-            left: if dropped { None } else { checker.left(l).map(|left| (left, &pending.right[i])) },
-            kept: (checker.integrity().samples > 0)
-                .then(|| Kept { y: Wiped(Vec::with_capacity(out_len)), z_a: Vec::new() }),
-            at: 0,
+impl Answer<'_> {
+    fn part(&self, range: Range<usize>) -> Self {
+        match self {
+            Self::Pair { z_a, z_b } => Self::Pair { z_a: &z_a[range.clone()], z_b: &z_b[range] },
+            Self::Sum(z) => Self::Sum(&z[range]),
         }
     }
 }
 
-/// One layer's answer while it is opened, piece by piece. The checks stand at the end: until [`finish`](Self::finish)
-/// has found nothing, nothing that was opened may be used.
+impl InferenceMasks {
+    /// Begins to open the answer to layer `l`.
+    #[must_use]
+    pub fn open<'a>(&mut self, l: LayerId, checker: &'a Checker, dropped: bool) -> Opening<'a> {
+        let keys = Arc::clone(&self.keys);
+        let kept = if checker.integrity().samples > 0 { keys.plan.answer_part(l).len } else { 0 };
+        Opening {
+            checker,
+            l,
+            k: keys.plan.k_of(l),
+            f: if dropped { keys.plan.drop_bits(l) } else { 0 },
+            sum: self.sum(l),
+            left: if dropped { None } else { checker.left(l) },
+            y: Wiped(vec![0; kept]),
+            z_a: Vec::new(),
+            at: 0,
+            keys,
+        }
+    }
+}
+
+/// One layer's answer while it is opened, piece by piece, in the order in which it travels. The checks stand at the
+/// end: until [`finish`](Self::finish) has found nothing, nothing that was opened may be used.
 pub struct Opening<'a> {
-    masks: &'a InferenceMasks,
-    pending: &'a Pending,
+    keys: Arc<DeviceKeys>,
     checker: &'a Checker,
     l: LayerId,
     k: u32,
     f: u32,
-    /// `S_out + T`, unless it was expanded ahead.
-    sum: Option<Wiped<u32>>,
-    left: Option<(Left<'a>, &'a Running)>,
-    kept: Option<Kept>,
-    at: usize,
-}
-
-/// What spot checks look at.
-struct Kept {
+    /// `S_out + T`.
+    sum: Wiped<u32>,
+    left: Option<Left<'a>>,
+    /// What spot checks look at: all of it, or nothing.
     y: Wiped<i32>,
     /// Edge A's answer, if it is known by itself. It is masked.
     z_a: Vec<u32>,
+    /// Place that comes next.
+    at: usize,
 }
 
 impl Opening<'_> {
@@ -87,52 +91,58 @@ impl Opening<'_> {
     /// # Panics
     /// If the answer is longer than the layer's output.
     pub fn push(&mut self, answer: Answer<'_>, y: &mut [i32]) {
-        let (k, f, masks) = (self.k, self.f, self.masks);
-        let sum = match masks.sums.get(&self.l) {
-            Some(ahead) => ahead,
-            None => self.sum.get_or_insert_with(|| masks.sum(self.l, &mut Vec::new())),
-        };
-        let sum = &sum.0[self.at..][..y.len()];
-        match answer {
-            Answer::Pair { z_a, z_b } => elementwise::unmask_pair(z_a, z_b, sum, k, f, y),
-            Answer::Sum(z) => elementwise::unmask_sum(z, sum, k, f, y),
-        }
-        if let Some((left, _)) = &mut self.left {
-            left.push(y);
-        }
-        if let Some(kept) = &mut self.kept {
-            kept.y.0.extend_from_slice(y);
-            if let Answer::Pair { z_a, .. } = answer {
-                kept.z_a.extend_from_slice(z_a);
-            }
+        let keys = Arc::clone(&self.keys);
+        let mut from = 0;
+        for run in keys.plan.output_order(self.l).runs(self.at..self.at + y.len()) {
+            let to = from + run.len();
+            self.push_run(run, answer.part(from..to), &mut y[from..to]);
+            from = to;
         }
         self.at += y.len();
     }
 
-    /// Checks the whole answer.
+    fn push_run(&mut self, run: Range<usize>, answer: Answer<'_>, y: &mut [i32]) {
+        let (k, f, sum) = (self.k, self.f, &self.sum.0[run.clone()]);
+        match answer {
+            Answer::Pair { z_a, z_b } => elementwise::unmask_pair(z_a, z_b, sum, k, f, y),
+            Answer::Sum(z) => elementwise::unmask_sum(z, sum, k, f, y),
+        }
+        if let Some(left) = &mut self.left {
+            left.push(run.start, y);
+        }
+        if !self.y.0.is_empty() {
+            self.y.0[run.clone()].copy_from_slice(y);
+            if let Answer::Pair { z_a, .. } = answer {
+                self.z_a.resize(self.y.0.len(), 0);
+                self.z_a[run].copy_from_slice(z_a);
+            }
+        }
+    }
+
+    /// Checks the whole answer to what is `pending`, under the `masks` that it was opened with.
     ///
     /// # Errors
     /// [`IntegrityError`] when a check fails.
     ///
     /// # Panics
-    /// If elements are missing.
-    pub fn finish(self) -> Result<(), IntegrityError> {
-        let (masks, l, f) = (self.masks, self.l, self.f);
-        let plan = &masks.keys.plan;
-        assert_eq!(self.at, plan.layer(l).geometry().out_len(), "all of the answer is opened");
-        if let Some(Kept { y, z_a }) = &self.kept {
-            let sampled = Sampled { plan, l, f, x: &self.pending.x.0, y: &y.0 };
-            match masks.sums.get(&l).or(self.sum.as_ref()) {
-                Some(sum) if !z_a.is_empty() => {
-                    let r = Wiped(masks.r.elements(self.pending.group.into(), self.k, self.pending.x.0.len()));
-                    let shares = Shares { r: &r.0, z_a, s_out: masks.keys.s_out(l), sum: &sum.0 };
-                    self.checker.check_pair(&sampled, &shares)?;
-                }
-                _ => self.checker.check_sum(&sampled)?,
+    /// If elements are missing, or the answer is not one to what is pending.
+    pub fn finish(self, masks: &mut InferenceMasks, pending: &Pending) -> Result<(), IntegrityError> {
+        let (plan, l, f) = (&self.keys.plan, self.l, self.f);
+        assert_eq!(self.at, plan.answer_part(l).len, "all of the answer is opened");
+        if !self.y.0.is_empty() {
+            let sampled = Sampled { plan, l, f, x: &pending.x.0, y: &self.y.0 };
+            if self.z_a.is_empty() {
+                self.checker.check_sum(&sampled)?;
+            } else {
+                let r = Wiped(masks.r.elements(pending.group.into(), self.k, pending.x.0.len()));
+                let shares = Shares { r: &r.0, z_a: &self.z_a, s_out: self.keys.s_out(l), sum: &self.sum.0 };
+                self.checker.check_pair(&sampled, &shares)?;
             }
         }
+        masks.spare.push(self.sum);
+        let i = plan.group(pending.group).layers().iter().position(|&of| of == l).expect("a layer of the group");
         match self.left {
-            Some((left, right)) if !left.holds(right) => {
+            Some(left) if !left.holds(&pending.right[i]) => {
                 Err(IntegrityError::Freivalds { layer: plan.layer(l).name().into() })
             }
             _ => Ok(()),

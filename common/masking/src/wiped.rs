@@ -11,21 +11,10 @@ pub(crate) struct Wiped<T: Pod>(pub(crate) Vec<T>);
 impl<T: Pod> Wiped<T> {
     /// `n` elements of any value, in a spare buffer if one is large enough: growing it would leave its content behind.
     pub(crate) fn of(spare: &mut Vec<Self>, n: usize) -> Self {
-        let mut elements = Self::taken(spare, n);
+        let fits = spare.iter().position(|e| e.0.capacity() >= n);
+        let mut elements = fits.map_or_else(|| Self(Vec::with_capacity(n)), |i| spare.swap_remove(i));
         elements.0.resize(n, T::zeroed());
         elements
-    }
-
-    /// An empty buffer with room for `n` elements, a spare one if one is large enough.
-    pub(crate) fn with_room(spare: &mut Vec<Self>, n: usize) -> Self {
-        let mut empty = Self::taken(spare, n);
-        empty.0.clear();
-        empty
-    }
-
-    fn taken(spare: &mut Vec<Self>, n: usize) -> Self {
-        let fits = spare.iter().position(|e| e.0.capacity() >= n);
-        fits.map_or_else(|| Self(Vec::with_capacity(n)), |i| spare.swap_remove(i))
     }
 
     /// Wipes all that the buffer may ever have held, also what it was cut by when it was used again.
@@ -63,8 +52,6 @@ mod tests {
         less.wipe();
         assert!(less.0.len() == less.0.capacity() && less.0.iter().all(|&e| e == 0));
         spare.push(less);
-        assert!(Wiped::with_room(&mut spare, 100).0.is_empty());
-        spare.push(Wiped(vec![7u32; 100]));
         let more = Wiped::of(&mut spare, 1000);
         assert!(spare.len() == 1 && more.0.len() == 1000);
     }

@@ -95,7 +95,7 @@ struct Prepared {
     /// Cuts of the reduction.
     blocks: Vec<Range<usize>>,
     /// `[out_channels, fan_in]`.
-    weights: Vec<f64>,
+    weights: Arc<[f64]>,
 }
 
 impl Linear for Prepared {
@@ -109,6 +109,11 @@ impl Linear for Prepared {
 
     fn channel_step(&self) -> usize {
         1
+    }
+
+    fn of_rows(&self, part: Conv) -> Arc<dyn Linear> {
+        let (blocks, weights) = (self.blocks.clone(), Arc::clone(&self.weights));
+        Arc::new(Self { geometry: Geometry::Conv(part), k: self.k, blocks, weights })
     }
 
     fn load(&self, xs: &[&[u32]], input: &mut Input) {

@@ -27,7 +27,7 @@ pub(crate) struct EdgeLink {
     pub(crate) opened: Opened,
     /// Time that the edge computed so far, in microseconds.
     pub(crate) compute_us: AtomicU64,
-    timeout: Duration,
+    pub(crate) timeout: Duration,
 }
 
 impl EdgeLink {

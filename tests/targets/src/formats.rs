@@ -149,8 +149,13 @@ pub(crate) fn plan(data: &[u8]) -> bool {
     for r in plan.round_ids() {
         let (up, down) = (plan.upload_parts(r), plan.answer_parts(r));
         assert!(!up.is_empty() && !down.is_empty(), "a round without layers");
-        let fewer = codec::packed_parts_len(&plan.answer_parts_dropped(r)) <= codec::packed_parts_len(&down);
+        let stripes = plan.answer_stripes(r, true);
+        let fewer = codec::packed_parts_len(&plan.answer_stripes(r, false)) <= codec::packed_parts_len(&stripes);
         assert!(fewer, "dropping bits makes answers longer");
+        let elements = |parts: &[Part]| parts.iter().map(|part| part.len).sum::<usize>();
+        let uploads: Vec<Part> = (0..plan.stripes(r)).flat_map(|j| plan.upload_stripe(r, j)).collect();
+        let all = [elements(&uploads), elements(&stripes)] == [elements(&up), elements(&down)];
+        assert!(all && uploads.iter().chain(&stripes).all(|part| part.len > 0), "stripes do not make the whole");
     }
     true
 }

@@ -48,8 +48,8 @@ impl Stage {
             let bundle = DeviceBundle::read(&whole, &scene.public()).expect("own bundle");
             Arc::new(Model::new(bundle, checks.parse::<Integrity>().expect("checks")).expect("a good model"))
         };
-        let answers = plan.round_ids().map(|r| plan.answer_parts(r));
-        let payloads = Payloads::new(answers.chain(plan.round_ids().map(|r| plan.answer_parts_dropped(r))));
+        let answers = |exact| plan.round_ids().map(move |r| plan.answer_stripes(r, exact));
+        let payloads = Payloads::new(answers(true).chain(answers(false)));
         Stage { runtime: runtime(), models: CHECKS.into_iter().map(model).collect(), payloads }
     }
 

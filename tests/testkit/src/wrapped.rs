@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use twinmask_kernels::{Input, Kernel, Linear, Scratch};
-use twinmask_layer::Geometry;
+use twinmask_layer::{Conv, Geometry};
 
 /// What is done beside the work of a kernel; called by every thread that computes.
 pub trait Hook: Send + Sync + 'static {
@@ -23,7 +23,7 @@ pub trait Hook: Send + Sync + 'static {
 pub struct Layer {
     /// Its number among the layers that the kernel has prepared, from 0.
     pub index: usize,
-    /// Its shape.
+    /// Its shape, or that of some rows of it.
     pub geometry: Geometry,
     /// Its weights, `[out_channels, fan_in]`.
     pub weights: Vec<i16>,
@@ -73,6 +73,12 @@ impl<H: Hook> Linear for WrappedLayer<H> {
 
     fn channel_step(&self) -> usize {
         self.inner.channel_step()
+    }
+
+    fn of_rows(&self, part: Conv) -> Arc<dyn Linear> {
+        let Layer { index, ref weights, k, .. } = self.layer;
+        let layer = Layer { index, geometry: Geometry::Conv(part), weights: weights.clone(), k };
+        Arc::new(Self { inner: self.inner.of_rows(part), hook: Arc::clone(&self.hook), layer })
     }
 
     fn load(&self, xs: &[&[u32]], input: &mut Input) {

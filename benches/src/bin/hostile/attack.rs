@@ -156,12 +156,13 @@ impl Target {
         let infer = Infer { counter, exact: true, relay: false };
         send.write_all(&frame::encode(FrameType::Infer, &infer)).await.ok()?;
         if self.role == Role::EdgeB {
-            let round = Round { round: RoundId::new(0) };
-            let bytes = vec![0; packed_parts_len(&self.model.plan().upload_parts(round.round))];
-            let sent = bytes.len() - usize::from(!whole);
+            let (round, plan) = (Round { round: RoundId::new(0) }, self.model.plan());
             let mut all = Vec::new();
-            let _ = write_frame(&mut all, FrameType::Round, &round, Codec::Packed, &bytes).await;
-            all.truncate(all.len() - bytes.len() + sent);
+            for stripe in (0..plan.stripes(round.round)).map(|j| plan.upload_stripe(round.round, j)) {
+                let bytes = vec![0; packed_parts_len(&stripe)];
+                let _ = write_frame(&mut all, FrameType::Round, &round, Codec::Packed, &bytes).await;
+            }
+            all.truncate(all.len() - usize::from(!whole));
             timeout(PATIENCE, send.write_all(&all)).await.ok()?.ok()?;
         }
         Some((send, recv))

@@ -9,9 +9,10 @@ use twinmask_benches::dudect::{Places, Times, interleaved, timed};
 use twinmask_codec::{Counter, GroupId, LayerId};
 use twinmask_device::engine::DeviceDir;
 use twinmask_kernels::{Scratch, default_kernel, elementwise};
+use twinmask_layer::Order;
 use twinmask_masking::integrity::Checker;
 use twinmask_masking::mask::PIECE;
-use twinmask_masking::{Answer, DeviceKeys, InferenceMasks, Integrity, Masker, Pending, SessionSeed};
+use twinmask_masking::{Answer, DeviceKeys, InferenceMasks, Integrity, Masker, Opening, Pending, SessionSeed};
 use twinmask_model::bundle::DeviceBundle;
 use twinmask_model::plan::Plan;
 use twinmask_ring::keys::MaskKey;
@@ -35,7 +36,7 @@ struct Subject {
     g: GroupId,
     l: LayerId,
     k: u32,
-    /// By class: activations, their integers, and `W·x`.
+    /// By class: activations, their integers, and `W·x`, these in the order in which they travel.
     floats: Vec<Vec<f32>>,
     x: Vec<Vec<i32>>,
     y: Vec<Vec<i32>>,
@@ -73,9 +74,15 @@ impl Subject {
             layer.apply(&x, &mut y, &mut Scratch::default());
             y.into_iter().map(|y| twinmask_ring::centre(y, k)).collect()
         });
-        let y = y.collect();
+        let y = y.map(|y: Vec<i32>| travelling(plan.output_order(l), &y)).collect();
+        let x = x.iter().map(|x| travelling(plan.input_order(g), x)).collect();
         Ok(Subject { dir, g, l, k, floats, x, y, plan })
     }
+}
+
+/// A tensor as it travels.
+fn travelling(order: &Order, tensor: &[i32]) -> Vec<i32> {
+    (0..order.count()).flat_map(|j| order.gather(j, tensor)).flatten().copied().collect()
 }
 
 /// A tensor that has been masked, and an honest answer to it: two shares, or their sum alone.
@@ -110,7 +117,7 @@ impl Bench<'_> {
     fn masks(&mut self) -> Result<InferenceMasks> {
         self.counter += 1;
         let mut masks = self.masker.begin(Counter::new(self.counter))?;
-        masks.expand_ahead(&[self.of.g], &[self.of.l]);
+        masks.expand_ahead(&[self.of.g]);
         Ok(masks)
     }
 
@@ -118,7 +125,8 @@ impl Bench<'_> {
     fn mask(&self, masks: &mut InferenceMasks, x: &[i32], out: &mut Vec<u8>) -> Result<Pending> {
         out.clear();
         let mut masking = masks.mask(self.of.g, &self.checker)?;
-        for piece in x.chunks(PIECE) {
+        let order = self.of.plan.input_order(self.of.g);
+        for piece in (0..order.count()).flat_map(|j| x[order.stripe(j)].chunks(PIECE)) {
             masking.push(piece, out)?;
         }
         Ok(masking.finish()?)
@@ -134,9 +142,20 @@ impl Bench<'_> {
         Ok(Row::of("mask, pack, one side of Freivalds", &times))
     }
 
+    /// Openings of `masked`, for as many times.
+    fn begin(&self, masked: &mut Masked, times: usize) -> Vec<Opening<'_>> {
+        (0..times).map(|_| masked.masks.open(self.of.l, &self.checker, false)).collect()
+    }
+
     /// Opens the answer as a device does, in pieces: all of it is `W·x`, or a check fails.
-    fn open(&self, masked: &Masked, z: &[u32], z_a: Option<&[u32]>, y: &mut [i32]) -> Result<()> {
-        let mut opening = masked.masks.open(&masked.pending, &self.checker, 0, false);
+    fn open(
+        &self,
+        mut opening: Opening<'_>,
+        masked: &mut Masked,
+        z: &[u32],
+        z_a: Option<&[u32]>,
+        y: &mut [i32],
+    ) -> Result<()> {
         for (i, z) in z.chunks(PIECE).enumerate() {
             let y = &mut y[i * PIECE..][..z.len()];
             match z_a {
@@ -144,7 +163,7 @@ impl Bench<'_> {
                 None => opening.push(Answer::Sum(z), y),
             }
         }
-        Ok(opening.finish()?)
+        Ok(opening.finish(&mut masked.masks, &masked.pending)?)
     }
 
     /// A tensor of `class` with its answer.
@@ -155,9 +174,14 @@ impl Bench<'_> {
         let mut masked = Masked { masks, pending, z: Vec::new() };
         // The answer 0 opens as what is taken off every answer: an honest one is that much above W·x.
         let mut off = vec![0; len];
-        unchecked.open(&masked, &vec![0; len], z_a, &mut off)?;
-        masked.z = self.of.y[class].iter().zip(off).map(|(y, off)| y.wrapping_sub(off) as u32 & keep).collect();
-        self.open(&masked, &masked.z, z_a, &mut vec![0; len]).context("the honest answer")?;
+        let mut open = |bench: &Bench<'_>, z: &[u32], y: &mut [i32]| {
+            let openings = bench.begin(&mut masked, 1);
+            openings.into_iter().try_for_each(|opening| bench.open(opening, &mut masked, z, z_a, y))
+        };
+        open(unchecked, &vec![0; len], &mut off)?;
+        let z: Vec<u32> = self.of.y[class].iter().zip(off).map(|(y, off)| y.wrapping_sub(off) as u32 & keep).collect();
+        open(self, &z, &mut vec![0; len]).context("the honest answer")?;
+        masked.z = z;
         Ok(masked)
     }
 
@@ -178,9 +202,13 @@ impl Bench<'_> {
             let first: Vec<usize> = first.flatten().collect();
             let of_batch = interleaved(CLASSES.len(), n / BATCHES, |class| {
                 turn += 1;
-                let masked = &instances[turn % INSTANCES * CLASSES.len() + first[class]];
+                let masked = &mut instances[turn % INSTANCES * CLASSES.len() + first[class]];
                 z.copy_from_slice(&masked.z);
-                Ok(repeated(len, || self.open(masked, &z, z_a.as_deref(), &mut y)))
+                let openings = self.begin(masked, times(len) as usize);
+                let count = openings.len() as u32;
+                let mut open = |opening| self.open(opening, masked, &z, z_a.as_deref(), &mut y);
+                let work = || openings.into_iter().for_each(|opening| drop(std::hint::black_box(open(opening))));
+                Ok(timed(work) / count)
             })?;
             times.iter_mut().zip(of_batch).for_each(|(all, more)| all.extend(more));
         }
@@ -188,9 +216,14 @@ impl Bench<'_> {
     }
 }
 
-/// Of work on `len` elements that is the same again: often enough that the clock's step does not show.
+/// How often work on `len` elements is repeated: often enough that the clock's step does not show.
+fn times(len: usize) -> u32 {
+    (20_000 / len).clamp(1, 16) as u32
+}
+
+/// Of work on `len` elements that is the same again.
 fn repeated<T>(len: usize, mut work: impl FnMut() -> T) -> Duration {
-    let times = (20_000 / len).clamp(1, 16) as u32;
+    let times = times(len);
     timed(|| (0..times).for_each(|_| drop(std::hint::black_box(work())))) / times
 }
 

@@ -151,8 +151,7 @@ async fn both_edges_leave_out_the_low_bits_that_are_to_be_dropped() {
                     upload(&mut send, &plan, r, &x, Codec::Packed).await;
                     expected(&edge.bundle, r, &x)
                 };
-                let parts =
-                    if exact { plan.answer_parts(RoundId::at(r)) } else { plan.answer_parts_dropped(RoundId::at(r)) };
+                let parts = plan.answer_stripes(RoundId::at(r), exact);
                 let frame = read(&mut recv, FrameType::Answer, &parts).await;
                 let found = payload::decode(&frame.payload, frame.header.codec, &parts).expect("decodes");
                 for (l, z) in plan.round_layers(RoundId::at(r)).zip(&mut wanted) {

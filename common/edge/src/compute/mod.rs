@@ -5,6 +5,7 @@ pub(crate) mod payloads;
 pub(crate) mod pool;
 pub(crate) mod queue;
 pub(crate) mod shares;
+pub(crate) mod stripes;
 
 #[cfg(test)]
 mod parallel_tests;

@@ -172,15 +172,28 @@ impl Queue {
         Pending(receiver)
     }
 
-    /// Runs a short job for a device, as soon as those before it are done.
-    pub(crate) async fn finish<T: Send + 'static>(
+    /// Runs a short job for a device, as soon as those before it are done; not at all, if nobody waits any more.
+    pub(crate) async fn run<T: Send + 'static>(
         &self,
         device: &Device,
-        job: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, ComputeError> {
+        job: impl FnOnce(&mut Worker) -> T + Send + 'static,
+    ) -> Result<Done<T>, ComputeError> {
         let (sender, receiver) = oneshot::channel();
-        self.pool.place(Priority::Normal).await.enqueue(Arc::clone(device), move |_| drop(sender.send(job())));
-        receiver.await.map_err(|_| ComputeError::Closed)
+        let arrived = Instant::now();
+        let job = move |worker: &mut Worker| {
+            if sender.is_closed() {
+                return;
+            }
+            let begun = Instant::now();
+            let value = catch_unwind(AssertUnwindSafe(|| job(worker))).map_err(|panic| {
+                worker.renew();
+                ComputeError::Panicked(message(&*panic))
+            });
+            let done = |value| Done { value, queued: begun - arrived, computed: begun.elapsed() };
+            let _ = sender.send(value.map(done));
+        };
+        self.pool.place(Priority::Normal).await.enqueue(Arc::clone(device), job);
+        receiver.await.unwrap_or(Err(ComputeError::Closed))
     }
 }
 

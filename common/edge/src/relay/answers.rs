@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use tokio::time::{Instant, timeout_at};
-use twinmask_codec::RoundId;
+use tokio::time::{Instant, timeout, timeout_at};
+use twinmask_codec::{Counter, RoundId};
 use twinmask_transport::frame_io::read_frame;
 use twinmask_transport::{RecvHalf, SendHalf};
 use twinmask_wire::message::{End, Infer, Round};
@@ -56,21 +56,42 @@ pub(crate) async fn answer_for_both(
                 drop(half);
                 sum(&of, infer, r, &mut z, correction.as_deref())
             };
-            let payload = rounds.edge.queue.finish(&rounds.device, job).await;
-            (payload.map_err(|_| refused(CloseCode::Internal, "the compute threads have ended"))?, missed)
+            let done = rounds.edge.queue.run(&rounds.device, move |_| job()).await;
+            (rounds.done(r, done)?.value, missed)
         }
     };
     if missed {
         rounds.edge.meters.misses.increment(1);
     }
-    let payload = payload.map_err(|error| {
-        tracing::error!(%error, "edge-a sent a correction that is none");
-        refused(CloseCode::Internal, "edge A sent a correction that is none; edge B's log says more")
-    })?;
+    let payload = payload.map_err(no_correction)?;
     let done = Done { value: payload, queued: done.queued, computed: done.computed };
     let mut answer = rounds.answer(r, Ok(done))?;
     answer.missed = missed;
     Ok(answer)
+}
+
+/// Edge A sent something else.
+pub(crate) fn no_correction(error: WireError) -> Fault {
+    tracing::error!(%error, "edge-a sent a correction that is none");
+    refused(CloseCode::Internal, "edge A sent a correction that is none; edge B's log says more")
+}
+
+/// The correction of a round in stripes, if it comes in time: whether it does is settled before the first of them.
+pub(crate) async fn correction(
+    rounds: &Rounds,
+    inbox: Option<&Arc<CorrectionInbox>>,
+    c: Counter,
+    r: RoundId,
+) -> Option<Vec<u8>> {
+    let mut correction = None;
+    if let Some(inbox) = inbox {
+        let _ = timeout(rounds.edge.limits.relay_grace, inbox.come(c, r)).await;
+        correction = inbox.take_or_miss(c, r);
+    }
+    if correction.is_none() {
+        rounds.edge.meters.misses.increment(1);
+    }
+    correction
 }
 
 /// What a compute thread gives back.
@@ -91,7 +112,7 @@ fn sum(
     correction: Option<&[u8]>,
 ) -> Result<Payload, WireError> {
     if let Some(correction) = correction {
-        add_correction(&rounds.model.plan, r, z, correction)?;
+        add_correction(&rounds.model.plan, r, 0, z, correction)?;
     }
     Ok(rounds.encode(r, infer.exact, z))
 }

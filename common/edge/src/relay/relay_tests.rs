@@ -83,14 +83,18 @@ pub(crate) async fn infer(device: &Device, counter: u64) -> (SendHalf, RecvHalf)
 
 /// What edge B answers in round `r`, and whether it said `MISS` before.
 async fn answer(recv: &mut RecvHalf, plan: &Plan, r: usize) -> (Vec<Vec<u32>>, bool) {
-    let parts = plan.answer_parts(RoundId::at(r));
-    let mut frame = miss_or_answer(recv, &parts).await;
+    let parts = |j| plan.answer_stripe(RoundId::at(r), j, true);
+    let mut frame = miss_or_answer(recv, &parts(0)).await;
     let missed = frame.header.kind == FrameType::Miss;
     if missed {
         assert_eq!(frame.body::<Miss>().expect("MISS").round, RoundId::at(r));
-        frame = read(recv, FrameType::Answer, &parts).await;
+        frame = read(recv, FrameType::Answer, &parts(0)).await;
     }
-    (payload::decode(&frame.payload, frame.header.codec, &parts).expect("decodes"), missed)
+    let mut stripes = vec![payload::decode(&frame.payload, frame.header.codec, &parts(0)).expect("decodes")];
+    for j in 1..plan.stripes(RoundId::at(r)) {
+        stripes.push(decoded(recv, r, &parts(j)).await);
+    }
+    (arrived(plan, r, &stripes), missed)
 }
 
 async fn miss_or_answer(recv: &mut RecvHalf, parts: &[Part]) -> Frame {
@@ -118,7 +122,7 @@ pub(crate) async fn round(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_are_the_sums_and_everything_is_freed() {
-    let models: [fn() -> EdgeBundle; 2] = [bundle, long_bundle];
+    let models: [fn() -> EdgeBundle; 3] = [bundle, long_bundle, striped_bundle];
     for model in models {
         let (a, b, _link) = TestEdge::pair(model, &patient());
         let (mut at_a, at_b) = devices(&a, &b).await;
@@ -144,7 +148,13 @@ async fn answers_are_the_sums_and_everything_is_freed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_link_every_round_falls_back_at_once() {
-    let (a, b) = (TestEdge::new(Role::A), TestEdge::with(Role::B, bundle(), patient(), default_kernel()));
+    fall_back(bundle, &[2, 0, 1]).await;
+    fall_back(striped_bundle, &[0, 1]).await;
+}
+
+async fn fall_back(bundle: fn() -> EdgeBundle, rounds: &[usize]) {
+    let edge = |role| TestEdge::with(role, bundle(), patient(), default_kernel());
+    let (a, b) = (edge(Role::A), edge(Role::B));
     let plan = a.bundle.plan.clone();
     let (mut at_a, at_b) = devices(&a, &b).await;
     assert!(!at_a.opened.relay && at_b.opened.relay);
@@ -155,11 +165,10 @@ async fn without_a_link_every_round_falls_back_at_once() {
         assert!(round(&mut b_stream, &at_a.keys(), &a.bundle, 0, r).await, "nothing can come");
     }
     assert!(begun.elapsed() < PATIENT, "nothing is waited for");
-    for r in [2, 0, 1] {
+    for &r in rounds {
         write(&mut a_stream.0, FrameType::Round, &Round { round: RoundId::at(r) }).await;
-        let frame = read(&mut a_stream.1, FrameType::Answer, &plan.answer_parts(RoundId::at(r))).await;
-        let z =
-            payload::decode(&frame.payload, frame.header.codec, &plan.answer_parts(RoundId::at(r))).expect("decodes");
+        let z = decoded(&mut a_stream.1, r, &plan.answer_stripes(RoundId::at(r), true)).await;
+        let z = arrived(&plan, r, &[z]);
         assert!(z == of_edge_a(&at_a.keys(), &a.bundle, r, 0));
     }
     write(&mut a_stream.0, FrameType::Round, &Round { round: RoundId::new(1) }).await;

@@ -24,6 +24,7 @@ use crate::relay::answers;
 use crate::role::Role;
 use crate::rounds::Computation;
 use crate::session::state::Session;
+use crate::session::stripes;
 
 /// Bytes of frames without payload that come before a first round.
 const SMALL: usize = 1024;
@@ -200,7 +201,7 @@ async fn answer_each(session: &Session, send: &mut SendHalf, recv: &mut RecvHalf
     let plan = &rounds.model.plan;
     let mut cursor = RoundCursor::new(plan.rounds().len());
     while let Some(r) = cursor.due() {
-        let parts = plan.upload_parts(r);
+        let parts = plan.upload_stripe(r, 0);
         let reading = read_frame(recv, |h| match h.kind {
             FrameType::End => h.expect(FrameType::End, &[], "END"),
             _ => h.expect(FrameType::Round, &parts, "ROUND or END"),
@@ -211,6 +212,10 @@ async fn answer_each(session: &Session, send: &mut SendHalf, recv: &mut RecvHalf
             return Ok(false);
         }
         cursor.accept(frame.body::<Round>()?.round)?;
+        if plan.stripes(r) > 1 {
+            stripes::answer(rounds, inbox, (&mut *send, &mut *recv), infer, r, frame).await?;
+            continue;
+        }
         let shares = Shares::Uploaded { codec: frame.header.codec, payload: frame.payload };
         let answer = if infer.relay {
             answers::answer_for_both(rounds, inbox, infer, r, shares).await?

@@ -4,8 +4,11 @@ pub(crate) mod connection;
 pub(crate) mod inference;
 pub(crate) mod opening;
 pub(crate) mod state;
+mod stripes;
 
 #[cfg(test)]
 mod log_tests;
 #[cfg(test)]
 mod session_tests;
+#[cfg(test)]
+mod stripes_tests;

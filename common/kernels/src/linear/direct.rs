@@ -4,7 +4,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use twinmask_layer::Geometry;
+use twinmask_layer::{Conv, Geometry};
 
 use crate::linear::kernel::{Input, LINE, Linear, Scratch, check};
 use crate::linear::layout::{Block, LANES, Layout, Row};
@@ -159,9 +159,10 @@ pub(crate) fn store_plain(
 #[repr(align(64))]
 struct Sums([[u32; LANES]; MOST_PIXELS * MAX_BLOCKS]);
 
-/// Packed weights from the start of a line on: vectors that lie across two take twice as long.
+/// Packed weights from the start of a line on: vectors that lie across two take twice as long. Clones share them.
+#[derive(Clone)]
 pub(crate) struct Packed<W> {
-    values: Vec<W>,
+    values: Arc<Vec<W>>,
     start: usize,
 }
 
@@ -172,7 +173,7 @@ impl<W: Copy + Default> Packed<W> {
         let mut values = vec![W::default(); len + spare];
         let start = values.as_ptr().align_offset(LINE).min(spare);
         fill(&mut values[start..start + len]);
-        Self { values, start }
+        Self { values: Arc::new(values), start }
     }
 
     /// The weights, and a little room behind them.
@@ -268,6 +269,12 @@ impl<M: Micro> Linear for Direct<M> {
 
     fn channel_step(&self) -> usize {
         self.layout.channel_step()
+    }
+
+    fn of_rows(&self, part: Conv) -> Arc<dyn Linear> {
+        // The order of packed weights hangs on channels and kernel alone.
+        let layout = Layout::new(&Geometry::Conv(part), M::ELEMENT, M::UNIT, self.planes);
+        Arc::new(Self { layout, weights: self.weights.clone(), ..*self })
     }
 
     fn load(&self, xs: &[&[u32]], input: &mut Input) {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use twinmask_layer::Geometry;
+use twinmask_layer::{Conv, Geometry};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// Widest signed weight that kernels must take, in bits.
@@ -141,6 +141,9 @@ pub trait Linear: Send + Sync {
     /// # Panics
     /// If `channels` is not one of the ranges of [`split`], or `y` has another length.
     fn part(&self, input: &Input, channels: Range<usize>, y: &mut [u32], scratch: &mut Scratch);
+
+    /// The same convolution of other rows: `part` is a [`Conv::rows`] of its shape. Both share the weights.
+    fn of_rows(&self, part: Conv) -> Arc<dyn Linear>;
 
     /// Computes all of `y = W·x` on this thread.
     ///

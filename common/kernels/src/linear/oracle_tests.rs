@@ -103,6 +103,41 @@ fn random_layers() {
     }
 }
 
+/// Rows that are computed on the input rows that they read are those of the whole.
+#[test]
+fn rows_of_convolutions() {
+    for kernel in kernels() {
+        let (mut rng, mut scratch) = (Rng(3), Scratch::default());
+        for case in 0..120u32 {
+            let Geometry::Conv(conv) = rng.conv() else { continue };
+            // Also shapes of which transforms are made.
+            let plain = Conv { kh: 3, kw: 3, stride: [1; 2], dilation: [1; 2], groups: 1, ..conv };
+            let conv = if case.is_multiple_of(2) { plain } else { conv };
+            let (geometry, k) = (Geometry::Conv(conv), 2 + case % 31);
+            if geometry.validate().is_err() {
+                continue;
+            }
+            let from = rng.range(0, conv.out_h() - 1);
+            let Some((rows, part)) = conv.rows(from..rng.range(from + 1, conv.out_h())) else { continue };
+            let (weights, x) = (rng.weights(geometry.weight_len(), 8), rng.inputs(geometry.in_len()));
+            let (area, row) = ((conv.h * conv.w) as usize, conv.w as usize);
+            let read: Vec<u32> = x
+                .chunks_exact(area)
+                .flat_map(|c| &c[rows.start as usize * row..rows.end as usize * row])
+                .copied()
+                .collect();
+            let linear = kernel.prepare(&geometry, &weights, k).of_rows(part);
+            let mut y = vec![0; Geometry::Conv(part).out_len()];
+            linear.apply(&read, &mut y, &mut scratch);
+            let area = (conv.out_h() * conv.out_w()) as usize;
+            let (first, len) = ((from * conv.out_w()) as usize, (part.out_h() * conv.out_w()) as usize);
+            let whole = naive::apply(&geometry, &weights, &x);
+            let expected: Vec<u32> = whole.chunks_exact(area).flat_map(|c| &c[first..first + len]).copied().collect();
+            assert_congruent(&y, &expected, k, &format!("{} {conv:?} k={k}, rows from {from}", kernel.name()));
+        }
+    }
+}
+
 #[test]
 fn extremes() {
     let conv = |c_in, c_out, kernel, groups| {

@@ -1,10 +1,11 @@
 //! A plan that holds together.
 
 use twinmask_codec::{GroupId, LayerId, Part, RoundId};
-use twinmask_layer::Geometry;
+use twinmask_layer::{Geometry, Order};
 
 use super::error::PlanError;
 use super::parts::{GroupParts, LayerParts, PlanParts};
+use super::stripes::Orders;
 
 /// Bits of an answer's magnitude that `--drop-bits auto` keeps: well above what the next layer's quantization keeps.
 pub const KEPT_BITS: u32 = 16;
@@ -87,6 +88,9 @@ pub struct Plan {
     layers: Vec<Layer>,
     groups: Vec<Group>,
     rounds: Vec<Vec<GroupId>>,
+    /// By group and by layer.
+    input_orders: Vec<Order>,
+    output_orders: Vec<Order>,
 }
 
 impl Plan {
@@ -97,9 +101,10 @@ impl Plan {
     /// [`PlanError`] naming the first inconsistency.
     pub fn new(parts: PlanParts) -> Result<Self, PlanError> {
         parts.check()?;
+        let Orders { inputs: input_orders, outputs: output_orders } = Orders::of(&parts);
         let PlanParts { layers, groups, rounds } = parts;
-        let (layers, groups) = (layers.into_iter().map(Layer), groups.into_iter().map(Group));
-        Ok(Self { layers: layers.collect(), groups: groups.collect(), rounds })
+        let (layers, groups) = (layers.into_iter().map(Layer).collect(), groups.into_iter().map(Group).collect());
+        Ok(Self { layers, groups, rounds, input_orders, output_orders })
     }
 
     /// What the plan is made from, as bundles store it.
@@ -200,6 +205,44 @@ impl Plan {
         self.round_layers(r).map(|l| self.answer_part(l)).collect()
     }
 
+    /// Stripes of round `r`'s upload, and of its answers.
+    #[must_use]
+    pub fn stripes(&self, r: RoundId) -> usize {
+        self.round(r).first().map_or(1, |&g| self.input_order(g).count())
+    }
+
+    /// How the tensor of group `g` travels.
+    #[must_use]
+    pub fn input_order(&self, g: GroupId) -> &Order {
+        &self.input_orders[g.index()]
+    }
+
+    /// How the output of layer `l` travels.
+    #[must_use]
+    pub fn output_order(&self, l: LayerId) -> &Order {
+        &self.output_orders[l.index()]
+    }
+
+    /// Stripe `j` of each share that round `r` uploads to edge B: a frame's payload.
+    #[must_use]
+    pub fn upload_stripe(&self, r: RoundId, j: usize) -> Vec<Part> {
+        let part = |&g: &GroupId| Part { len: self.input_order(g).stripe(j).len(), bits: self.group(g).k() };
+        self.round(r).iter().map(part).collect()
+    }
+
+    /// Stripe `j` of each share that an edge answers in round `r`; without `exact` low bits are left out.
+    #[must_use]
+    pub fn answer_stripe(&self, r: RoundId, j: usize, exact: bool) -> Vec<Part> {
+        let bits = |l| self.k_of(l) - if exact { 0 } else { self.drop_bits(l) };
+        self.round_layers(r).map(|l| Part { len: self.output_order(l).stripe(j).len(), bits: bits(l) }).collect()
+    }
+
+    /// All stripes of an answer to round `r`, one after the other.
+    #[must_use]
+    pub fn answer_stripes(&self, r: RoundId, exact: bool) -> Vec<Part> {
+        (0..self.stripes(r)).flat_map(|j| self.answer_stripe(r, j, exact)).collect()
+    }
+
     /// `f`: low bits that layer `l`'s answers leave out with `--drop-bits auto` (PROTOCOL.md, "Dropped output bits"):
     /// as many as leave [`KEPT_BITS`] below the bound's top bit, as long as `M + 2^f < 2^(k-1)`.
     #[must_use]
@@ -210,16 +253,6 @@ impl Plan {
             f -= 1;
         }
         f
-    }
-
-    /// Each share that an edge answers in round `r` when low bits are left out.
-    #[must_use]
-    pub fn answer_parts_dropped(&self, r: RoundId) -> Vec<Part> {
-        let cut = |l: LayerId| {
-            let Part { len, bits } = self.answer_part(l);
-            Part { len, bits: bits - self.drop_bits(l) }
-        };
-        self.round_layers(r).map(cut).collect()
     }
 
     /// Multiply-accumulates of all layers.
@@ -291,7 +324,7 @@ mod tests {
         assert_eq!(with_bound((1 << 23) - 65).drop_bits(last), 6, "the bound plus 2^7 would reach 2^(k-1)");
         let p = with_bound(1 << 22);
         assert_eq!(p.drop_bits(last), 7);
-        assert_eq!(p.answer_parts_dropped(RoundId::new(1)), [Part { len: 2, bits: 17 }]);
+        assert_eq!(p.answer_stripe(RoundId::new(1), 0, false), [Part { len: 2, bits: 17 }]);
     }
 
     /// What a plan is refused for, in the words that a person reads.

@@ -5,6 +5,7 @@
 mod checked;
 mod error;
 mod parts;
+mod stripes;
 
 pub use checked::{Group, KEPT_BITS, Layer, Plan};
 pub use error::{GroupFault, PlanError};

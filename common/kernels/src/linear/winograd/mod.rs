@@ -37,7 +37,7 @@ pub(crate) fn prepare<M: Micro<Weight = i16>>(
 ) -> Option<Arc<dyn Linear>> {
     check(geometry, weights, k);
     let Geometry::Conv(conv) = *geometry else { return None };
-    let layer = Layer { micro, geometry, conv, weights, k };
+    let layer = Layer { micro, conv, weights, k };
     match (conv.kh, conv.kw) {
         _ if conv.stride != [1, 1] || conv.dilation != [1, 1] || conv.groups != 1 => None,
         (3, 3) if small => layer.by::<F2x3, true, true>(names[1]),
@@ -54,7 +54,6 @@ pub(crate) fn prepare<M: Micro<Weight = i16>>(
 /// What is to be prepared.
 struct Layer<'a, M> {
     micro: M,
-    geometry: &'a Geometry,
     conv: Conv,
     weights: &'a [i16],
     k: u32,
@@ -80,11 +79,16 @@ struct Winograd<M: Micro<Weight = i16>, S: Scheme, const V: bool, const H: bool>
 impl<M: Micro<Weight = i16>, S: Scheme, const V: bool, const H: bool> Winograd<M, S, V, H> {
     /// Packs the weights of a layer.
     fn prepare(name: &'static str, layer: Layer<'_, M>) -> Arc<dyn Linear> {
-        let Layer { micro, geometry, conv, weights, .. } = layer;
+        let Layer { micro, conv, weights, .. } = layer;
+        let points = Points::new(&conv, weights, Grid::<S, V, H>::new::<M>(conv).channels);
+        Arc::new(Self::new(micro, name, conv, points))
+    }
+
+    /// Applies the weights `points` in the shape `conv`.
+    fn new(micro: M, name: &'static str, conv: Conv, points: Points<M, S, V, H>) -> Self {
         let grid = Grid::new::<M>(conv);
-        let points = Points::new(&conv, weights, grid.channels);
         let runs = Runs::one(M::UNIT, grid.channels * M::ELEMENT / M::UNIT);
-        Arc::new(Self { micro, name, geometry: *geometry, grid, points, runs })
+        Self { micro, name, geometry: Geometry::Conv(conv), grid, points, runs }
     }
 
     /// Bytes of one plane of a transformed tile, and from one point's tiles to the next point's, moved apart by a line.
@@ -219,6 +223,10 @@ impl<M: Micro<Weight = i16>, S: Scheme, const V: bool, const H: bool> Linear for
 
     fn spare_memory(&self) -> usize {
         self.points.spare()
+    }
+
+    fn of_rows(&self, part: Conv) -> Arc<dyn Linear> {
+        Arc::new(Self::new(self.micro, self.name, part, self.points.clone()))
     }
 
     fn load(&self, xs: &[&[u32]], input: &mut Input) {

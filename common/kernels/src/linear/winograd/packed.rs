@@ -28,6 +28,14 @@ pub(crate) struct Points<M: Micro, S: Scheme, const V: bool, const H: bool> {
     scheme: PhantomData<(M, S)>,
 }
 
+/// Shares them.
+impl<M: Micro, S: Scheme, const V: bool, const H: bool> Clone for Points<M, S, V, H> {
+    fn clone(&self) -> Self {
+        let (taps, high, wide) = (self.taps.clone(), self.high.clone(), self.wide.clone());
+        Self { taps, high, wide, ..*self }
+    }
+}
+
 impl<M: Micro, S: Scheme, const V: bool, const H: bool> Points<M, S, V, H> {
     const TAPS: usize = sides::<V, H>(S::R)[0] * sides::<V, H>(S::R)[1];
 
