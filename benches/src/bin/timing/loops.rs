@@ -190,7 +190,7 @@ impl Bench<'_> {
         let z_a = split.then(|| Key::derive("bench", &[b"z_A"]).elements(0, self.of.k, len));
         let unchecked = Bench::new(self.of, "none")?;
         let (mut z, mut y) = (vec![0; len], vec![0; len]);
-        let mut times: Times = vec![Vec::new(); CLASSES.len()];
+        let mut samples: Times = vec![Vec::new(); CLASSES.len()];
         for batch in 0..BATCHES {
             // In the next batch another class lies where this one does.
             let class_of = |i: usize| (i + batch) % CLASSES.len();
@@ -210,9 +210,9 @@ impl Bench<'_> {
                 let work = || openings.into_iter().for_each(|opening| drop(std::hint::black_box(open(opening))));
                 Ok(timed(work) / count)
             })?;
-            times.iter_mut().zip(of_batch).for_each(|(all, more)| all.extend(more));
+            samples.iter_mut().zip(of_batch).for_each(|(all, more)| all.extend(more));
         }
-        Ok(Row::of(what, &times))
+        Ok(Row::of(what, &samples))
     }
 }
 
