@@ -14,7 +14,7 @@ libraries=()
 
 # Runs the layer with the arguments of `layer`; prints the instructions.
 count() {
-  qemu-aarch64 -cpu max "${libraries[@]}" -plugin $plugin $folder/examples/layer "$@" \
+  qemu-aarch64 -cpu "$cpu" "${libraries[@]}" -plugin $plugin $folder/examples/layer "$@" \
     2>&1 >target/arm/layer.txt | tail -1
 }
 # Instructions per multiply-accumulate of kernel $1 with a ring of $2 bits and weights of $3 bits; the shape is the rest.
@@ -35,19 +35,21 @@ Printed by \`make bench-arm\`; $(rustc --version | cut -d' ' -f1,2), commit $(gi
 ## Whole layers
 
 Instructions per multiply-accumulate, laying out the input included, counted by a plugin of qemu-user
-$(qemu-aarch64 --version | sed -n 's/^qemu-aarch64 version \([^ ]*\).*/\1/p') (\`-cpu max\`).
+$(qemu-aarch64 --version | sed -n 's/^qemu-aarch64 version \([^ ]*\).*/\1/p') (\`-cpu max\`; \`dotprod-f4\`, what \`winograd4\` is without i8mm: \`-cpu cortex-a76\`).
 
-| kernel | ring, weights (bits) | 64 to 64, 3x3, 28x28 | 64 to 256, 1x1, 28x28 | 256 to 64, 1x1, 28x28 | 3 to 64, 7x7, 56x56 |
-| --- | --- | ---: | ---: | ---: | ---: |
+| kernel | ring, weights (bits) | 64 to 64, 3x3, 28x28 | 128 to 128, 3x3, 28x28 | 64 to 256, 1x1, 28x28 | 256 to 64, 1x1, 28x28 | 3 to 64, 7x7, 56x56 |
+| --- | --- | ---: | ---: | ---: | ---: | ---: |
 EOF
   for widths in "24 8" "28 8" "32 8" "24 12" "32 12"; do
-    for kernel in neon dotprod i8mm winograd4; do
-      [ $kernel = winograd4 ] && [ "$widths" != "28 8" ] && continue
+    for kernel in neon dotprod i8mm dotprod-f4 i8mm-f4; do
+      [[ $kernel = *-f4 ]] && [ "$widths" != "28 8" ] && continue
+      cpu=max
+      [ $kernel = dotprod-f4 ] && cpu=cortex-a76
       printf '| %s | %s |' $kernel "${widths/ /, }"
-      for shape in "64 28 64 3" "64 28 256 1" "256 28 64 1" "3 56 64 7"; do
-        if [ $kernel = winograd4 ] && [ "${shape##* }" != 3 ]; then printf ' - |'; continue; fi
+      for shape in "64 28 64 3" "128 28 128 3" "64 28 256 1" "256 28 64 1" "3 56 64 7"; do
+        if [[ $kernel = *-f4 ]] && [ "${shape##* }" != 3 ]; then printf ' - |'; continue; fi
         # shellcheck disable=SC2086
-        per_mac $kernel $widths $shape
+        per_mac ${kernel/*-f4/winograd4} $widths $shape
       done
       echo
     done

@@ -10,7 +10,7 @@ use crate::linear::kernel::{Input, LINE, Linear, Scratch, check};
 use crate::linear::layout::{Block, LANES, Layout, Row};
 use crate::linear::planes::split_whole;
 use crate::linear::runs::Runs;
-use crate::linear::wide::{Plain, Wide};
+use crate::linear::wide::{Baseline, Wide};
 
 /// Output positions whose input is kept in cache while all weights go by, except at the end.
 const PIXELS: usize = 64;
@@ -102,6 +102,9 @@ pub(crate) trait Micro: Copy + Send + Sync + 'static {
     /// Bytes of a unit of the reduction, which a lane multiplies at once.
     const UNIT: usize = 4;
 
+    /// The largest weight, where weights have 16 bits; the smallest is 65535 less.
+    const LARGEST: i16 = i16::MAX;
+
     /// Narrows a weight; it fits, or the micro-kernel would not have been chosen.
     fn narrow(weight: i16) -> Self::Weight;
 
@@ -130,7 +133,7 @@ pub(crate) trait Micro: Copy + Send + Sync + 'static {
 
     /// Runs `pass` with this instruction set.
     fn pass(self, pass: impl Pass) {
-        pass.run::<Plain>(());
+        pass.run::<Baseline>(());
     }
 
     /// Turns the sums of `count` pixels, `step` apart in `sums`, of `channels` lanes into rows of `y`, `stride` apart.

@@ -26,7 +26,10 @@ mod transpose;
 mod transpose128;
 #[cfg(target_arch = "x86_64")]
 mod transpose256;
+#[cfg_attr(target_arch = "aarch64", allow(dead_code, reason = "plain loops, where NEON always is"))]
 mod wide;
+#[cfg(target_arch = "aarch64")]
+mod wide128;
 #[cfg(target_arch = "x86_64")]
 mod wide256;
 #[cfg(target_arch = "x86_64")]

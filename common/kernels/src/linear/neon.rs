@@ -3,8 +3,10 @@
 //! ([`SignedBytes`](crate::linear::planes::SignedBytes)). Their intrinsics are not stable yet, hence `asm!`.
 
 use std::arch::aarch64::{
-    int8x16_t, int32x4_t, vaddq_s32, vcombine_s8, vdup_n_s8, vdupq_n_s8, vdupq_n_s32, vld1_s8, vld1q_dup_s32, vld1q_s8,
-    vreinterpretq_s8_s32, vreinterpretq_s32_s64, vreinterpretq_s64_s32, vshlq_n_s32, vst1q_s32, vuzp1q_s64, vuzp2q_s64,
+    int8x16_t, int32x4_t, vaddq_s16, vaddq_s32, vcombine_s8, vdup_n_s8, vdupq_n_s8, vdupq_n_s16, vdupq_n_s32,
+    veorq_s16, vld1_s8, vld1q_dup_s32, vld1q_s8, vld1q_s16, vreinterpretq_s8_s16, vreinterpretq_s8_s32,
+    vreinterpretq_s32_s64, vreinterpretq_s64_s32, vshlq_n_s32, vst1q_s8, vst1q_s32, vuzp1q_s8, vuzp1q_s64, vuzp2q_s8,
+    vuzp2q_s64,
 };
 use std::arch::{asm, is_aarch64_feature_detected};
 use std::marker::PhantomData;
@@ -24,21 +26,22 @@ pub(crate) trait Weight: Copy + Default + Send + Sync + 'static {
     /// How many.
     const BYTES: usize;
 
-    /// That of a weight; two bytes hold all up to [`MOST`].
+    /// The largest weight.
+    const LARGEST: i16;
+
+    /// A weight that is not arranged yet.
     fn narrow(weight: i16) -> Self;
 
-    /// Moves the first bytes of every 16 weights before their second ones.
+    /// Cuts weights into bytes, the first ones of every 16 before their second ones.
     fn arrange(weights: &mut [Self]);
 
     /// The first bytes of 16 weights, and the second ones.
     fn load(weights: &[Self; 16]) -> [int8x16_t; 2];
 }
 
-/// The largest weight of two signed bytes.
-pub(crate) const MOST: i16 = 0x7f7f;
-
 impl Weight for i8 {
     const BYTES: usize = 1;
+    const LARGEST: i16 = 0x7f;
 
     fn narrow(weight: i16) -> Self {
         weight as Self
@@ -55,16 +58,23 @@ impl Weight for i8 {
 
 impl Weight for i16 {
     const BYTES: usize = 2;
+    const LARGEST: i16 = 0x7f7f;
 
     fn narrow(weight: i16) -> Self {
-        weight.wrapping_add(0x80) ^ 0x80
+        weight
     }
 
     fn arrange(weights: &mut [Self]) {
         for sixteen in weights.as_chunks_mut::<16>().0 {
-            let of = sixteen.map(i16::to_le_bytes);
-            let byte = |i: usize| of[i % 16][i / 16];
-            *sixteen = std::array::from_fn(|i| i16::from_le_bytes([byte(2 * i), byte(2 * i + 1)]));
+            let at = sixteen.as_mut_ptr();
+            // SAFETY: source and destination are 16 weights, and every aarch64 CPU has NEON.
+            unsafe {
+                let half = vdupq_n_s16(0x80);
+                let cut = |x| vreinterpretq_s8_s16(veorq_s16(vaddq_s16(x, half), half));
+                let (left, right) = (cut(vld1q_s16(at)), cut(vld1q_s16(at.add(8))));
+                vst1q_s8(at.cast(), vuzp1q_s8(left, right));
+                vst1q_s8(at.add(8).cast(), vuzp2q_s8(left, right));
+            }
         }
     }
 
@@ -105,6 +115,7 @@ macro_rules! micro {
             type Weight = W;
             const ELEMENT: usize = 1;
             const UNIT: usize = $unit;
+            const LARGEST: i16 = W::LARGEST;
 
             fn narrow(weight: i16) -> W {
                 W::narrow(weight)
@@ -120,6 +131,10 @@ macro_rules! micro {
 
             fn split(self, row: &Row<'_>, planes: usize, out: &mut [u8]) {
                 transpose128::split_bytes(row, planes, out);
+            }
+
+            fn turn(self, row: &Row<'_>, out: &mut [u8]) {
+                transpose128::split_whole(row, out);
             }
 
             fn tile(self, tile: &Tile<'_, W>, _: usize, pixels: usize, out: &mut [[u32; LANES]]) {

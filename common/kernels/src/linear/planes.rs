@@ -29,10 +29,8 @@ impl Digits for Bytes {
 }
 
 /// Signed bytes, four channels to a unit: `x` is the sum of `2^(8i)` times each, mod 2^32.
-#[cfg(target_arch = "aarch64")]
 pub(crate) struct SignedBytes;
 
-#[cfg(target_arch = "aarch64")]
 impl Digits for SignedBytes {
     const CHANNELS: usize = 4;
 

@@ -12,7 +12,7 @@ use crate::linear::avx512::{BytePlanes, Vnni, WordPlanes};
 use crate::linear::direct::{Direct, Micro};
 use crate::linear::kernel::{Kernel, Linear};
 #[cfg(target_arch = "aarch64")]
-use crate::linear::neon::{self, DotPlanes, MatrixPlanes};
+use crate::linear::neon::{DotPlanes, MatrixPlanes};
 use crate::linear::portable::Wrapping;
 #[cfg(target_arch = "x86_64")]
 use crate::linear::transpose::Avx512;
@@ -94,7 +94,7 @@ impl<N: Micro, W: Micro> Kernel for ByteKernel<N, W> {
     fn prepare(&self, geometry: &Geometry, weights: &[i16], k: u32) -> Arc<dyn Linear> {
         if weights.iter().all(|&w| i8::try_from(w).is_ok()) {
             Direct::prepare(self.1, self.0, geometry, weights, k)
-        } else if weights.iter().all(|&w| w <= neon::MOST) {
+        } else if weights.iter().all(|&w| w <= W::LARGEST) {
             Direct::prepare(self.2, self.0, geometry, weights, k)
         } else {
             Direct::prepare(Wrapping::detect(), "neon", geometry, weights, k)
@@ -203,6 +203,16 @@ impl Kernels {
                     ["avx2-f4", "avx2-f2", "avx2-f2x5", "avx2-f2x7", "avx2-f4x1"],
                     other,
                 );
+            }
+        }
+        #[cfg(target_arch = "aarch64")]
+        {
+            if let Some(matrices) = MatrixPlanes::new() {
+                return winograds(matrices, ["i8mm-f4", "i8mm-f2", "i8mm-f2x5", "i8mm-f2x7", "i8mm-f4x1"], other);
+            }
+            if let Some(dots) = DotPlanes::new() {
+                let picked = ["dotprod-f4", "dotprod-f2", "dotprod-f2x5", "dotprod-f2x7", "dotprod-f4x1"];
+                return winograds(dots, picked, other);
             }
         }
         winograds(

@@ -111,7 +111,7 @@ fn loaded_few(of: &[u32]) -> uint32x4_t {
 
 /// The signed bytes of four channels side by side, by planes.
 #[target_feature(enable = "neon")]
-fn bytes(x: [uint32x4_t; 4]) -> [uint32x4_t; 4] {
+pub(crate) fn bytes(x: [uint32x4_t; 4]) -> [uint32x4_t; 4] {
     let half = vdupq_n_u32(0x8080_8080);
     let [a, b, c, d] = x.map(|x| vreinterpretq_u8_u32(veorq_u32(vaddq_u32(x, half), half)));
     let (left, right) = (vreinterpretq_u16_u8(vtrn1q_u8(a, b)), vreinterpretq_u16_u8(vtrn1q_u8(c, d)));

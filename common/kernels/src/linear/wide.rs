@@ -1,6 +1,15 @@
 //! Sixteen elements mod 2^32 at a time: what transforms are written in, once for all instruction sets. The compiler
 //! makes vectors of plain loops only when it feels like it.
 
+use crate::linear::planes::{Digits, SignedBytes};
+
+/// What every CPU of this architecture has.
+#[cfg(not(target_arch = "aarch64"))]
+pub(crate) type Baseline = Plain;
+/// What every CPU of this architecture has.
+#[cfg(target_arch = "aarch64")]
+pub(crate) type Baseline = crate::linear::wide128::Wide128;
+
 /// Elements of a [`Wide`].
 pub(crate) const WIDE: usize = 16;
 
@@ -63,6 +72,21 @@ pub(crate) trait Wide: Copy {
     /// The low and the high digits of both, as [`Words`](crate::linear::planes::Words): each lane holds that of `self`
     /// and, above, that of `other`.
     fn digits(self, other: Self) -> [Self; 2];
+
+    /// The signed bytes of four, by planes: four bytes are one element of each.
+    #[inline(always)]
+    fn bytes(of: [Self; 4]) -> [[u8; 4 * WIDE]; 4] {
+        let (mut x, mut planes) = ([[0; WIDE]; 4], [[0; 4 * WIDE]; 4]);
+        for (x, of) in x.iter_mut().zip(of) {
+            of.put(x);
+        }
+        for (p, plane) in planes.iter_mut().enumerate() {
+            for (i, byte) in plane.iter_mut().enumerate() {
+                *byte = SignedBytes::digit(x[i % 4][i / 4], p) as u8;
+            }
+        }
+        planes
+    }
 }
 
 /// Plain loops.
@@ -178,13 +202,10 @@ impl Wide for Plain {
 }
 
 #[cfg(test)]
-#[cfg(target_arch = "x86_64")]
 mod tests {
     use super::*;
-    use crate::linear::transpose::Avx512;
-    use crate::linear::transpose256::Avx2;
-    use crate::linear::wide256::{Short256, Wide256};
-    use crate::linear::wide512::{Short512, Wide512};
+    #[cfg(target_arch = "x86_64")]
+    use crate::linear::{transpose::Avx512, transpose256::Avx2, wide256::*, wide512::*};
 
     /// All that there is to do, of numbers around every carry.
     fn done<W: Wide>(isa: W::Isa) -> Vec<[u32; WIDE]> {
@@ -195,13 +216,16 @@ mod tests {
         W::of(isa, &x).write(&mut bytes);
         let (x, y) = (W::read(isa, &bytes), W::of(isa, &y));
         let [low, high] = x.digits(y);
-        [x, x.add(y), x.sub(y), y.shl(3), y.shr(2), x.mul(0xdead_beef), low, high]
+        let mut all = [x, x.add(y), x.sub(y), y.shl(3), y.shr(2), x.mul(0xdead_beef), low, high]
             .map(|w| {
                 let mut out = [0; WIDE];
                 w.put(&mut out);
                 out
             })
-            .to_vec()
+            .to_vec();
+        let bytes = W::bytes([x, y, x.sub(y), y.mul(0x0102_0305)]);
+        all.extend(bytes.map(|plane| std::array::from_fn(|i| u32::from_le_bytes(plane.as_chunks().0[i]))));
+        all
     }
 
     fn done_short<S: Short>(isa: S::Isa) -> Vec<[i16; SHORT]> {
@@ -219,11 +243,15 @@ mod tests {
 
     #[test]
     fn instruction_sets_agree() {
-        let plain = done::<Plain>(());
-        assert!(Avx2::new().is_none_or(|isa| done::<Wide256>(isa) == plain));
-        assert!(Avx512::new().is_none_or(|isa| done::<Wide512>(isa) == plain));
-        let plain = done_short::<PlainShort>(());
-        assert!(Avx2::new().is_none_or(|isa| done_short::<Short256>(isa) == plain));
-        assert!(Avx512::new().is_none_or(|isa| done_short::<Short512>(isa) == plain));
+        let (plain, short) = (done::<Plain>(()), done_short::<PlainShort>(()));
+        assert_eq!(done::<Baseline>(()), plain);
+        assert_eq!(done_short::<<Baseline as Wide>::Short>(()), short);
+        #[cfg(target_arch = "x86_64")]
+        {
+            assert!(Avx2::new().is_none_or(|isa| done::<Wide256>(isa) == plain));
+            assert!(Avx512::new().is_none_or(|isa| done::<Wide512>(isa) == plain));
+            assert!(Avx2::new().is_none_or(|isa| done_short::<Short256>(isa) == short));
+            assert!(Avx512::new().is_none_or(|isa| done_short::<Short512>(isa) == short));
+        }
     }
 }

@@ -139,7 +139,7 @@ impl<M: Micro<Weight = i16>, S: Scheme, const V: bool, const H: bool> Winograd<M
         }
     }
 
-    /// Adds `2^16·V·high`: of the digits of V, only those of the lowest plane count.
+    /// Adds `2^16·V·high`: of the digits of V, only those of the lowest 16 bits count.
     fn high(
         &self,
         v: &[u8],
@@ -149,11 +149,12 @@ impl<M: Micro<Weight = i16>, S: Scheme, const V: bool, const H: bool> Winograd<M
         sums: &mut [[u32; LANES]],
         extra: &mut [[u32; LANES]],
     ) {
-        let (_, best) = self.micro.tile_size(1, n);
+        let planes = M::planes(16);
+        let (_, best) = self.micro.tile_size(planes, n);
         let mut done = 0;
         while done < count {
             let at_once = if count - done < best { 1 } else { best };
-            self.tile(v, weights, 1, done, at_once, n, &mut extra[..at_once * n]);
+            self.tile(v, weights, planes, done, at_once, n, &mut extra[..at_once * n]);
             for (sum, extra) in sums[done * n..(done + at_once) * n].iter_mut().zip(&*extra) {
                 sum.iter_mut().zip(extra).for_each(|(s, e)| *s = s.wrapping_add(e << 16));
             }

@@ -15,7 +15,7 @@ use crate::linear::winograd::scheme::{MOST_POINTS, MOST_TAPS, Scheme, sides};
 
 /// Weights of one layer. They grow in the transform, up to 49-fold (F(4x4, 3x3)), 961-fold (F(2x2, 5x5)) and 127-fold
 /// (F(2, 7)): points at which one leaves 16 bits have a second part, `U = low + 2^16·high`.
-pub(crate) struct Points<M: Micro, S: Scheme, const V: bool, const H: bool> {
+pub(crate) struct Points<M: Micro<Weight = i16>, S: Scheme, const V: bool, const H: bool> {
     /// `[block][vector][tap][element]`, where the elements of a block are `[unit][lane][element]`.
     taps: Packed<i16>,
     /// High parts of the points that need it: `[point][block][unit][lane][element]`.
@@ -29,14 +29,14 @@ pub(crate) struct Points<M: Micro, S: Scheme, const V: bool, const H: bool> {
 }
 
 /// Shares them.
-impl<M: Micro, S: Scheme, const V: bool, const H: bool> Clone for Points<M, S, V, H> {
+impl<M: Micro<Weight = i16>, S: Scheme, const V: bool, const H: bool> Clone for Points<M, S, V, H> {
     fn clone(&self) -> Self {
         let (taps, high, wide) = (self.taps.clone(), self.high.clone(), self.wide.clone());
         Self { taps, high, wide, ..*self }
     }
 }
 
-impl<M: Micro, S: Scheme, const V: bool, const H: bool> Points<M, S, V, H> {
+impl<M: Micro<Weight = i16>, S: Scheme, const V: bool, const H: bool> Points<M, S, V, H> {
     const TAPS: usize = sides::<V, H>(S::R)[0] * sides::<V, H>(S::R)[1];
 
     /// Packs `weights`, `[c_out, c_in, kh, kw]`. `channels` is `c_in` filled up with zeros.
@@ -47,7 +47,7 @@ impl<M: Micro, S: Scheme, const V: bool, const H: bool> Points<M, S, V, H> {
             weights.chunks_exact(Self::TAPS).enumerate().map(|(index, filter)| {
                 let (o, c) = (index / conv.c_in as usize, index % conv.c_in as usize);
                 let (unit, element) = unit::<M>(c);
-                (o / LANES * block + (unit * LANES + o % LANES) * (4 / M::ELEMENT) + element, filter)
+                (o / LANES * block + (unit * LANES + o % LANES) * (M::UNIT / M::ELEMENT) + element, filter)
             })
         };
         let taps = Packed::new(blocks * block * Self::TAPS, |taps| {
@@ -61,8 +61,8 @@ impl<M: Micro, S: Scheme, const V: bool, const H: bool> Points<M, S, V, H> {
         let most = weights.iter().map(|w| i32::from(w.unsigned_abs())).max().unwrap_or(0);
         let mut count = 0;
         for (point, wide) in wide.iter_mut().enumerate() {
-            let grown = |filter: &[i16]| i16::try_from(transformed::<S, V, H>(point, filter)).is_err();
-            if most * growth::<S, V, H>(point) > i32::from(i16::MAX) && filters().any(|(_, filter)| grown(filter)) {
+            let grown = |filter: &[i16]| parts::<M>(transformed::<S, V, H>(point, filter))[1] != 0;
+            if most * growth::<S, V, H>(point) > i32::from(M::LARGEST) && filters().any(|(_, filter)| grown(filter)) {
                 *wide = Some(count);
                 count += 1;
             }
@@ -71,10 +71,10 @@ impl<M: Micro, S: Scheme, const V: bool, const H: bool> Points<M, S, V, H> {
             let needed = wide.iter().enumerate().filter(|(_, w)| w.is_some());
             for ((point, _), high) in needed.zip(high.chunks_exact_mut(blocks * block)) {
                 for (at, filter) in filters() {
-                    let u = transformed::<S, V, H>(point, filter);
-                    high[at] = ((u - i32::from(u as i16)) >> 16) as i16;
+                    high[at] = parts::<M>(transformed::<S, V, H>(point, filter))[1] as i16;
                 }
             }
+            M::arrange(high);
         });
         Self { taps, high, wide, blocks, block, scheme: PhantomData }
     }
@@ -108,13 +108,13 @@ impl<M: Micro, S: Scheme, const V: bool, const H: bool> Points<M, S, V, H> {
 }
 
 /// Transforms the weights of some blocks, mod 2^16: `[point][block][unit][lane][element]`.
-pub(crate) struct Evaluate<'a, M: Micro, S: Scheme, const V: bool, const H: bool> {
+pub(crate) struct Evaluate<'a, M: Micro<Weight = i16>, S: Scheme, const V: bool, const H: bool> {
     pub(crate) points: &'a Points<M, S, V, H>,
     pub(crate) blocks: Range<usize>,
     pub(crate) out: &'a mut [i16],
 }
 
-impl<M: Micro, S: Scheme, const V: bool, const H: bool> Pass for Evaluate<'_, M, S, V, H> {
+impl<M: Micro<Weight = i16>, S: Scheme, const V: bool, const H: bool> Pass for Evaluate<'_, M, S, V, H> {
     #[inline(always)]
     fn run<W: Wide>(self, isa: W::Isa) {
         let (points, [_, width]) = (self.points, sides::<V, H>(S::R));
@@ -134,7 +134,9 @@ impl<M: Micro, S: Scheme, const V: bool, const H: bool> Pass for Evaluate<'_, M,
                 for j in 0..right {
                     let u = if H { evaluated::<_, S>(j, |t| half[t]) } else { half[0] };
                     let at = (i * right + j) * step + vector * SHORT;
-                    u.put(&mut self.out[at..].as_chunks_mut().0[0]);
+                    let out = &mut self.out[at..].as_chunks_mut().0[0];
+                    u.put(out);
+                    M::arrange(out);
                 }
             }
         }
@@ -151,10 +153,18 @@ fn evaluated<W: Short, S: Scheme>(i: usize, taps: impl Fn(usize) -> W) -> W {
     sum
 }
 
-/// The unit that channel `c` is in, and which of its elements it is: channels that lie a vector apart share one.
+/// The unit that channel `c` is in, and which of its elements it is: channels that lie a vector apart share four bytes.
 fn unit<M: Micro>(c: usize) -> (usize, usize) {
     let together = WIDE * (4 / M::ELEMENT);
-    (c / together * WIDE + c % WIDE, c % together / WIDE)
+    let byte = (c / together * WIDE + c % WIDE) * 4 + c % together / WIDE * M::ELEMENT;
+    (byte / M::UNIT, byte % M::UNIT / M::ELEMENT)
+}
+
+/// The low and the high part of a transformed weight, `low + 2^16·high`.
+fn parts<M: Micro>(u: i32) -> [i32; 2] {
+    let over = i32::from(i16::MAX - M::LARGEST);
+    let low = i32::from((u + over) as i16) - over;
+    [low, (u - low) >> 16]
 }
 
 /// The factor of tap `i` of a filter at `point`.

@@ -12,6 +12,8 @@ use crate::linear::avx512::{Vnni, WordPlanes};
 use crate::linear::direct::Micro;
 use crate::linear::kernel::{Linear, Scratch, split};
 use crate::linear::naive;
+#[cfg(target_arch = "aarch64")]
+use crate::linear::neon::{DotPlanes, MatrixPlanes};
 use crate::linear::portable::Wrapping;
 #[cfg(target_arch = "x86_64")]
 use crate::linear::transpose::Avx512;
@@ -38,6 +40,11 @@ fn prepared(small: bool, geometry: &Geometry, weights: &[i16], k: u32) -> Vec<Op
         all.extend(sets.map(|set| one(HalfPlanes(set), small, geometry, weights, k)));
         all.extend(Avx512::new().map(|m| one(WordPlanes::Plain(m), small, geometry, weights, k)));
         all.extend(Vnni::new().map(|m| one(WordPlanes::Vnni(m), small, geometry, weights, k)));
+    }
+    #[cfg(target_arch = "aarch64")]
+    {
+        all.extend(DotPlanes::new().map(|m| one(m, small, geometry, weights, k)));
+        all.extend(MatrixPlanes::new().map(|m| one(m, small, geometry, weights, k)));
     }
     all
 }

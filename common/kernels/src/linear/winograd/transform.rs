@@ -23,7 +23,7 @@ impl<M: Micro, S: Scheme, const V: bool, const H: bool> Pass for Transform<'_, M
         let (grid, point_bytes) = (self.grid, self.point_bytes);
         let (tile_bytes, plane_bytes) = (grid.channels * ELEMENT, grid.channels * M::ELEMENT);
         let ([top, left], [down, right]) = (Grid::<S, V, H>::M, Grid::<S, V, H>::N);
-        let mut half = [[[W::of(isa, &[0; WIDE]); MOST_POINTS]; MOST_POINTS]; 2];
+        let mut half = [[[W::of(isa, &[0; WIDE]); MOST_POINTS]; MOST_POINTS]; ELEMENT];
         for t in 0..self.count {
             let (row, column) = (t / grid.tiles[1], t % grid.tiles[1]);
             let corner = &self.bytes[top * row * grid.row_bytes + left * column * grid.pixel_bytes..];
@@ -34,11 +34,13 @@ impl<M: Micro, S: Scheme, const V: bool, const H: bool> Pass for Transform<'_, M
                     across::<W, S, V, H>(isa, corner, grid.row_bytes, grid.pixel_bytes, half);
                 }
                 for i in 0..down {
-                    let first = if H { S::input(&half[0][i]) } else { half[0][i] };
-                    let second = if H { S::input(&half[1][i]) } else { half[1][i] };
+                    let mut lines = [half[0][i]; ELEMENT];
+                    for (line, half) in lines[..digits::<M>()].iter_mut().zip(&half) {
+                        *line = if H { S::input(&half[i]) } else { half[i] };
+                    }
                     for j in 0..right {
                         let to = &mut self.v[(i * right + j) * point_bytes + at..];
-                        write::<W, M>(first[j], second[j], to, plane_bytes);
+                        write::<W, M>([lines[0][j], lines[1][j], lines[2][j], lines[3][j]], to, plane_bytes);
                     }
                 }
             }
@@ -73,16 +75,21 @@ fn read<W: Wide>(isa: W::Isa, bytes: &[u8]) -> W {
     W::read(isa, &bytes.as_chunks().0[0])
 }
 
-/// Writes the digits of all channels, plane by plane. A unit of two digits is one channel of `first` and the same of
-/// `second`, which takes no moving of lanes; `packed::unit` orders the weights so.
+/// Writes the digits of all channels, plane by plane. Four bytes of a plane are one channel of each of as many vectors
+/// `of` channels as there are digits, which takes no moving of lanes; `packed::unit` orders the weights so.
 #[inline(always)]
-fn write<W: Wide, M: Micro>(first: W, second: W, out: &mut [u8], plane_bytes: usize) {
+fn write<W: Wide, M: Micro>(of: [W; ELEMENT], out: &mut [u8], plane_bytes: usize) {
     if digits::<M>() == 1 {
-        return first.write(&mut out.as_chunks_mut().0[0]);
+        of[0].write(&mut out.as_chunks_mut().0[0]);
+    } else if digits::<M>() == 2 {
+        let [low, high] = of[0].digits(of[1]);
+        low.write(&mut out.as_chunks_mut().0[0]);
+        high.write(&mut out[plane_bytes..].as_chunks_mut().0[0]);
+    } else {
+        for (d, bytes) in W::bytes(of).into_iter().enumerate() {
+            out[d * plane_bytes..].as_chunks_mut().0[0] = bytes;
+        }
     }
-    let [low, high] = first.digits(second);
-    low.write(&mut out.as_chunks_mut().0[0]);
-    high.write(&mut out[plane_bytes..].as_chunks_mut().0[0]);
 }
 
 /// Interpolates the outputs of `count` tiles from row `row` of the grid on, and stores them as rows of channels.
