@@ -39,12 +39,18 @@ impl Decided {
 
 impl Autos {
     /// Calibrates the device on the last of `links`, and adds a model for each plan that is neither all nor none.
-    pub(crate) fn new(site: &Site, topology: &Topology, links: &[&Link], args: &super::Args) -> Result<Self> {
-        let device = calibrate(site, topology, links.last().context("no link")?, args.threads)?;
+    pub(crate) fn new(
+        site: &Site,
+        topology: &Topology,
+        links: &[&Link],
+        speeds: &[f64],
+        threads: usize,
+    ) -> Result<Self> {
+        let device = calibrate(site, topology, links.last().context("no link")?, threads)?;
         let graph = import(&site.onnx, &ImportOptions::default())?.graph;
         let all = site.plan("balanced")?.layers().len();
         let mut decided: Vec<Decided> = Vec::new();
-        for (link, &percent) in links.iter().flat_map(|l| args.speeds.iter().map(move |p| (*l, p))) {
+        for (link, &percent) in links.iter().flat_map(|l| speeds.iter().map(move |p| (*l, p))) {
             let costs = at(device, link, percent / 100.0);
             let (layers, predicted) = decide(&graph, Profile::Balanced, &costs)?;
             let known = decided.iter().find(|d| d.layers == layers).map(|d| d.model.clone());

@@ -128,7 +128,7 @@ fn main() -> Result<()> {
         };
         let site = Site::new(name, &onnx)?;
         site.add("none", &["--offload", "none"])?;
-        let autos = Autos::new(&site, &topology, &links, &args)?;
+        let autos = Autos::new(&site, &topology, &links, &args.speeds, args.threads)?;
         report.table(&format!("{name}: what `auto` decides, and predicts"), &DECISION_COLUMNS, &autos.cells());
         let mut of_network = Vec::new();
         for link in links.iter().copied() {

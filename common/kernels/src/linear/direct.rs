@@ -7,10 +7,17 @@ use std::sync::Arc;
 use twinmask_layer::{Conv, Geometry};
 
 use crate::linear::kernel::{Input, LINE, Linear, Scratch, check};
-use crate::linear::layout::{Block, LANES, Layout, Row};
+use crate::linear::layout::{Block, LANES, Layout, Row, store_plain};
 use crate::linear::planes::split_whole;
 use crate::linear::runs::Runs;
-use crate::linear::wide::{Baseline, Wide};
+use crate::linear::wide::Wide;
+
+/// Vectors that every CPU of this architecture has.
+#[cfg(not(target_arch = "aarch64"))]
+pub(crate) type Baseline = crate::linear::wide::Plain;
+/// Vectors that every CPU of this architecture has.
+#[cfg(target_arch = "aarch64")]
+pub(crate) type Baseline = crate::linear::wide128::Wide128;
 
 /// Output positions whose input is kept in cache while all weights go by, except at the end.
 const PIXELS: usize = 64;
@@ -139,22 +146,6 @@ pub(crate) trait Micro: Copy + Send + Sync + 'static {
     /// Turns the sums of `count` pixels, `step` apart in `sums`, of `channels` lanes into rows of `y`, `stride` apart.
     fn store(self, sums: &[[u32; LANES]], step: usize, channels: usize, y: &mut [u32], stride: usize, count: usize) {
         store_plain(sums, step, channels, y, stride, count);
-    }
-}
-
-/// [`Micro::store`] without special instructions.
-pub(crate) fn store_plain(
-    sums: &[[u32; LANES]],
-    step: usize,
-    channels: usize,
-    y: &mut [u32],
-    stride: usize,
-    count: usize,
-) {
-    for lane in 0..channels {
-        for (out, sums) in y[lane * stride..][..count].iter_mut().zip(sums.iter().step_by(step)) {
-            *out = sums[lane];
-        }
     }
 }
 

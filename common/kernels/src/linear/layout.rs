@@ -266,3 +266,19 @@ fn blocks(conv: &Conv, element: usize) -> Vec<Block> {
         })
         .collect()
 }
+
+/// [`Micro::store`](crate::linear::direct::Micro::store) without special instructions.
+pub(crate) fn store_plain(
+    sums: &[[u32; LANES]],
+    step: usize,
+    channels: usize,
+    y: &mut [u32],
+    stride: usize,
+    count: usize,
+) {
+    for lane in 0..channels {
+        for (out, sums) in y[lane * stride..][..count].iter_mut().zip(sums.iter().step_by(step)) {
+            *out = sums[lane];
+        }
+    }
+}

@@ -1,9 +1,9 @@
 //! Safe Rust, vectorised by the compiler: 16 lanes of wrapping u32 products, compiled once more for each instruction
 //! set that the CPU may have.
 
-#[cfg(not(target_arch = "aarch64"))]
-use crate::linear::direct::store_plain as store;
 use crate::linear::direct::{Micro, Tile};
+#[cfg(not(target_arch = "aarch64"))]
+use crate::linear::layout::store_plain as store;
 use crate::linear::layout::{LANES, Row};
 #[cfg(target_arch = "x86_64")]
 use crate::linear::planes::Whole;

@@ -6,8 +6,7 @@ use std::arch::aarch64::{
     vtrn1q_u64, vtrn2q_u8, vtrn2q_u16, vtrn2q_u32, vtrn2q_u64,
 };
 
-use crate::linear::direct::store_plain;
-use crate::linear::layout::{LANES, Row};
+use crate::linear::layout::{LANES, Row, store_plain};
 use crate::linear::planes::{self, SignedBytes};
 
 /// Columns, or lanes, in a vector.

@@ -3,13 +3,6 @@
 
 use crate::linear::planes::{Digits, SignedBytes};
 
-/// What every CPU of this architecture has.
-#[cfg(not(target_arch = "aarch64"))]
-pub(crate) type Baseline = Plain;
-/// What every CPU of this architecture has.
-#[cfg(target_arch = "aarch64")]
-pub(crate) type Baseline = crate::linear::wide128::Wide128;
-
 /// Elements of a [`Wide`].
 pub(crate) const WIDE: usize = 16;
 
@@ -204,6 +197,7 @@ impl Wide for Plain {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::linear::direct::Baseline;
     #[cfg(target_arch = "x86_64")]
     use crate::linear::{transpose::Avx512, transpose256::Avx2, wide256::*, wide512::*};
 
