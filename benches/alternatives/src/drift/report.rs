@@ -4,12 +4,10 @@ use anyhow::Result;
 
 use super::{Classified, NAME, epochs, images};
 use crate::attack::Rebuilt;
-use crate::obfuscator::{Trained, shown};
+use crate::obfuscator::{Set, Trained, shown, standing};
 use crate::report::{bars, by_epoch, curves, grid, rounded, stretched, table};
 use crate::results::{Cell, Column, Experiment, Row, Value};
 use crate::train::{Run, column};
-
-const PAPER: &str = "Hoefer, Salinas Monroy";
 
 pub(super) fn report(run: &Run, found: &mut Experiment) -> Result<()> {
     let [first, update]: [Classified; 2] = [run.result(NAME, "classifier")?, run.result(NAME, "update")?];
@@ -81,7 +79,7 @@ fn row(update: &Classified, old: &Trained, attack: &Rebuilt, after: f64) -> Row 
     let along = old.along.psnr_db > attack.quality.psnr_db;
     let (best, file_row) = if along { (&old.along, "third row") } else { (&attack.quality, "fourth row") };
     let told = format!("no: {:.1} % before the update of the classifier, {after:.1} % after it", old.accuracy);
-    Row::new("obfuscator network after a model update (cifar)")
+    standing(Set::Cifar, Row::new("obfuscator network after a model update (cifar)"))
         .with(Column::AccuracyPlain, Cell::measured(update.plain).unit("%"))
         .with(Column::Accuracy, Cell::measured(after).unit("%"))
         .with(Column::AttackPsnrDb, Cell::measured(best.psnr_db).unit("dB"))
@@ -92,8 +90,6 @@ fn row(update: &Classified, old: &Trained, attack: &Rebuilt, after: f64) -> Row 
         )
         .with(Column::AttackPicture, Cell::measured(file_row).picture(format!("{NAME}.png")))
         .with(Column::SurvivesUpdate, Cell::measured(told))
-        .with(Column::WhoSees, Cell::cited("the server sees the obfuscated image and the answer", PAPER))
-        .with(Column::Integrity, Cell::cited("none", PAPER))
 }
 
 fn differences(run: &Run, found: &mut Experiment) {

@@ -20,6 +20,7 @@ use crate::results::Experiment;
 use crate::train::{Job, Learner, Plan, Run, Study, load, save};
 
 pub use adversary::{Adversary, Trained, fight, quality, training};
+pub use report::standing;
 pub use targets::{Set, Target};
 
 /// Name of the experiment.

@@ -144,12 +144,8 @@ fn file(set: Set, target: Target) -> String {
 }
 
 fn row(set: Set, f: &Found) -> Row {
-    let (_, flops, parameters) = cost(set);
-    let bytes = 4 * set.shape().iter().product::<usize>();
     let quality = if f.attack.quality.psnr_db > f.trained.along.psnr_db { &f.attack.quality } else { &f.trained.along };
-    Row::new(format!("obfuscator network ({}, {})", set.name(), f.target.name()))
-        .with(Column::WhoSees, Cell::cited("the server sees the obfuscated image and the answer", PAPER))
-        .with(Column::Trust, Cell::cited("that no attacker learns to undo the obfuscation", PAPER))
+    standing(set, Row::new(format!("obfuscator network ({}, {})", set.name(), f.target.name())))
         .with(Column::AccuracyPlain, Cell::measured(f.plain.accuracy).unit("%"))
         .with(Column::Accuracy, Cell::measured(f.trained.accuracy).unit("%"))
         .with(Column::AttackPicture, Cell::measured("last row").picture(file(set, f.target)))
@@ -159,6 +155,15 @@ fn row(set: Set, f: &Found) -> Row {
             Column::AttackHow,
             Cell::measured("the better of a decoder trained after the fact and the deobfuscator trained along"),
         )
+        .with(Column::SurvivesUpdate, Cell::cited("no: see the experiment drift", "Hoefer, Salinas Monroy"))
+}
+
+/// `row` with what holds of every obfuscator for images of `set`.
+pub fn standing(set: Set, row: Row) -> Row {
+    let (_, flops, parameters) = cost(set);
+    let bytes = 4 * set.shape().iter().product::<usize>();
+    row.with(Column::WhoSees, Cell::cited("the server sees the obfuscated image and the answer", PAPER))
+        .with(Column::Trust, Cell::cited("that no attacker learns to undo the obfuscation", PAPER))
         .with(Column::DeviceFlops, Cell::measured(flops as f64))
         .with(Column::DeviceStorageBytes, Cell::measured(4.0 * parameters as f64).from("float32 parameters, counted"))
         .with(
@@ -166,7 +171,6 @@ fn row(set: Set, f: &Found) -> Row {
             Cell::measured((bytes + 40) as f64).from("float32 image up, ten logits down, counted"),
         )
         .with(Column::Pretrained, Cell::measured("yes, but an obfuscator has to be trained for it"))
-        .with(Column::SurvivesUpdate, Cell::cited("no: see the experiment drift", "Hoefer, Salinas Monroy"))
         .with(Column::Integrity, Cell::cited("none", PAPER))
 }
 
