@@ -154,8 +154,8 @@ pub(super) struct ImportArgs {
     /// Ring width: compact (24 bits), balanced (28), precise (32), or a number of bits [default: balanced].
     #[arg(long, value_name = "PROFILE", help_heading = DIVISION)]
     ring: Option<Profile>,
-    /// Layers that leave the device: all (except depthwise convolutions), none, auto (those that pay), or names separated
-    /// by commas; the device gets the weights of the others [default: all].
+    /// Layers that leave the device: all (except depthwise convolutions), none, auto (those that pay), or names
+    /// separated by commas; the device gets the weights of the others [default: all].
     #[arg(long, value_name = "all|none|auto|LAYER,..", help_heading = DIVISION)]
     offload: Option<String>,
     /// Size of the input image, where the file leaves it open.

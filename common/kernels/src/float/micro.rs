@@ -38,8 +38,9 @@ pub(crate) enum Start {
 /// row before, and all rows have one number at each step, and begin with one.
 ///
 /// # Safety
-/// `V`'s instructions are there. `N` vectors (of each row) may be read at each step's lanes, `T` numbers at each step's scalars, `N`
-/// vectors or `T` numbers at the start (1 number each, if `LINES`); `T` runs of `N` vectors may be written.
+/// `V`'s instructions are there. `N` vectors (of each row) may be read at each step's lanes, `T` numbers at each
+/// step's scalars, `N` vectors or `T` numbers at the start (1 number each, if `LINES`); `T` runs of `N` vectors may
+/// be written.
 #[inline(always)]
 unsafe fn tile<V: Lanes, const LINES: bool, const N: usize, const T: usize>(raw: &Raw<'_>) {
     // SAFETY: all by the caller's promise.

@@ -77,8 +77,8 @@ impl<S: Scheme, const V: bool, const H: bool> Grid<S, V, H> {
         row * Self::M[0] * self.row_bytes
     }
 
-    /// Lays out the input of the tiles in `rows`; its first rows, which the strip before has read too, are there already
-    /// if this one `follows` it.
+    /// Lays out the input of the tiles in `rows`; its first rows, which the strip before has read too, are there
+    /// already if this one `follows` it.
     pub(crate) fn fill<M: Micro>(&self, micro: M, x: &[u32], rows: Range<usize>, follows: bool, bytes: &mut [u8]) {
         let there = if follows { Self::R[0] - 1 } else { 0 };
         let first = rows.start * Self::M[0];
