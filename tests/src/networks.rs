@@ -56,12 +56,15 @@ pub fn tower(layers: usize) -> Vec<u8> {
     n.bytes(&out)
 }
 
-/// A layer whose upload leaves in several pieces. Input `[1, 3, 160, 160]`.
+/// Layers whose uploads leave in several pieces. Input `[1, 3, 160, 160]`.
 #[must_use]
 pub fn wide() -> Vec<u8> {
     let mut n = Network::new(&[1, 3, 160, 160]);
-    let x = n.conv("x", [3, 4], &[1, 1], 1, vec![]);
-    let x = n.node("Relu", &[&x], vec![]);
+    let mut x = "x".to_owned();
+    for channels in [3, 4, 4] {
+        x = n.conv(&x, [channels, 4], &[1, 1], 1, vec![]);
+        x = n.node("Relu", &[&x], vec![]);
+    }
     let pool = n.node("GlobalAveragePool", &[&x], vec![]);
     let flat = n.node("Flatten", &[&pool], vec![int("axis", 1)]);
     let out = n.dense(&flat, 4, 3);

@@ -61,7 +61,7 @@ async fn a_dropped_inference_burns_its_counter_and_leaves_the_session_usable() {
             let kept = device.run(picture("kept")).await.unwrap_or_else(|e| panic!("{mode}, {most} polls: {e}"));
             assert_eq!(kept.outputs, expected, "{mode}, {most} polls");
         }
-        assert!(given_up >= 3, "{mode}: given up at {given_up} places only");
+        assert!(given_up >= 5, "{mode}: given up at {given_up} places only");
         // What edge A had made for those given up keeps no room from the others (a busy machine may be late now and
         // then).
         let mut late = 0;
