@@ -229,5 +229,6 @@ async fn answers_without_t_convict() {
     assert!(unlikely.is_empty(), "{unlikely:#?}");
     let found = check("split, both links without T", &scene.both_links(Some(&scene.key)));
     let by: Vec<Statistic> = less_likely(&found, NEVER).iter().map(|f| f.statistic).collect();
-    assert!(by.contains(&Statistic::Regression) && by.contains(&Statistic::Alike), "{by:?}");
+    // Whether two inputs' sums spread alike as well hangs on where `S_out` of these sessions lies: mostly they do not.
+    assert!(by.contains(&Statistic::Regression) && by.contains(&Statistic::Uniform), "{by:?}");
 }
